@@ -1,0 +1,315 @@
+"""The configuration of a run: one YAML file, checked by pydantic before anything starts.
+
+Every field either can change a row, then it is part of the run key of its stage; or it cannot,
+then it is declared with ``runtime_only`` and left out of all keys. A test holds every field to
+one of the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qstar_core.errors import UserError
+
+RUNTIME_ONLY = {"runtime_only": True}
+
+
+def runtime_only(default: Any, **constraints: Any) -> Any:
+    """A field that cannot change a row and is no part of any key."""
+    return Field(default=default, json_schema_extra=RUNTIME_ONLY, **constraints)
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown fields are errors, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def rows(self) -> dict[str, Any]:
+        """The fields that can change a row, for a run key."""
+        kept = {}
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == RUNTIME_ONLY:
+                continue
+            value = getattr(self, name)
+            kept[name] = value.rows() if isinstance(value, Section) else _plain(value)
+        return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [v.rows() if isinstance(v, Section) else _plain(v) for v in value]
+    return value
+
+
+class CountdownRanges(Section):
+    """Countdown problems: how many numbers, and inclusive ranges."""
+
+    numbers: int = Field(default=4, ge=2, le=6)
+    min_number: int = Field(default=1, ge=0)
+    max_number: int = Field(default=13, ge=1, le=400)
+    min_target: int = Field(default=10, ge=0)
+    max_target: int = Field(default=100, ge=1, le=400)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CountdownRanges:
+        if self.min_number > self.max_number:
+            raise ValueError("min_number must not exceed max_number")
+        if self.min_target > self.max_target:
+            raise ValueError("min_target must not exceed max_target")
+        return self
+
+
+class DomainConfig(Section):
+    """What is reasoned about, and how many problems of each split."""
+
+    name: Literal["countdown"] = "countdown"
+    train_problems: int = Field(default=2000, ge=1)
+    test_problems: int = Field(default=500, ge=1)
+    ranges: CountdownRanges = CountdownRanges()
+    train_file: str | None = None
+    """JSONL of training problems instead of generated ones."""
+    test_file: str | None = None
+    """JSONL of evaluation problems instead of generated ones."""
+
+
+class PolicyConfig(Section):
+    """The frozen LLM."""
+
+    backend: Literal["transformers"] = "transformers"
+    path: str = "reference:countdown-policy"
+    """Folder or hub name of a causal LM; ``reference:NAME`` is one that comes with qstar."""
+    dtype: Literal["float64", "float32", "bfloat16"] = "float64"
+    """float64 makes samples independent of the batch's shape; see docs/adr/0002."""
+    device: str = runtime_only("auto")
+    batch_size: int = runtime_only(256, ge=1)
+    """Sequences in flight."""
+
+
+class RolloutsConfig(Section):
+    """Sampling whole trajectories from every training problem."""
+
+    samples: int = Field(default=16, ge=1)
+    temperature: float = Field(default=1.0, ge=0.0)
+    max_new_tokens: int = Field(default=96, ge=1)
+    shard_problems: int = runtime_only(500, ge=1)
+
+
+class LabelsConfig(Section):
+    """Rollouts to Q-labels."""
+
+    method: Literal["best_of_rollouts"] = "best_of_rollouts"
+    gamma: float = Field(default=1.0, gt=0.0, le=1.0)
+
+
+class QvmConfig(Section):
+    """Training of the Q-value model."""
+
+    path: str | None = None
+    """A trained QVM to evaluate with instead of training one."""
+    init: str | None = None
+    """Folder or hub name of the backbone; None is the policy itself."""
+    loss: Literal["bce", "mse"] = "bce"
+    holdout: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the training problems kept out, for the held-out figures."""
+    epochs: float = Field(default=3.0, gt=0.0)
+    batch_size: int = Field(default=128, ge=1)
+    """Trajectories per update."""
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    warmup_steps: int = Field(default=20, ge=1)
+    bf16: bool = True
+    score_dtype: Literal["float64", "float32", "bfloat16"] = "float64"
+    score_batch_size: int = runtime_only(256, ge=1)
+
+
+class SearchConfig(Section):
+    """One algorithm with its settings (arXiv 2406.14283, section 3 and appendix)."""
+
+    name: str = Field(min_length=1)
+    """How the table calls it; unique within the run."""
+    algorithm: Literal["greedy", "best_of_n", "astar"]
+    temperature: float = Field(default=1.0, ge=0.0)
+    k: int = Field(default=6, ge=1)
+    """Proposals per expansion."""
+    n: int = Field(default=6, ge=1)
+    """Finished trajectories after which A* stops; for best-of-N the most it draws."""
+    lam: float = Field(default=1.0, ge=0.0)
+    """lambda in f = g + lambda * h."""
+    heuristic: Literal["edge", "lookahead"] = "edge"
+    aggregation: Literal["min", "max", "sum", "last"] = "min"
+    reward: Literal["rules", "none"] = "rules"
+    """Process reward R_P; ``none`` is the constant 0."""
+
+
+def _default_methods() -> list[SearchConfig]:
+    return [
+        SearchConfig(name="greedy", algorithm="greedy", temperature=0.0),
+        SearchConfig(name="best-of-N", algorithm="best_of_n", n=1000),
+        SearchConfig(name="A*", algorithm="astar"),
+    ]
+
+
+class EvaluationConfig(Section):
+    """Offline evaluation of searches at an equal token budget."""
+
+    methods: list[SearchConfig] = Field(default_factory=_default_methods, min_length=1)
+    baseline: str = "best-of-N"
+    """Name of the method that the others are compared with, pairwise on the same problems."""
+    max_policy_tokens: int = Field(default=400, ge=1)
+    """Budget per problem and method: tokens the policy generates."""
+    max_value_calls: int = Field(default=10_000, ge=1)
+    max_expansions: int = Field(default=10_000, ge=1)
+    bootstrap_samples: int = Field(default=10_000, ge=100)
+    report_trees: int = runtime_only(20, ge=0)
+    """Problems whose search tree the report draws."""
+    shard_problems: int = runtime_only(250, ge=1)
+    active: int = runtime_only(64, ge=1)
+    """Searches advanced together."""
+
+    @model_validator(mode="after")
+    def _named(self) -> EvaluationConfig:
+        names = [m.name for m in self.methods]
+        if len(set(names)) != len(names):
+            raise ValueError("methods must have different names")
+        if self.baseline not in names:
+            raise ValueError(f"baseline {self.baseline!r} is not the name of a method: {names}")
+        return self
+
+
+class RuntimeConfig(Section):
+    """How the work is run; nothing here can change a row."""
+
+    workers: int = runtime_only(2, ge=1)
+    """Worker processes that generate and search in parallel."""
+    python: str | None = runtime_only(None)
+    """Interpreter of the workers; None is this one."""
+    threads: int | None = runtime_only(None)
+    """Torch threads per worker; None shares out the cores."""
+    shard_timeout_s: float = runtime_only(3600.0, gt=0.0)
+    """A worker that has not finished a shard by then is killed, the shard retried."""
+    retries: int = runtime_only(2, ge=0)
+
+
+class PretrainConfig(Section):
+    """Training of the embedded reference policy (``qstar pretrain``)."""
+
+    seed: int = 0
+    steps: int = Field(default=4500, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=0.01, gt=0.0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    warmup_steps: int = Field(default=30, ge=1)
+    decay: float = Field(default=0.3, gt=0.0, le=1.0)
+    """Share of the steps over which the learning rate falls to 0."""
+    hidden_size: int = Field(default=128, ge=8)
+    intermediate_size: int = Field(default=416, ge=8)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    context: int = Field(default=128, ge=64)
+    numbers: dict[Annotated[int, Field(ge=2, le=6)], float] = {3: 0.1, 4: 0.65, 5: 0.25}
+    """Weight of each count of numbers in the mixture of plays."""
+    max_number: int = Field(default=13, ge=1)
+    min_target: int = Field(default=10, ge=0)
+    max_target: int = Field(default=100, ge=1)
+    miss_share: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Share of honest misses among the plays."""
+    bf16: bool = True
+    compile: bool = True
+    save_every: int = runtime_only(250, ge=1)
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$", json_schema_extra=RUNTIME_ONLY)
+    out: str = runtime_only("results")
+    """Folder of all data sets and reports."""
+    seed: int = 0
+    domain: DomainConfig = DomainConfig()
+    policy: PolicyConfig = PolicyConfig()
+    rollouts: RolloutsConfig = RolloutsConfig()
+    labels: LabelsConfig = LabelsConfig()
+    qvm: QvmConfig = QvmConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Reads a YAML configuration and applies ``path.to.field=value`` overrides.
+
+    Raises:
+        UserError: missing or malformed file, unknown field, wrong type or value; names the field.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no such configuration: {path}",
+            next_step="qstar run deployments/demo.yaml",
+        )
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path} is not valid YAML: {error}", next_step=f"mend {path} and run again"
+        ) from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a mapping of fields is expected", next_step=f"mend {path}")
+    for override in overrides or []:
+        _override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(
+            _explain(error, str(path)),
+            next_step=f"mend the field in {path} (or its --set) and run again",
+        ) from error
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UserError(
+            f"--set {override!r} is not of the form path.to.field=value",
+            next_step="for example --set rollouts.samples=8",
+        )
+    *parents, leaf = name.split(".")
+    node: Any = tree
+    for part in parents:
+        node = node[_index(part, node, name)] if isinstance(node, list) else _child(node, part)
+    value = yaml.safe_load(text)
+    if isinstance(node, list):
+        node[_index(leaf, node, name)] = value
+    elif isinstance(node, dict):
+        node[leaf] = value
+    else:
+        raise UserError(f"--set {name}: {parents[-1]} has no fields", next_step="qstar run --help")
+
+
+def _child(node: Any, part: str) -> Any:
+    return node.setdefault(part, {}) if isinstance(node, dict) else node
+
+
+def _index(part: str, node: list[Any], name: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise UserError(
+            f"--set {name}: {part!r} is not an index below {len(node)}",
+            next_step="for example --set evaluation.methods.2.k=4",
+        )
+    return int(part)
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{source}: unknown field {field}")
+        else:
+            lines.append(f"{source}: {field}: {problem['msg']} (got {problem['input']!r})")
+    return "\n".join(lines)

@@ -1,0 +1,190 @@
+"""Random countdown plays by the million: what the embedded reference policy is trained on.
+
+A play is a sequence of legal random moves. *Solved* plays take the value they end in as their
+target; *missed* plays carry another target, which makes them honest failures: every line is
+true, the last one just does not meet the target. Trained on a mixture with a share ``m`` of
+misses, a policy approaches the Bayes posterior ``(1 - m) * P(move | reaches target) + m *
+P(move)``: it always writes true arithmetic and it fails by bad plans. Trained on solved plays
+alone it learns that the last line always ends in the target, and lies.
+
+Everything is vectorised over a batch of plays: values are arrays of numerators and denominators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from qstar_core.domains import countdown
+
+Int = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "\n", "+", "-", "*", "/", "=", "|", ">")
+OPERATOR_WEIGHTS = {"+": 1.0, "-": 1.0, "*": 1.0, "/": 1.0, "fraction": 0.1}
+
+
+def vocabulary() -> list[str]:
+    """All words of the domain in token-id order: specials, integers, then reduced fractions."""
+    integers = [str(n) for n in range(countdown.MAX_INTEGER + 1)]
+    fractions = [
+        f"{p}/{q}"
+        for q in range(2, countdown.MAX_DENOMINATOR + 1)
+        for p in range(1, countdown.MAX_NUMERATOR + 1)
+        if Fraction(p, q).denominator == q
+    ]
+    return [*SPECIALS, *integers, *fractions]
+
+
+def _id_table() -> Int:
+    """Token id by [numerator, denominator]; 0 where the value is not representable."""
+    table = np.zeros((countdown.MAX_INTEGER + 1, countdown.MAX_DENOMINATOR + 1), dtype=np.int64)
+    for token, word in enumerate(vocabulary()):
+        if word[0].isdigit():
+            value = Fraction(word)
+            table[value.numerator, value.denominator] = token
+    return table
+
+
+ID = _id_table()
+TOKEN = {word: token for token, word in enumerate(SPECIALS)}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What plays to draw: counts, ranges (inclusive) and the share of honest misses."""
+
+    max_number: int = 13
+    min_target: int = 10
+    max_target: int = 100
+    miss_share: float = 0.3
+
+
+def _combine(operator: str, lp: Int, lq: Int, rp: Int, rq: Int) -> tuple[Int, Int, Bool]:
+    """Reduced numerators and denominators of ``l operator r`` and where they are representable."""
+    if operator == "+":
+        p, q = lp * rq + rp * lq, lq * rq
+    elif operator == "-":
+        p, q = lp * rq - rp * lq, lq * rq
+    elif operator == "*":
+        p, q = lp * rp, lq * rq
+    else:
+        p, q = lp * rq, lq * rp
+    divisor = np.maximum(np.gcd(p, q), 1)
+    p, q = p // divisor, q // divisor
+    fits = (p >= 0) & (q > 0) & (p <= countdown.MAX_INTEGER) & (q <= countdown.MAX_DENOMINATOR)
+    known = np.zeros_like(fits)
+    known[fits] = ID[p[fits], q[fits]] > 0
+    return np.where(known, p, 0), np.where(known, q, 1), known
+
+
+def _sorted(p: Int, q: Int) -> tuple[Int, Int]:
+    order = np.argsort(-(p / q), axis=1, kind="stable")
+    return np.take_along_axis(p, order, 1), np.take_along_axis(q, order, 1)
+
+
+def _random_move(p: Int, q: Int, rng: np.random.Generator) -> tuple[Int, Int, Int, Bool]:
+    """One random legal move per play.
+
+    Args:
+        p, q: numerators and denominators of the remaining numbers, [plays, m], largest first.
+
+    Returns:
+        The m - 1 remaining numerators and denominators, the tokens ``a op b = c`` [plays, 5],
+        and which plays had a legal move for the drawn pair.
+    """
+    plays, m = p.shape
+    rows = np.arange(plays)
+    i = rng.integers(0, m, plays)
+    j = (i + rng.integers(1, m, plays)) % m
+    i, j = np.minimum(i, j), np.maximum(i, j)  # i holds the larger value
+    ap, aq, bp, bq = p[rows, i], q[rows, i], p[rows, j], q[rows, j]
+    options = [("+", False), ("-", False), ("*", False), ("/", False), ("/", True)]
+    results, scores = [], np.full((plays, len(options)), -np.inf)
+    noise = rng.gumbel(size=scores.shape)
+    for k, (operator, swapped) in enumerate(options):
+        operands = (bp, bq, ap, aq) if swapped else (ap, aq, bp, bq)
+        cp, cq, known = _combine(operator, *operands)
+        weight = np.full(plays, OPERATOR_WEIGHTS[operator])
+        if operator == "/":
+            weight[cq > 1] = OPERATOR_WEIGHTS["fraction"]
+            if swapped:
+                known &= (ap != bp) | (aq != bq)
+        scores[:, k] = np.where(known, np.log(weight) + noise[:, k], -np.inf)
+        results.append((cp, cq))
+    choice = scores.argmax(axis=1)
+    legal = np.isfinite(scores.max(axis=1))
+    cp = np.stack([r[0] for r in results], 1)[rows, choice]
+    cq = np.stack([r[1] for r in results], 1)[rows, choice]
+    swap = choice == 4
+    op_ids = np.array([TOKEN[o] for o, _ in options])
+    left, right = ID[ap, aq], ID[bp, bq]
+    text = np.stack(
+        [
+            np.where(swap, right, left),
+            op_ids[choice],
+            np.where(swap, left, right),
+            np.full(plays, TOKEN["="]),
+            ID[cp, cq],
+        ],
+        1,
+    )
+    keep = np.ones((plays, m), dtype=bool)
+    keep[rows, i] = keep[rows, j] = False
+    rest_p = np.concatenate([p[keep].reshape(plays, m - 2), cp[:, None]], 1)
+    rest_q = np.concatenate([q[keep].reshape(plays, m - 2), cq[:, None]], 1)
+    return *_sorted(rest_p, rest_q), text, legal
+
+
+def _held_out(numbers: Int, target: Int) -> Bool:
+    """Which root problems belong to the test split."""
+    pairs = zip(numbers.tolist(), target.tolist(), strict=True)
+    return np.array([countdown.split_of(n, t) == "test" for n, t in pairs], dtype=bool)
+
+
+def draw(count: int, n: int, mixture: Mixture, rng: np.random.Generator) -> Int:
+    """About ``count`` plays as token ids, test problems left out.
+
+    Args:
+        count: plays drawn; illegal, out-of-range and held-out ones are dropped from them.
+        n: numbers per problem.
+        mixture: ranges and the share of misses.
+        rng: the stream of randomness.
+
+    Returns:
+        Token ids [kept, length]: BOS, prompt, newline, n - 1 lines joined by newlines, EOS.
+        The prompt is the first ``n + 4`` tokens.
+    """
+    start = np.sort(rng.integers(1, mixture.max_number + 1, (count, n)), axis=1)[:, ::-1]
+    p, q = start.copy(), np.ones_like(start)
+    ok = np.ones(count, dtype=bool)
+    written: list[tuple[Int, Int]] = []
+    for _ in range(n - 1):
+        p, q, text, legal = _random_move(p, q, rng)
+        ok &= legal
+        written.append((text, ID[p, q]))
+    end = p[:, 0]
+    solved_range = (q[:, 0] == 1) & (end >= mixture.min_target) & (end <= mixture.max_target)
+    miss = rng.random(count) < miss_rate(mixture, float(solved_range[ok].mean()))
+    other = rng.integers(mixture.min_target, mixture.max_target + 1, count)
+    target = np.where(miss, other, np.where(solved_range, end, mixture.min_target))
+    ok &= miss | solved_range
+    ok[ok] = ~_held_out(start[ok], target[ok])
+    goal = np.stack([np.full(count, TOKEN[">"]), ID[np.clip(target, 0, None), 1]], 1)
+    column = lambda word: np.full((count, 1), TOKEN[word])  # noqa: E731
+    parts = [column("<s>"), ID[start, 1], goal]
+    for text, rest in written:
+        parts += [column("\n"), text, column("|"), rest, goal]
+    return np.concatenate([*parts, column("</s>")], 1)[ok]
+
+
+def miss_rate(mixture: Mixture, in_range: float) -> float:
+    """The share of draws to turn into misses so that misses are ``miss_share`` of the kept plays.
+
+    Only ``in_range`` of the other draws survive as solved plays.
+    """
+    m = mixture.miss_share
+    return m * in_range / (m * in_range + (1 - m)) if m < 1 else 1.0

@@ -1,0 +1,206 @@
+"""Trains the embedded reference policy: a small Llama that plays countdown.
+
+It reads from top to bottom: tokenizer, model, schedule, loop. The data are endless random plays
+(`qstar_core.domains.countdown_plays`), never repeated, held-out problems left out. The result is
+an ordinary Hugging Face folder: ``AutoModelForCausalLM`` and ``AutoTokenizer`` load it.
+
+1. Hidden matrices are updated by Muon, everything else by AdamW; both with one learning rate that
+   warms up, stays, and decays linearly to zero over the last ``decay`` share of the steps.
+2. The loss is the mean cross-entropy over the tokens after the prompt; prompts are random and
+   nothing is to be learned from them.
+3. Each step holds plays of one length only, so nothing is padded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from qstar_core.config import PretrainConfig
+from qstar_core.domains import countdown_plays as plays
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer: one token per number, operator and newline.
+
+    Words are separated by single spaces, lines by a newline without spaces around it;
+    decoding the encoding of such a text gives the text back.
+    """
+    vocabulary = {word: token for token, word in enumerate(plays.vocabulary())}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex("\n"), "isolated"),
+            pre_tokenizers.Split(Regex(" +"), "removed"),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.WordPiece(prefix="##", cleanup=False),
+            decoders.Fuse(),
+            decoders.Replace(" \n", "\n"),
+            decoders.Replace("\n ", "\n"),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", vocabulary["<s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama with tied embeddings and random weights."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads,
+            max_position_embeddings=config.context,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def schedule(step: int, config: PretrainConfig) -> float:
+    """Factor on the learning rate at a step: warm-up, plateau, linear decay to 0."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    left = (config.steps - step) / max(1.0, config.decay * config.steps)
+    return min(warm, left, 1.0)
+
+
+def build_optimizers(
+    model: torch.nn.Module, config: PretrainConfig
+) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices, AdamW for embeddings and norms."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return [
+        torch.optim.Muon(
+            matrices,
+            lr=config.learning_rate,
+            momentum=0.95,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(
+            others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+        ),
+    ]
+
+
+class PlayStream:
+    """Endless batches of plays; each batch has one number of numbers."""
+
+    def __init__(self, config: PretrainConfig) -> None:
+        self.config = config
+        self.rng = np.random.default_rng(config.seed)
+        self.mixture = plays.Mixture(
+            config.max_number, config.min_target, config.max_target, config.miss_share
+        )
+        self.buffers: dict[int, list[np.ndarray[Any, Any]]] = {n: [] for n in config.numbers}
+
+    def batch(self) -> tuple[torch.Tensor, int]:
+        """Token ids [batch_size, length] and the length of the prompt in tokens."""
+        sizes = list(self.config.numbers)
+        weights = np.array([self.config.numbers[n] for n in sizes], dtype=float)
+        n = int(self.rng.choice(sizes, p=weights / weights.sum()))
+        held = self.buffers[n]
+        while sum(map(len, held)) < self.config.batch_size:
+            held.append(plays.draw(16 * self.config.batch_size, n, self.mixture, self.rng))
+        rows = np.concatenate(held)
+        self.buffers[n] = [rows[self.config.batch_size :]]
+        return torch.from_numpy(rows[: self.config.batch_size]), n + 4
+
+
+def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]:
+    """Trains a policy from scratch and saves it as a Hugging Face folder.
+
+    Args:
+        config: sizes, mixture, steps.
+        out: the folder for model and tokenizer; written every ``save_every`` steps.
+        report: called with {"step", "of", "loss", "plays_per_second"} every 20 steps.
+
+    Returns:
+        The last loss (nats per token), plays seen and seconds.
+    """
+    torch.manual_seed(config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = build_tokenizer()
+    model = build_model(config, tokenizer).to(device)
+    optimizers = build_optimizers(model, config)
+    stream = PlayStream(config)
+
+    def loss_of(ids: torch.Tensor, prompt: int) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            hidden = model.model(ids[:, :-1]).last_hidden_state[:, prompt - 1 :]
+            logits = model.lm_head(hidden)
+        return cross_entropy(logits.float().flatten(0, 1), ids[:, prompt:].flatten())
+
+    step_loss = torch.compile(loss_of, dynamic=False) if config.compile else loss_of
+    start, loss = time.monotonic(), torch.tensor(0.0)
+    running: list[float] = []
+    for step in range(config.steps):
+        ids, prompt = stream.batch()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * schedule(step, config)
+        loss = step_loss(ids.to(device), prompt)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        running.append(float(loss.detach()))
+        if (step + 1) % 20 == 0 or step + 1 == config.steps:
+            seconds = time.monotonic() - start
+            report(
+                {
+                    "step": step + 1,
+                    "of": config.steps,
+                    "loss": sum(running) / len(running),
+                    "plays_per_second": (step + 1) * config.batch_size / seconds,
+                }
+            )
+            last, running = sum(running) / len(running), []
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            save(model, tokenizer, out)
+    seconds = time.monotonic() - start
+    return {"loss": last, "plays": config.steps * config.batch_size, "seconds": seconds}
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Saves float32 weights (safetensors) and the tokenizer, each file replaced atomically."""
+    scratch = out.with_name(out.name + ".writing")
+    model.save_pretrained(scratch)
+    tokenizer.save_pretrained(scratch)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in scratch.iterdir():
+        os.replace(file, out / file.name)
+    scratch.rmdir()
