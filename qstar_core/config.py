@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
 
 from qstar_core.errors import UserError
 
-RUNTIME_ONLY = {"runtime_only": True}
+RUNTIME_ONLY: JsonDict = {"runtime_only": True}
 
 
 def runtime_only(default: Any, **constraints: Any) -> Any:
@@ -52,9 +53,9 @@ class CountdownRanges(Section):
 
     numbers: int = Field(default=4, ge=2, le=6)
     min_number: int = Field(default=1, ge=0)
-    max_number: int = Field(default=13, ge=1, le=400)
+    max_number: int = Field(default=13, ge=1, le=200)
     min_target: int = Field(default=10, ge=0)
-    max_target: int = Field(default=100, ge=1, le=400)
+    max_target: int = Field(default=100, ge=1, le=200)
 
     @model_validator(mode="after")
     def _ordered(self) -> CountdownRanges:
@@ -200,25 +201,29 @@ class PretrainConfig(Section):
     """Training of the embedded reference policy (``qstar pretrain``)."""
 
     seed: int = 0
-    steps: int = Field(default=4500, ge=1)
+    steps: int = Field(default=3200, ge=1)
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=0.01, gt=0.0)
     weight_decay: float = Field(default=0.01, ge=0.0)
     warmup_steps: int = Field(default=30, ge=1)
-    decay: float = Field(default=0.3, gt=0.0, le=1.0)
+    decay: float = Field(default=0.4, gt=0.0, le=1.0)
     """Share of the steps over which the learning rate falls to 0."""
     hidden_size: int = Field(default=128, ge=8)
-    intermediate_size: int = Field(default=416, ge=8)
-    layers: int = Field(default=4, ge=1)
+    intermediate_size: int = Field(default=384, ge=8)
+    layers: int = Field(default=5, ge=1)
     heads: int = Field(default=4, ge=1)
     context: int = Field(default=128, ge=64)
-    numbers: dict[Annotated[int, Field(ge=2, le=6)], float] = {3: 0.1, 4: 0.65, 5: 0.25}
+    numbers: dict[Annotated[int, Field(ge=2, le=6)], float] = {3: 0.08, 4: 0.8, 5: 0.12}
     """Weight of each count of numbers in the mixture of plays."""
     max_number: int = Field(default=13, ge=1)
     min_target: int = Field(default=10, ge=0)
     max_target: int = Field(default=100, ge=1)
-    miss_share: float = Field(default=0.3, ge=0.0, le=1.0)
+    miss_share: float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of honest misses among the plays."""
+    flatten: float = Field(default=0.75, ge=0.0, le=1.0)
+    """How far solved plays are thinned out towards one per problem; 0 leaves them as drawn."""
+    rarity_plays: int = Field(default=2_000_000, ge=1)
+    """Random plays that measure how often each problem is solved by chance."""
     bf16: bool = True
     compile: bool = True
     save_every: int = runtime_only(250, ge=1)

@@ -37,8 +37,8 @@ from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
 
-MAX_INTEGER = 400
-MAX_NUMERATOR = 60
+MAX_INTEGER = 200
+MAX_NUMERATOR = 40
 MAX_DENOMINATOR = 13
 OPERATORS = ("+", "-", "*", "/")
 TEST_BUCKETS = 10  # of 100 hash buckets: one problem in ten is held out from all training
@@ -353,3 +353,8 @@ def q_star(problem: Problem, steps: Sequence[str], gamma: float = 1.0) -> list[f
         gamma ** (len(numbers) - 1) if numbers is not None and solvable(numbers, target) else 0.0
         for numbers in walk(problem, steps)
     ]
+
+
+def expected_tokens(numbers: int) -> int:
+    """Policy tokens of a complete play of n numbers under the reference tokenizer."""
+    return sum(9 + left for left in range(1, numbers))

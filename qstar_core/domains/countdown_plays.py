@@ -7,6 +7,10 @@ misses, a policy approaches the Bayes posterior ``(1 - m) * P(move | reaches tar
 P(move)``: it always writes true arithmetic and it fails by bad plans. Trained on solved plays
 alone it learns that the last line always ends in the target, and lies.
 
+Random plays visit problems with many solutions most often. `rarity` measures that and gives the
+probability with which a solved play is kept, so that problems become more equally likely, as they
+are in evaluation. Moves that leave the integers are legal but never played.
+
 Everything is vectorised over a batch of plays: values are arrays of numerators and denominators.
 """
 
@@ -24,7 +28,8 @@ Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "\n", "+", "-", "*", "/", "=", "|", ">")
-OPERATOR_WEIGHTS = {"+": 1.0, "-": 1.0, "*": 1.0, "/": 1.0, "fraction": 0.1}
+OPERATOR_WEIGHTS = {"+": 1.0, "-": 1.0, "*": 1.0, "/": 1.0, "fraction": 1e-9}
+FLATTEN_UP_TO = 4  # numbers per problem; the table of larger problems would not pay
 
 
 def vocabulary() -> list[str]:
@@ -145,7 +150,42 @@ def _held_out(numbers: Int, target: Int) -> Bool:
     return np.array([countdown.split_of(n, t) == "test" for n, t in pairs], dtype=bool)
 
 
-def draw(count: int, n: int, mixture: Mixture, rng: np.random.Generator) -> Int:
+def _place(start: Int, target: Int, mixture: Mixture) -> Int:
+    """Index of a problem in the table of `rarity`; ``start`` is sorted, [plays, n]."""
+    base = (mixture.max_number + 1) ** np.arange(start.shape[1], dtype=np.int64)
+    return (start * base).sum(axis=1) * (mixture.max_target + 1) + target
+
+
+def rarity(
+    n: int, mixture: Mixture, rng: np.random.Generator, plays: int, power: float
+) -> npt.NDArray[np.float32]:
+    """The probability to keep a solved play, by problem.
+
+    It is ``min(1, (median / c) ** power)`` where c counts how often ``plays`` random plays solve
+    the problem; problems never seen keep all their plays.
+    """
+    size = (mixture.max_number + 1) ** n * (mixture.max_target + 1)
+    counts = np.zeros(size, dtype=np.int64)
+    chunk = 50_000
+    solved_only = Mixture(mixture.max_number, mixture.min_target, mixture.max_target, 0.0)
+    for _ in range(max(1, plays // chunk)):
+        ids = draw(chunk, n, solved_only, rng)
+        numbers = ids[:, 1 : n + 1] - len(SPECIALS)
+        target = ids[:, n + 2] - len(SPECIALS)
+        np.add.at(counts, _place(numbers, target, mixture), 1)
+    seen = counts > 0
+    keep = np.ones(size, dtype=np.float32)
+    keep[seen] = np.minimum(1.0, (np.median(counts[seen]) / counts[seen]) ** power)
+    return keep
+
+
+def draw(
+    count: int,
+    n: int,
+    mixture: Mixture,
+    rng: np.random.Generator,
+    keep: npt.NDArray[np.float32] | None = None,
+) -> Int:
     """About ``count`` plays as token ids, test problems left out.
 
     Args:
@@ -153,6 +193,7 @@ def draw(count: int, n: int, mixture: Mixture, rng: np.random.Generator) -> Int:
         n: numbers per problem.
         mixture: ranges and the share of misses.
         rng: the stream of randomness.
+        keep: the table of `rarity`; None keeps all.
 
     Returns:
         Token ids [kept, length]: BOS, prompt, newline, n - 1 lines joined by newlines, EOS.
@@ -168,10 +209,14 @@ def draw(count: int, n: int, mixture: Mixture, rng: np.random.Generator) -> Int:
         written.append((text, ID[p, q]))
     end = p[:, 0]
     solved_range = (q[:, 0] == 1) & (end >= mixture.min_target) & (end <= mixture.max_target)
-    miss = rng.random(count) < miss_rate(mixture, float(solved_range[ok].mean()))
+    kept = solved_range
+    if keep is not None:
+        place = _place(start, np.where(solved_range, end, mixture.min_target), mixture)
+        kept = solved_range & (rng.random(count) < keep[place])
+    miss = rng.random(count) < miss_rate(mixture, float(kept[ok].mean()))
     other = rng.integers(mixture.min_target, mixture.max_target + 1, count)
     target = np.where(miss, other, np.where(solved_range, end, mixture.min_target))
-    ok &= miss | solved_range
+    ok &= miss | kept
     ok[ok] = ~_held_out(start[ok], target[ok])
     goal = np.stack([np.full(count, TOKEN[">"]), ID[np.clip(target, 0, None), 1]], 1)
     column = lambda word: np.full((count, 1), TOKEN[word])  # noqa: E731

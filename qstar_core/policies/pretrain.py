@@ -28,6 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from qstar_core.config import PretrainConfig
 from qstar_core.domains import countdown_plays as plays
+from qstar_core.optimizers import build_optimizers
 
 log = logging.getLogger(__name__)
 
@@ -95,26 +96,6 @@ def schedule(step: int, config: PretrainConfig) -> float:
     return min(warm, left, 1.0)
 
 
-def build_optimizers(
-    model: torch.nn.Module, config: PretrainConfig
-) -> list[torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embeddings and norms."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    return [
-        torch.optim.Muon(
-            matrices,
-            lr=config.learning_rate,
-            momentum=0.95,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        ),
-        torch.optim.AdamW(
-            others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-        ),
-    ]
-
-
 class PlayStream:
     """Endless batches of plays; each batch has one number of numbers."""
 
@@ -124,6 +105,11 @@ class PlayStream:
         self.mixture = plays.Mixture(
             config.max_number, config.min_target, config.max_target, config.miss_share
         )
+        self.keep = {
+            n: plays.rarity(n, self.mixture, self.rng, config.rarity_plays, config.flatten)
+            for n in config.numbers
+            if n <= plays.FLATTEN_UP_TO and config.flatten > 0
+        }
         self.buffers: dict[int, list[np.ndarray[Any, Any]]] = {n: [] for n in config.numbers}
 
     def batch(self) -> tuple[torch.Tensor, int]:
@@ -133,7 +119,8 @@ class PlayStream:
         n = int(self.rng.choice(sizes, p=weights / weights.sum()))
         held = self.buffers[n]
         while sum(map(len, held)) < self.config.batch_size:
-            held.append(plays.draw(16 * self.config.batch_size, n, self.mixture, self.rng))
+            count, keep = 32 * self.config.batch_size, self.keep.get(n)
+            held.append(plays.draw(count, n, self.mixture, self.rng, keep))
         rows = np.concatenate(held)
         self.buffers[n] = [rows[self.config.batch_size :]]
         return torch.from_numpy(rows[: self.config.batch_size]), n + 4
@@ -154,7 +141,7 @@ def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = build_tokenizer()
     model = build_model(config, tokenizer).to(device)
-    optimizers = build_optimizers(model, config)
+    optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
     stream = PlayStream(config)
 
     def loss_of(ids: torch.Tensor, prompt: int) -> torch.Tensor:

@@ -1,0 +1,66 @@
+# Everything a person types here; `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?= -q -n auto --maxprocesses=4 --dist=loadfile
+
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test test-slow lint types bench doctor clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## Make the virtual environment (every target that needs it does this by itself)
+
+demo: $(STAMP) ## Run the whole pipeline on the countdown domain (minutes), then show its table
+	@$(BIN)/qstar run deployments/demo.yaml
+
+up: $(STAMP) ## Start a local Prefect server with its web page, to watch runs
+	@$(BIN)/qstar up
+
+down: $(STAMP) ## Stop it
+	@$(BIN)/qstar down
+
+test: $(STAMP) ## Run the tests except the slow ones, the import contracts included
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## Run the slow tests
+	@$(BIN)/python -m pytest -m slow -q
+
+lint: $(STAMP) ## Check style and import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "The files above need: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/lint-imports --no-logo > $(VENV)/.lint-imports 2>&1 || { cat $(VENV)/.lint-imports; exit 1; }
+	@echo "Import contracts kept."
+
+types: $(STAMP) ## Check types (mypy --strict)
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## Run the benchmarks, one after the other
+	@for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || { echo "No benchmarks yet."; exit 0; }; \
+		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+doctor: ## Check what the machine offers; changes nothing
+	@PYTHON=$(PYTHON) VENV=$(VENV) .ci/doctor
+
+clean: ## Remove the virtual environment and all caches; results stay
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "qstar needs Python >= 3.11; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)."; \
+		echo "Next: make PYTHON=/path/to/python3.11 $(or $(MAKECMDGOALS),install)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "This Python cannot make virtual environments."; \
+		echo "Next: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the pinned dependencies into $(VENV) (some minutes the first time)."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,dev]'
+	@touch $@

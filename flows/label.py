@@ -1,0 +1,23 @@
+"""One stage: the Q-labels of published rollouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.stages import run_name, workshop
+from qstar_core import pipeline
+from qstar_core.config import RunConfig
+
+
+@flow(name="label", flow_run_name=run_name, persist_result=False)
+def label(config: RunConfig) -> dict[str, Any]:
+    """Labels every step of the rollouts; never generates a token.
+
+    Returns:
+        The manifest of the data set.
+    """
+    stages = pipeline.plan(config)
+    with workshop(config) as make:
+        return make(stages["labels"])

@@ -1,0 +1,168 @@
+"""What a person sees while a flow runs: one bar per stage, with counts, rate and time left.
+
+A stage's bar is the sum over its shards, which report from several threads. Where standard output
+is no terminal, a plain line is written now and then instead.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+LINE_INTERVAL_S = 15.0
+
+
+@dataclass
+class _Shard:
+    done: float = 0.0
+    total: float = 0.0
+
+
+@dataclass
+class _Stage:
+    """The shards of the running stage, and what was on disk when it began."""
+
+    name: str
+    unit: str
+    shards: dict[str, _Shard]
+    start: float = field(default_factory=time.monotonic)
+    before: float = 0.0
+    note: str = ""
+    last_line: float = 0.0
+
+    @property
+    def done(self) -> float:
+        return sum(s.done for s in self.shards.values())
+
+    @property
+    def total(self) -> float:
+        return sum(s.total for s in self.shards.values())
+
+    @property
+    def rate(self) -> float:
+        """Units per second since the stage began, without those it found on disk."""
+        return max(0.0, self.done - self.before) / max(1e-9, time.monotonic() - self.start)
+
+
+class _Rate(ProgressColumn):
+    """Counts and units per second."""
+
+    def render(self, task: Task) -> Text:
+        total = f"{task.total:,.0f}" if task.total is not None else "?"
+        text = f"{task.completed:,.0f}/{total} {task.fields['unit']}"
+        speed = task.finished_speed or task.speed
+        return Text(f"{text}, {speed:,.0f}/s" if speed else text)
+
+
+class StageProgress:
+    """Bars or lines; `on_event` may be called from any thread."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._lock = threading.Lock()
+        self._stage: _Stage | None = None
+        self._bars: Progress | None = None
+        self._bar: Any = None
+
+    def __enter__(self) -> StageProgress:
+        if self.console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<11}"),
+                BarColumn(bar_width=24),
+                _Rate(),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                TextColumn("[dim]{task.fields[note]}"),
+                console=self.console,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def already_there(self, stage: str, rows: int) -> None:
+        """A stage whose data set is complete."""
+        self._print(f"{stage:<11} already there ({rows:,} rows)")
+
+    def begin(self, stage: str, shards: dict[str, bool], estimate: dict[str, Any]) -> None:
+        """Starts a stage.
+
+        Args:
+            stage: its name.
+            shards: name of each shard to whether it is finished already.
+            estimate: of `pipeline.estimate`: "units" and "unit" of the whole stage.
+        """
+        each = estimate["units"] / max(1, len(shards))
+        states = {name: _Shard(each if done else 0.0, each) for name, done in shards.items()}
+        with self._lock:
+            self._stage = _Stage(stage, estimate["unit"], states)
+            self._stage.before = self._stage.done
+            kept = sum(shards.values())
+            if self._bars is not None:
+                self._bar = self._bars.add_task(
+                    stage, total=self._stage.total, unit=estimate["unit"], note=""
+                )
+                self._bars.update(self._bar, completed=self._stage.done)
+                self._bars.reset(self._bar, completed=int(self._stage.done))
+        if kept:
+            self._print(f"{stage:<11} {kept} of {len(shards)} shards already there")
+        elif self._bars is None:
+            self._print(f"{stage:<11} started: {estimate['units']:,} {estimate['unit']}")
+
+    def on_event(self, spec: dict[str, Any], event: dict[str, Any]) -> None:
+        """Takes a worker's progress event, or ``{"event": "finished"}`` of a shard."""
+        with self._lock:
+            stage = self._stage
+            shard = stage.shards.get(spec["shard"]) if stage is not None else None
+            if stage is None or shard is None:
+                return
+            if event["event"] == "finished":
+                shard.done = shard.total
+            else:
+                shard.done, shard.total = float(event["done"]), float(event["total"])
+                stage.unit, stage.note = event["unit"], event.get("note", "")
+            self._show(stage)
+
+    def end(self, rows: int) -> None:
+        """The running stage is published."""
+        with self._lock:
+            stage, self._stage = self._stage, None
+        if stage is None:
+            return
+        if self._bars is not None:
+            self._bars.update(self._bar, completed=stage.total, total=stage.total, note="")
+        else:
+            seconds = time.monotonic() - stage.start
+            self._print(f"{stage.name:<11} finished: {rows:,} rows in {seconds:,.0f} s")
+
+    def _show(self, stage: _Stage) -> None:
+        if self._bars is not None:
+            self._bars.update(
+                self._bar, completed=stage.done, total=stage.total, unit=stage.unit, note=stage.note
+            )
+            return
+        now = time.monotonic()
+        if now - max(stage.last_line, stage.start) < LINE_INTERVAL_S:
+            return
+        stage.last_line = now
+        left = f", {(stage.total - stage.done) / stage.rate:,.0f} s left" if stage.rate else ""
+        self._print(
+            f"{stage.name:<11} {stage.done:,.0f}/{stage.total:,.0f} {stage.unit}, "
+            f"{stage.rate:,.0f}/s{left}"
+        )
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

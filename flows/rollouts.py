@@ -1,0 +1,24 @@
+"""Two stages: the problems, and rollouts of the policy from every training problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.stages import run_name, workshop
+from qstar_core import pipeline
+from qstar_core.config import RunConfig
+
+
+@flow(name="rollouts", flow_run_name=run_name, persist_result=False)
+def rollouts(config: RunConfig) -> dict[str, Any]:
+    """Makes the problems, then samples and grades whole trajectories.
+
+    Returns:
+        The manifest of the rollouts.
+    """
+    stages = pipeline.plan(config)
+    with workshop(config) as make:
+        make(stages["problems"])
+        return make(stages["rollouts"])

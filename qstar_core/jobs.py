@@ -1,0 +1,198 @@
+"""The work of each stage on one shard: read inputs, do it, write files, return the receipt.
+
+These functions run in shard workers only. Each takes a shard specification (`pipeline.shards`)
+and a progress callback (done, total, unit, note) and returns the shard's receipt. Models are
+loaded once per worker process and kept for all its shards.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from qstar_core.config import PolicyConfig, QvmConfig, RunConfig
+from qstar_core.domains import countdown
+from qstar_core.mdp import Problem
+from qstar_core.policies import Policy
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.store import dataset, open_store
+from qstar_core.values import ValueModel
+
+Progress = Callable[[int, int, str, str], None]
+Spec = dict[str, Any]
+Receipt = dict[str, Any]
+
+
+@lru_cache(maxsize=1)
+def load_policy(config: PolicyConfig) -> Policy:
+    """The policy of this worker, loaded once."""
+    from qstar_core.policies.transformers import TransformersPolicy
+
+    folder = resolve_checkpoint(config.path, "policy.path")
+    return TransformersPolicy(folder, config.dtype, config.device, config.batch_size)
+
+
+@lru_cache(maxsize=1)
+def load_value(folder: Path, config: QvmConfig, device: str) -> ValueModel:
+    """The QVM of this worker, loaded once."""
+    from qstar_core.values.score import TransformersValue
+
+    return TransformersValue(folder, config.score_dtype, device, config.score_batch_size)
+
+
+def read_problems(uri: str, split: str) -> list[Problem]:
+    """The problems of a split in their order."""
+    frame = pl.read_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
+    rows = frame.select("domain", "prompt", "reference", "split").iter_rows()
+    return [Problem(*row) for row in rows]
+
+
+def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
+    """Writes tables as Parquet files of the shard and finishes it."""
+    scratch = open_store(spec["uri"]).scratch()
+    files = []
+    for name, table in tables.items():
+        files.append(scratch / f"{name}.parquet")
+        dataset.write_table(files[-1], table)
+    receipt = dataset.finish_shard(spec["uri"], spec["shard"], files, figures)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return receipt
+
+
+def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Generates the problems of one split, or reads them from the user's file."""
+    split, domain = spec["split"], config.domain
+    file = domain.train_file if split == "train" else domain.test_file
+    count = domain.train_problems if split == "train" else domain.test_problems
+    if file is not None:
+        found = countdown.load(Path(file), count)
+    else:
+        found = countdown.generate(split, count, domain.ranges, config.seed)
+    rows = [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in found]
+    progress(len(rows), len(rows), "problems", split)
+    return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, {})
+
+
+def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Samples and grades all rollouts of a range of problems."""
+    from qstar_core.rollouts.sample import sample_rollouts
+
+    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
+    policy = load_policy(config.policy)
+    total = len(chosen) * config.rollouts.samples
+    finished = tokens = 0
+    start = time.monotonic()
+
+    def done(samples: int, new_tokens: int) -> None:
+        nonlocal finished, tokens
+        finished, tokens = finished + samples, tokens + new_tokens
+        rate = tokens / max(1e-9, time.monotonic() - start)
+        progress(finished, total, "rollouts", f"{rate:,.0f} tokens/s")
+
+    table = sample_rollouts(chosen, policy, config.rollouts, config.seed, done)
+    seconds = time.monotonic() - start
+    figures = {"seconds": round(seconds, 3), "tokens": tokens}
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures)
+
+
+def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Labels every step of the rollouts of a range of problems."""
+    from qstar_core.labels import METHODS
+
+    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
+    ids = pl.Series([p.id for p in chosen])
+    rows = pl.scan_parquet(dataset.data_files(spec["inputs"]["rollouts"]))
+    rows = rows.filter(pl.col("problem_id").is_in(ids.implode()))
+    frame = METHODS[config.labels.method](rows, config.labels.gamma).collect()
+    count = frame["rollout_id"].n_unique()
+    progress(count, count, "rollouts", f"{len(frame):,} steps")
+    last = frame.filter(pl.col("step_index") == 1).unique("action_id")
+    figures = {
+        "steps": len(frame),
+        "positive_share": float((frame["y"] > 0).mean() or 0.0),
+        "distinct_first_actions": len(last),
+    }
+    return _finish(spec, {f"part-{spec['shard']}": frame.to_arrow()}, figures)
+
+
+def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Trains the Q-value model and measures it on held-out problems."""
+    from qstar_core.values.train import train_qvm
+
+    frame = pl.read_parquet(dataset.data_files(spec["inputs"]["labels"]))
+    known = read_problems(spec["inputs"]["problems"], "train")
+    source = config.qvm.init or config.policy.path
+    backbone = resolve_checkpoint(source, "qvm.init" if config.qvm.init else "policy.path")
+    scratch = open_store(spec["uri"]).scratch()
+    start = time.monotonic()
+
+    def report(step: int, of: int, note: str) -> None:
+        progress(step, of, "updates", note)
+
+    figures, predictions = train_qvm(
+        frame, known, backbone, scratch, config.qvm, config.seed, report
+    )
+    figures["seconds"] = round(time.monotonic() - start, 3)
+    dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
+    files = sorted(f for f in scratch.iterdir() if f.is_file())
+    receipt = dataset.finish_shard(spec["uri"], spec["shard"], files, figures)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return receipt
+
+
+def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Runs one search method on a range of held-out problems."""
+    from qstar_core.evaluation.run import evaluate
+
+    chosen = read_problems(spec["inputs"]["problems"], "test")[spec["start"] : spec["stop"]]
+    if config.qvm.path is not None:
+        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
+    else:
+        folder = Path(spec["inputs"]["qvm"])
+    value = load_value(folder, config.qvm, config.policy.device)
+    method = config.evaluation.methods[spec["method"]]
+    table, figures = evaluate(chosen, method, load_policy(config.policy), value, config, progress)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures)
+
+
+def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Writes the HTML report."""
+    from qstar_core.evaluation.assemble import assemble
+    from qstar_core.evaluation.report import render
+
+    scratch = open_store(spec["uri"]).scratch()
+    page = scratch / "report.html"
+    page.write_text(render(assemble(spec["inputs"], spec["key"], config)), encoding="utf-8")
+    receipt = dataset.finish_shard(spec["uri"], spec["shard"], [page], {})
+    shutil.rmtree(scratch, ignore_errors=True)
+    progress(1, 1, "report", "")
+    return receipt
+
+
+def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Trains the reference policy into a folder and writes its manifest beside the weights."""
+    from qstar_core.policies.pretrain import pretrain_into
+
+    def report(figures: dict[str, Any]) -> None:
+        note = f"loss {figures['loss']:.4f}, {figures['plays_per_second']:.0f} plays/s"
+        progress(figures["step"], figures["of"], "updates", note)
+
+    return pretrain_into(config, Path(spec["uri"]), report)
+
+
+JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
+    "problems": problems,
+    "rollouts": rollouts,
+    "labels": labels,
+    "qvm": qvm,
+    "evaluation": evaluation,
+    "report": report,
+    "pretrain": pretrain,
+}

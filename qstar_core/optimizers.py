@@ -1,0 +1,24 @@
+"""The optimizers of all training: Muon for the hidden matrices, AdamW for everything else."""
+
+from __future__ import annotations
+
+import torch
+
+
+def build_optimizers(
+    model: torch.nn.Module, learning_rate: float, weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for the hidden matrices; AdamW for embeddings, norms and the head."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    hidden = [p for n, p in named if p.ndim == 2 and ".layers." in n]
+    others = [p for n, p in named if p.ndim != 2 or ".layers." not in n]
+    return [
+        torch.optim.Muon(
+            hidden,
+            lr=learning_rate,
+            momentum=0.95,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]

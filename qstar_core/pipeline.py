@@ -1,0 +1,272 @@
+"""The plan of a run: its stages, their run keys, where their data sets lie, their shards.
+
+A run key hashes the fields of the configuration that can change a row, the identity of the
+inputs, and the version of the code that shapes the rows (`ROWS_VERSION`, raised by hand when a
+stage would give other rows for the same configuration). All keys are known before anything runs.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qstar_core import __version__
+from qstar_core.config import RunConfig
+from qstar_core.domains import DOMAINS, countdown
+from qstar_core.environment import describe
+from qstar_core.errors import UserError
+from qstar_core.keys import content_id
+from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.store import dataset
+
+ROWS_VERSION = {
+    "problems": 1,
+    "rollouts": 1,
+    "labels": 1,
+    "qvm": 1,
+    "evaluation": 1,
+    "report": 1,
+}
+COMMANDS = {
+    "problems": "run",
+    "rollouts": "rollouts",
+    "labels": "label",
+    "qvm": "train-qvm",
+    "evaluation": "evaluate",
+    "report": "report",
+}
+
+LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: a key of `ROWS_VERSION`.
+        key: its run key.
+        uri: folder of its data set.
+        inputs: folders of the data sets it reads, by stage name.
+        rows: what the key hashes.
+    """
+
+    name: str
+    key: str
+    uri: str
+    inputs: dict[str, str]
+    rows: dict[str, Any]
+
+
+def plan(config: RunConfig) -> dict[str, Stage]:
+    """The stages of a run in order; those that train a QVM are left out if one is given.
+
+    Raises:
+        UserError: a checkpoint or problem file is missing or malformed, or the output folder
+            cannot be written.
+    """
+    _check_writable(config.out)
+    policy = fingerprint(
+        resolve_checkpoint(config.policy.path, "policy.path"), config.policy.dtype
+    )
+    train, test = (_problem_set(config, split) for split in ("train", "test"))
+    stages: dict[str, Stage] = {}
+
+    def add(name: str, rows: dict[str, Any], *inputs: str) -> None:
+        rows = {"stage": name, "rows_version": ROWS_VERSION[name], **rows}
+        key = content_id(rows)
+        read = {i: stages[i].uri for i in inputs}
+        stages[name] = Stage(name, key, f"{config.out}/{name}/{key}", read, rows)
+
+    add("problems", {"train": train, "test": test})
+    if config.qvm.path is None:
+        sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
+        add("rollouts", {"problems": train, **sampling}, "problems")
+        grader = _grader(config)
+        labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
+        add("labels", labels, "problems", "rollouts")
+        backbone = policy
+        if config.qvm.init is not None:
+            backbone = fingerprint(resolve_checkpoint(config.qvm.init, "qvm.init"), "float32")
+        fit = {"labels": stages["labels"].key, "backbone": backbone, "seed": config.seed}
+        add("qvm", {**fit, **config.qvm.rows()}, "problems", "labels")
+        value = stages["qvm"].key
+    else:
+        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
+        value = fingerprint(folder, config.qvm.score_dtype)
+    search = {"policy": policy, "qvm": value, "seed": config.seed, **config.evaluation.rows()}
+    search["max_new_tokens"] = config.rollouts.max_new_tokens
+    reads = ["problems", *(["qvm"] if "qvm" in stages else [])]
+    add("evaluation", {"problems": test, "grader": _grader(config), **search}, *reads)
+    trees = config.evaluation.report_trees
+    shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
+    add("report", shown, "evaluation", *reads)
+    return stages
+
+
+def _check_writable(out: str) -> None:
+    nearest = Path(out).absolute()
+    while not nearest.exists() and not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(
+            f"out: cannot write below {nearest} (asked for {out})",
+            next_step="set out to a folder you may write, for example --set out=results/mine",
+        )
+
+
+def _grader(config: RunConfig) -> list[str]:
+    domain = DOMAINS[config.domain.name]
+    return [domain.GRADER, domain.GRADER_VERSION]
+
+
+def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
+    """What decides the problems of a split: the file's content, or ranges, count and seed."""
+    domain = config.domain
+    file = domain.train_file if split == "train" else domain.test_file
+    count = domain.train_problems if split == "train" else domain.test_problems
+    if file is not None:
+        countdown.load(Path(file))  # every row is checked before anything starts
+        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        return {"domain": domain.name, "split": split, "count": count, "file": content}
+    ranges = domain.ranges.rows()
+    shape = {"domain": domain.name, "split": split, "count": count, "seed": config.seed}
+    return {**shape, "ranges": ranges}
+
+
+def published(stage: Stage) -> dict[str, Any] | None:
+    """The manifest of a stage's data set when it is complete, else None."""
+    return dataset.read_manifest(stage.uri)
+
+
+def shards(stage: Stage, config: RunConfig) -> list[Spec]:
+    """The shard specifications of a stage, to hand to workers.
+
+    Raises:
+        UserError: an input is not published; says which command makes it.
+    """
+    for name, uri in stage.inputs.items():
+        if dataset.read_manifest(uri) is None:
+            raise UserError(
+                f"{stage.name}: its input {name} is not there yet ({uri})",
+                next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
+            )
+    cores = os.cpu_count() or 1
+    base: Spec = {
+        "stage": stage.name,
+        "uri": stage.uri,
+        "key": stage.key,
+        "inputs": stage.inputs,
+        "config": config.model_dump(mode="json"),
+        "threads": config.runtime.threads or cores,
+    }
+    parts = _parts(stage, config)
+    if len(parts) > 1:
+        share = max(1, cores // min(config.runtime.workers, len(parts)))
+        base["threads"] = config.runtime.threads or share
+    return [{**base, "of": len(parts), **part} for part in parts]
+
+
+def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
+    if stage.name == "problems":
+        return [{"shard": split, "split": split} for split in ("train", "test")]
+    if stage.name in ("rollouts", "labels"):
+        size = config.rollouts.shard_problems if stage.name == "rollouts" else LABEL_PROBLEMS
+        return [
+            {"shard": _range_name(start, stop), "start": start, "stop": stop}
+            for start, stop in _ranges(_count(stage, config, "train"), size)
+        ]
+    if stage.name == "evaluation":
+        size = config.evaluation.shard_problems
+        ranges = _ranges(_count(stage, config, "test"), size)
+        return [
+            {"shard": f"m{m}-{_range_name(a, b)}", "method": m, "start": a, "stop": b}
+            for m in range(len(config.evaluation.methods))
+            for a, b in ranges
+        ]
+    return [{"shard": {"qvm": "model", "report": "html"}[stage.name]}]
+
+
+def _ranges(total: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _range_name(start: int, stop: int) -> str:
+    return f"p{start:07d}-{stop:07d}"
+
+
+def _count(stage: Stage, config: RunConfig, split: str) -> int:
+    """Problems of a split: from the manifest when it is there, else from the configuration."""
+    uri = stage.inputs.get("problems") or f"{config.out}/problems/{plan(config)['problems'].key}"
+    manifest = dataset.read_manifest(uri)
+    if manifest is not None:
+        return int(manifest["figures"][split])
+    domain = config.domain
+    return domain.train_problems if split == "train" else domain.test_problems
+
+
+def finished(spec: Spec) -> dict[str, Any] | None:
+    """The receipt of a shard that is already on disk, else None."""
+    return dataset.finished_shard(spec["uri"], spec["shard"])
+
+
+def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Puts the manifest of a stage whose shards are all finished.
+
+    Returns:
+        The manifest.
+    """
+    figures: dict[str, Any] = {}
+    if len(receipts) == 1:
+        figures = receipts[0]["figures"]
+    elif stage.name == "problems":
+        figures = {r["shard"]: r["rows"] for r in receipts}
+    elif stage.name == "evaluation":
+        from qstar_core.evaluation.summary import summarise
+
+        files = [f"{stage.uri}/{e['name']}" for r in receipts for e in r["files"]]
+        figures = summarise(files, receipts, config)
+    head = {
+        "kind": stage.name,
+        "key": stage.key,
+        "uri": stage.uri,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows_from": stage.rows,
+        "config": config.model_dump(mode="json"),
+        "inputs": {name: Path(uri).name for name, uri in stage.inputs.items()},
+        "figures": figures,
+        "environment": describe(),
+        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
+    }
+    return dataset.publish(stage.uri, head, receipts)
+
+
+def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
+    """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
+    train, test = (_count(stage, config, split) for split in ("train", "test"))
+    rollout = countdown.expected_tokens(config.domain.ranges.numbers)
+    rollouts = train * config.rollouts.samples
+    searches = test * len(config.evaluation.methods)
+    budget = config.evaluation.max_policy_tokens
+    tokens = sum(
+        test * (min(rollout, budget) if m.algorithm == "greedy" else budget)
+        for m in config.evaluation.methods
+    )
+    sizes: dict[str, tuple[int, str, int]] = {
+        "problems": (train + test, "problems", 0),
+        "rollouts": (rollouts, "rollouts", rollouts * rollout),
+        "labels": (rollouts, "rollouts", 0),
+        "qvm": (round(rollouts * config.qvm.epochs), "trajectories", 0),
+        "evaluation": (searches, "searches", tokens),
+        "report": (1, "report", 0),
+    }
+    units, unit, policy_tokens = sizes[stage.name]
+    parts = len(_parts(stage, config))
+    return {"shards": parts, "units": units, "unit": unit, "policy_tokens": policy_tokens}

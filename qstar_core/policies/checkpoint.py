@@ -1,0 +1,72 @@
+"""Finding checkpoints and fingerprinting them, without importing torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from qstar_core.errors import UserError
+from qstar_core.keys import content_id
+from qstar_core.store.dataset import sha256_of
+
+REFERENCE = Path(__file__).parent.parent / "reference"
+SHAPING = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "*.jinja")
+
+
+def resolve_checkpoint(path: str, field: str) -> Path:
+    """The folder of a checkpoint.
+
+    Args:
+        path: a folder, ``reference:NAME`` for one that comes with qstar, or a hub name
+            ``owner/name`` (downloaded, or taken from the local Hugging Face cache).
+        field: the configuration field it was named in, for the error.
+
+    Raises:
+        UserError: there is no such checkpoint, or it has no safetensors weights.
+    """
+    if path.startswith("reference:"):
+        folder = REFERENCE / path.removeprefix("reference:")
+    elif Path(path).is_dir():
+        folder = Path(path)
+    elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
+        folder = _from_hub(path, field)
+    else:
+        folder = Path(path)
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        known = ", ".join(sorted(f"reference:{p.name}" for p in REFERENCE.glob("*/")))
+        raise UserError(
+            f"{field}: no checkpoint with config.json and *.safetensors at {folder}",
+            next_step=f"name a Hugging Face folder, a hub name, or one of: {known or '(none)'}",
+        )
+    return folder
+
+
+def _from_hub(name: str, field: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(SHAPING)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{field}: {name} is neither a folder nor reachable on the hub: {reason}",
+            next_step=f"download it and set {field} to its folder",
+        ) from error
+
+
+def fingerprint(folder: Path, dtype: str) -> str:
+    """Hash of weights, configuration, tokenizer and numeric precision.
+
+    Two folders with the same fingerprint give the same samples for the same requests.
+    """
+    files = sorted({file for pattern in SHAPING for file in folder.glob(pattern)})
+    stamps = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    return _fingerprint(stamps, dtype)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(stamps: tuple[tuple[str, int, int], ...], dtype: str) -> str:
+    return content_id("model", [[Path(f).name, sha256_of(Path(f))] for f, _, _ in stamps], dtype)
+
+

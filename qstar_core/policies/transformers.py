@@ -1,0 +1,221 @@
+"""Any Hugging Face causal LM as a policy: batched, KV-cached sampling of steps and rollouts.
+
+The prompt of a request is computed once and its cache is shared out to the request's samples.
+Rows that have ended leave the batch when they are a quarter of it. See `sampling` for why the
+samples do not depend on the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from qstar_core.errors import UserError
+from qstar_core.mdp import Step
+from qstar_core.policies import Sample, SampleRequest, StepRule
+from qstar_core.policies.checkpoint import fingerprint
+from qstar_core.policies.sampling import draw, uniforms
+
+Done = Callable[[int, int], None]
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+LOGPROB_DECIMALS = 5  # log-probabilities are rounded so that equal samples give equal rows
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a configuration names; ``auto`` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@dataclass
+class Row:
+    """One sample in the making."""
+
+    request: int
+    index: int
+    prompt: tuple[int, ...]
+    ask: SampleRequest
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)  # token counts at which its steps end
+    finish: str = ""
+
+    def take(self, token: int, logprob: float, newline: bool, eos: bool) -> None:
+        """Appends a token and notes whether it ends a step or the sample."""
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        length = len(self.tokens)
+        rule: StepRule = self.ask.rule
+        step_length = length - (self.ends[-1] if self.ends else 0)
+        if eos or (rule.newline and newline) or (rule.tokens and step_length >= rule.tokens):
+            self.ends.append(length)
+        if eos:
+            self.finish = "end"
+        elif len(self.ends) >= self.ask.max_steps:
+            self.finish = "steps"
+        elif length >= self.ask.max_new_tokens:
+            self.finish = "length"
+            if not self.ends or self.ends[-1] < length:
+                self.ends.append(length)
+
+
+class TransformersPolicy:
+    """A causal LM from a local folder."""
+
+    def __init__(self, folder: Path, dtype: str, device: str, batch_size: int) -> None:
+        self.device = pick_device(device)
+        self.fingerprint = fingerprint(folder, dtype)
+        self.batch_size = batch_size
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=DTYPES[dtype], use_safetensors=True
+        ).to(self.device)
+        self.model.eval()
+        self.model.requires_grad_(False)
+        self.context = int(self.model.config.max_position_embeddings)
+        eos = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
+        self.eos = set(eos) if isinstance(eos, list) else {eos}
+        self.newlines = _newline_tokens(self.tokenizer)
+        self._texts: dict[tuple[int, ...], str] = {}
+
+    def sample(
+        self, requests: Sequence[SampleRequest], done: Done | None = None
+    ) -> list[list[Sample]]:
+        """Samples of every request; see `qstar_core.policies.Policy.sample`.
+
+        Raises:
+            UserError: a prompt is empty, or does not fit the context with the tokens asked for.
+        """
+        rows = []
+        for number, ask in enumerate(requests):
+            prompt = self._encode(ask)
+            rows += [Row(number, index, prompt, ask) for index in range(len(ask.seeds))]
+        order = sorted(range(len(rows)), key=lambda r: (len(rows[r].prompt), rows[r].request))
+        for start in range(0, len(order), self.batch_size):
+            batch = [rows[r] for r in order[start : start + self.batch_size]]
+            self._run(batch)
+            if done is not None:
+                done(len(batch), sum(len(row.tokens) for row in batch))
+        answers: list[list[Sample]] = [[] for _ in requests]
+        for row in rows:  # rows stand in the order of requests and seeds
+            answers[row.request].append(self._finished(row))
+        return answers
+
+    def _encode(self, ask: SampleRequest) -> tuple[int, ...]:
+        ids = tuple(self.tokenizer(ask.prompt)["input_ids"]) if ask.prompt else ()
+        if not ids:
+            raise UserError("a prompt is empty", next_step="check the domain's prompts")
+        if len(ids) + ask.max_new_tokens > self.context:
+            raise UserError(
+                f"a prompt of {len(ids)} tokens and {ask.max_new_tokens} new ones exceed the "
+                f"model's context of {self.context}",
+                next_step="lower rollouts.max_new_tokens or use a model with a longer context",
+            )
+        return ids
+
+    @torch.inference_mode()
+    def _run(self, rows: list[Row]) -> None:
+        """Samples a batch of rows to their ends."""
+        logits, cache, mask = self._prefill(rows)
+        seeds = np.array([row.ask.seeds[row.index] for row in rows], dtype=np.uint64)
+        temperature = torch.tensor([row.ask.temperature for row in rows], device=self.device)
+        alive = list(range(len(rows)))  # rows[alive[b]] stands at batch position b
+        position = 0
+        while True:
+            uniform = torch.from_numpy(uniforms(seeds[alive], position)).to(self.device)
+            tokens, logprobs = draw(logits, temperature[alive], uniform)
+            pairs = zip(alive, tokens.tolist(), logprobs.tolist(), strict=True)
+            for row, token, logprob in pairs:
+                if not rows[row].finish:
+                    rows[row].take(token, logprob, token in self.newlines, token in self.eos)
+            keep = [b for b, row in enumerate(alive) if not rows[row].finish]
+            if not keep:
+                return
+            if len(keep) <= 0.75 * len(alive):
+                index = torch.tensor(keep, device=self.device)
+                cache.batch_select_indices(index)
+                tokens = tokens[index]
+                mask = mask[index] if mask is not None else None
+                alive = [alive[b] for b in keep]
+            position += 1
+            logits, mask = self._next(tokens, cache, mask)
+
+    def _prefill(self, rows: list[Row]) -> tuple[torch.Tensor, Any, torch.Tensor | None]:
+        """Runs the distinct prompts once; returns last logits, cache and mask per row."""
+        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        width = max(map(len, prompts))
+        ids = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask = torch.zeros(len(prompts), width, dtype=torch.long)
+        for k, prompt in enumerate(prompts):
+            ids[k, width - len(prompt) :] = torch.tensor(prompt)
+            mask[k, width - len(prompt) :] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        padded = bool((mask == 0).any())
+        cache = DynamicCache()
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask if padded else None,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        place = {prompt: k for k, prompt in enumerate(prompts)}
+        index = torch.tensor([place[row.prompt] for row in rows], device=self.device)
+        cache.batch_select_indices(index)
+        return output.logits[index, -1], cache, mask[index] if padded else None
+
+    def _next(
+        self, tokens: torch.Tensor, cache: Any, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """One decoding step for the rows still in the batch."""
+        past = cache.get_seq_length()
+        if mask is None:
+            positions = torch.full((len(tokens), 1), past, device=self.device)
+        else:
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            positions = mask.sum(1, keepdim=True) - 1
+        output = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.logits[:, -1], mask
+
+    def _finished(self, row: Row) -> Sample:
+        steps, start = [], 0
+        previous = row.prompt[-1]
+        for end in row.ends:
+            tokens = row.tokens[start:end]
+            ended = tokens[-1] in self.eos
+            logprob = round(sum(row.logprobs[start:end]), LOGPROB_DECIMALS)
+            text = self._text(previous, tokens[:-1] if ended else tokens)
+            steps.append(Step(text, len(tokens), logprob, ended))
+            start, previous = end, tokens[-1]
+        return Sample(tuple(steps), row.finish)
+
+    def _text(self, previous: int, tokens: list[int]) -> str:
+        """The text of some tokens after another one (tokenizers treat a first token apart)."""
+        key = (previous, *tokens)
+        if key not in self._texts:
+            if len(self._texts) > 1_000_000:
+                self._texts.clear()
+            before = self.tokenizer.decode([previous])
+            self._texts[key] = self.tokenizer.decode(list(key))[len(before) :]
+        return self._texts[key]
+
+
+def _newline_tokens(tokenizer: Any) -> set[int]:
+    """Tokens whose text contains a newline."""
+    ids = range(len(tokenizer))
+    return {k for k, text in zip(ids, tokenizer.batch_decode([[k] for k in ids])) if "\n" in text}

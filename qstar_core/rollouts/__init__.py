@@ -1,0 +1,1 @@
+"""Sampling whole trajectories: the raw material of Q-labels."""

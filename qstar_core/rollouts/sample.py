@@ -1,0 +1,141 @@
+"""n random rollouts from every problem, as one Parquet row per trajectory.
+
+A row's id and seed are functions of the problem, the policy's fingerprint, the sampling
+parameters, the run seed and the sample index, so a shard's rows depend neither on the shard's
+size nor on the batch nor on the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from qstar_core.config import RolloutsConfig
+from qstar_core.domains import DOMAINS
+from qstar_core.keys import content_id, sample_seed
+from qstar_core.mdp import Problem
+from qstar_core.policies import Policy, Sample, SampleRequest
+
+STEP = pa.struct(
+    [
+        pa.field("text", pa.string()),
+        pa.field("tokens", pa.int32()),
+        pa.field("logprob", pa.float64()),
+        pa.field("ended", pa.bool_()),
+        pa.field("state_id", pa.string()),
+        pa.field("action_id", pa.string()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("rollout_id", pa.string(), nullable=False),
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("steps", pa.list_(STEP), nullable=False),
+        pa.field("n_steps", pa.int32(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("finish", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("grader", pa.string(), nullable=False),
+        pa.field("grader_version", pa.string(), nullable=False),
+        pa.field("policy", pa.string(), nullable=False),
+        pa.field("temperature", pa.float64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+
+
+def requests_for(
+    problems: Sequence[Problem], config: RolloutsConfig, policy: str, seed: int
+) -> list[tuple[list[str], SampleRequest]]:
+    """For every problem the ids of its rollouts and the request that makes them."""
+    asks = []
+    for problem in problems:
+        shape = [problem.id, policy, config.temperature, config.max_new_tokens]
+        ids = [content_id("rollout", *shape, seed, k) for k in range(config.samples)]
+        row = content_id("rollouts", *shape)
+        ask = SampleRequest(
+            prompt=problem.prompt,
+            seeds=tuple(sample_seed(seed, row, k) for k in range(config.samples)),
+            max_steps=DOMAINS[problem.domain].max_steps(problem),
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+        )
+        asks.append((ids, ask))
+    return asks
+
+
+def step_ids(problem: Problem, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """(state id, action id) of every step: the state before it, and the step taken there.
+
+    An action's id names the state it leads to, so equal prefixes share ids.
+    """
+    ids = []
+    for t in range(len(texts)):
+        state = content_id("state", problem.id, list(texts[:t]))
+        ids.append((state, content_id("action", state, texts[t])))
+    return ids
+
+
+def sample_rollouts(
+    problems: Sequence[Problem],
+    policy: Policy,
+    config: RolloutsConfig,
+    seed: int,
+    done: Callable[[int, int], None] | None = None,
+) -> pa.Table:
+    """Samples and grades all rollouts of some problems.
+
+    Returns:
+        A table of `SCHEMA`, rows in the order of problems and sample indices.
+    """
+    asks = requests_for(problems, config, policy.fingerprint, seed)
+    samples = policy.sample([ask for _, ask in asks], done)
+    rows = [
+        _row(problem, rollout_id, index, ask, sample, policy.fingerprint)
+        for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
+        for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _row(
+    problem: Problem, rollout_id: str, index: int, ask: SampleRequest, sample: Sample, policy: str
+) -> dict[str, Any]:
+    domain = DOMAINS[problem.domain]
+    texts = [step.text for step in sample.steps]
+    grade = domain.grade(problem, texts)
+    steps = [
+        {
+            "text": step.text,
+            "tokens": step.tokens,
+            "logprob": step.logprob,
+            "ended": step.ended,
+            "state_id": state_id,
+            "action_id": action_id,
+        }
+        for step, (state_id, action_id) in zip(
+            sample.steps, step_ids(problem, texts), strict=True
+        )
+    ]
+    return {
+        "rollout_id": rollout_id,
+        "problem_id": problem.id,
+        "sample_index": index,
+        "seed": ask.seeds[index],
+        "steps": steps,
+        "n_steps": len(steps),
+        "tokens": sample.tokens,
+        "finish": sample.finish,
+        "outcome": str(grade.outcome),
+        "answer": grade.answer,
+        "grader": domain.GRADER,
+        "grader_version": domain.GRADER_VERSION,
+        "policy": policy,
+        "temperature": ask.temperature,
+        "split": problem.split,
+    }

@@ -1,0 +1,36 @@
+"""Searching for the best trajectory: one file per algorithm, all written as generators.
+
+``qstar_core.search.driver.run`` advances many of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qstar_core.config import SearchConfig
+from qstar_core.mdp import Problem
+from qstar_core.search import astar, best_of_n, greedy
+from qstar_core.search.budget import Budget, Ledger
+from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
+from qstar_core.search.trace import Node, Search, SearchResult, Tree
+
+__all__ = [
+    "ALGORITHMS",
+    "Answer",
+    "Budget",
+    "Ledger",
+    "Node",
+    "Propose",
+    "Request",
+    "Rollout",
+    "Score",
+    "Search",
+    "SearchResult",
+    "Tree",
+]
+
+ALGORITHMS: dict[str, Callable[[Problem, SearchConfig, Ledger], Search]] = {
+    "greedy": greedy.greedy,
+    "best_of_n": best_of_n.best_of_n,
+    "astar": astar.astar,
+}

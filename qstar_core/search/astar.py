@@ -1,0 +1,87 @@
+"""Q*: A* search over reasoning steps (arXiv 2406.14283, algorithm 1), largest f first.
+
+``edge`` mode takes h(s_t) = Q(s_(t-1), a_(t-1)), one Q per sampled action. ``lookahead`` mode
+takes h(s_t) = max over a in K samples of the policy in s_t of Q(s_t, a), as the paper writes it;
+the K sampled children are kept and reused when s_t is expanded. With the exact Q and gamma = 1
+both give the same h.
+
+Departures from the paper and decisions it leaves open:
+
+1. h of a terminal state is the Q of its last action in both modes; there is no action after it.
+2. The top-K actions of a state are K samples, equal ones merged; top-K of all texts cannot be
+   computed.
+3. The search does not end at the first popped terminal but at the N-th; the one with the largest
+   f is returned.
+4. Among equal f the deeper state is popped first (it needs fewer tokens to finish), then the one
+   inserted first.
+5. When the budget ends nothing can be sampled any more, but pops cost nothing: the frontier is
+   popped on, without expanding what would need samples, so every terminal that was generated
+   still counts. Without any, the result has no best trajectory.
+6. A state in which not one whole action could be sampled is a dead end and leaves the frontier
+   (lookahead: never enters it).
+7. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+from qstar_core.config import SearchConfig
+from qstar_core.mdp import Problem, State, Step
+from qstar_core.search.budget import Ledger
+from qstar_core.search.requests import Asking, distinct, propose, score
+from qstar_core.search.trace import Node, Search, Tree
+
+Action = tuple[Step, float | None]
+"""A sampled step and its Q (None when lambda is 0)."""
+
+
+def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
+    """Searches one problem; the ledger tells what is left of the budget."""
+    tree = Tree(problem, config)
+    lookahead = config.heuristic == "lookahead" and config.lam > 0
+    kept: dict[int, list[Action]] = {}  # node id -> its actions, sampled for h
+    frontier = [(0.0, 0, 0, tree.root)]  # sorted by -f, -depth, insertion
+    finished: list[Node] = []
+    pops = 0
+    while frontier and len(finished) < config.n:
+        node = heappop(frontier)[-1]
+        if ledger.over and not node.terminal and node.id not in kept:
+            continue
+        node.order, pops = pops, pops + 1
+        if node.terminal:
+            finished.append(node)
+            continue
+        actions = kept.pop(node.id, None)
+        if actions is None:
+            [actions] = yield from sample_actions([node.state], config)
+        children = [tree.add(node, step, q) for step, q in actions]
+        if lookahead:
+            inner = [child for child in children if not child.terminal]
+            sampled = yield from sample_actions([child.state for child in inner], config)
+            kept.update((c.id, found) for c, found in zip(inner, sampled, strict=True) if found)
+        for child in children:
+            if child.terminal or not lookahead:
+                h = child.q
+            elif child.id in kept:
+                h = max(q for _, q in kept[child.id] if q is not None)
+            else:
+                continue
+            tree.rank(child, h)
+            key = (-(child.f or 0.0), -len(child.state.steps), child.id, child)
+            heappush(frontier, key)
+    return tree.result(finished, ledger, done=len(finished) >= config.n)
+
+
+def sample_actions(states: Sequence[State], config: SearchConfig) -> Asking[list[list[Action]]]:
+    """The distinct ones of K sampled actions of each state, with Q; those without Q are left out.
+
+    Fewer come back when the budget ends.
+    """
+    proposals = yield from propose(states, config.k)
+    choices = [distinct(steps) for steps in proposals]
+    if config.lam == 0:
+        return [[(step, None) for step in steps] for steps in choices]
+    values = yield from score(list(zip(states, choices, strict=True)))
+    return [list(zip(s, q, strict=False)) for s, q in zip(choices, values, strict=True)]

@@ -1,0 +1,66 @@
+"""Best-of-N: whole rollouts from the question, the one with the largest f is returned.
+
+A rollout is ranked by the same f as a terminal state of A*: f = Agg(R_P of its steps) + lambda *
+Q(its last action). Both methods therefore judge what they finished by one rule and differ only in
+how they spend their tokens.
+
+1. Rollouts are drawn in rounds, until N are drawn or the budget is over. The size of a round
+   changes the speed, never what is returned: samples are numbered and charged in order.
+2. Equal trajectories are scored once; each draw costs its tokens.
+3. Rollouts without Q because the value calls ran out are left out; with lambda = 0 none is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qstar_core.config import SearchConfig
+from qstar_core.mdp import Problem, State
+from qstar_core.search.budget import Ledger
+from qstar_core.search.requests import Asking, rollout, score
+from qstar_core.search.trace import Node, Search, Tree
+
+FIRST_ROUND = 8  # rollouts drawn before their mean cost is known
+
+
+def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
+    """Draws at most ``config.n`` rollouts of one problem."""
+    tree = Tree(problem, config)
+    finished: dict[int, Node] = {}
+    drawn = 0
+    while drawn < config.n and not ledger.over:
+        size = min(config.n - drawn, round_size(drawn, ledger))
+        rollouts = yield from rollout(tree.root.state, size)
+        drawn += size
+        ends = {node.id: node for node in (tree.add_path(steps) for steps in rollouts)}
+        new = [node for key, node in ends.items() if key not in finished]
+        for node in (yield from judge(new, tree)):
+            node.order = len(finished)
+            finished[node.id] = node
+    return tree.result(list(finished.values()), ledger, done=bool(finished) and not ledger.over)
+
+
+def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:
+    """Ranks terminal nodes by f; returns those that could be ranked."""
+    if tree.config.lam == 0:
+        for node in nodes:
+            tree.rank(node, None)
+        return list(nodes)
+    values = yield from score(
+        [(State(tree.problem, n.state.steps[:-1]), n.state.steps[-1:]) for n in nodes]
+    )
+    judged = []
+    for node, answer in zip(nodes, values, strict=True):
+        for q in answer:  # one, or none when the value calls ran out
+            node.q = q
+            tree.rank(node, q)
+            judged.append(node)
+    return judged
+
+
+def round_size(drawn: int, ledger: Ledger) -> int:
+    """How many more rollouts the tokens left are likely to pay for, at least 1."""
+    if not drawn:
+        return FIRST_ROUND
+    mean_tokens = max(1.0, ledger.policy_tokens / drawn)
+    return max(1, int(ledger.tokens_left / mean_tokens))

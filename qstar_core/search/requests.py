@@ -1,0 +1,88 @@
+"""What a search asks for. A search is a generator written as if for one problem.
+
+It yields a list of requests that can be answered together and is sent the list of their answers,
+in the same order. ``propose``, ``score`` and ``rollout`` wrap that exchange with types::
+
+    [steps] = yield from propose([state], k)
+
+An answer may be shorter than what was asked: samples that the policy cut off in the middle of a
+step are left out, and so is all that the budget does not cover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from qstar_core.mdp import State, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """k sampled actions in a state; the answer is ``list[Step]``, duplicates not merged."""
+
+    state: State
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Q(state, step) of some steps; the answer is ``list[float]`` in [0, 1]."""
+
+    state: State
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """n whole continuations of a state; the answer is ``list[tuple[Step, ...]]``.
+
+    Attributes:
+        state: where they start.
+        n: how many.
+        temperature: of the sampling; None is that of the method's configuration.
+    """
+
+    state: State
+    n: int
+    temperature: float | None = None
+
+
+Request = Propose | Score | Rollout
+Answer = list[Step] | list[float] | list[tuple[Step, ...]]
+T = TypeVar("T")
+Asking = Generator[list[Request], list[Answer], T]
+"""A generator that asks and returns a T."""
+
+
+def propose(states: Sequence[State], k: int) -> Asking[list[list[Step]]]:
+    """Asks for k actions in each state."""
+    if not states:
+        return []
+    answers = yield [Propose(state, k) for state in states]
+    return cast("list[list[Step]]", answers)
+
+
+def score(actions: Sequence[tuple[State, Sequence[Step]]]) -> Asking[list[list[float]]]:
+    """Asks for the Q values of some steps of each state."""
+    if not actions:
+        return []
+    answers = yield [Score(state, tuple(steps)) for state, steps in actions]
+    return cast("list[list[float]]", answers)
+
+
+def rollout(
+    state: State, n: int, temperature: float | None = None
+) -> Asking[list[tuple[Step, ...]]]:
+    """Asks for n whole continuations of a state."""
+    [answer] = yield [Rollout(state, n, temperature)]
+    return cast("list[tuple[Step, ...]]", answer)
+
+
+def distinct(steps: Iterable[Step]) -> list[Step]:
+    """The steps without those that repeat an earlier text and ending."""
+    first: dict[tuple[str, bool], Step] = {}
+    for step in steps:
+        first.setdefault((step.text, step.ended), step)
+    return list(first.values())

@@ -1,0 +1,174 @@
+"""The tree that a search builds, kept for the report, and the result of a search.
+
+``Tree`` is also the one place where f is computed, so every method ranks what it finished by the
+same rule (arXiv 2406.14283, eq. 6 and 7)::
+
+    f(s_t) = g(s_t) + lambda * h(s_t),   g(s_t) = Agg(R_P(s_1) .. R_P(s_t))
+
+R_P is counted per step taken: the root, the question alone, has no R_P and g = 0, and where the
+paper writes R_P(s_i) the reward here is that of the i-th step. With ``reward: none`` g is 0
+everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qstar_core.config import SearchConfig
+from qstar_core.domains import DOMAINS
+from qstar_core.mdp import Problem, State, Step, Trajectory
+from qstar_core.rewards import AGGREGATIONS, process_rewards
+from qstar_core.search.budget import Ledger
+from qstar_core.search.requests import Asking
+
+StopReason = Literal["finished", "budget", "exhausted", "error"]
+
+
+@dataclass(slots=True)
+class Node:
+    """A state in the tree; what was not computed is None.
+
+    Attributes:
+        id: its place in the list of nodes, the order of insertion; 0 is the root.
+        parent: id of its parent, -1 for the root.
+        state: the question and the steps.
+        text: text of the last step; the prompt for the root.
+        q: Q of the last step, in [0, 1].
+        reward: R_P of the last step.
+        g: aggregated process reward of the path.
+        h: heuristic value.
+        f: g + lambda * h, larger is better.
+        order: how many pops came before its own (A*) or distinct trajectories before it
+            (best-of-N, terminal nodes only); -1 when it was never popped.
+        terminal: whether the episode is over.
+        chosen: whether it lies on the returned path.
+    """
+
+    id: int
+    parent: int
+    state: State
+    text: str
+    q: float | None = None
+    reward: float | None = None
+    g: float = 0.0
+    h: float | None = None
+    f: float | None = None
+    order: int = -1
+    terminal: bool = False
+    chosen: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields but the state, which is the texts on the path from the root."""
+        names = (name for name in self.__slots__ if name != "state")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found and what it spent.
+
+    Attributes:
+        problem: the question.
+        best: the returned trajectory; its score is f. None when none was finished.
+        finished: all finished trajectories, in the order in which they were finished.
+        nodes: the tree, in order of insertion; empty after an error.
+        policy_tokens: policy tokens charged.
+        value_calls: actions scored.
+        expansions: states whose actions were sampled.
+        stop_reason: ``"finished"`` (as many trajectories as wanted), ``"budget"`` (a limit was
+            reached before), ``"exhausted"`` (nothing left to expand) or ``"error"``.
+        error: type and message of the error, else empty.
+    """
+
+    problem: Problem
+    best: Trajectory | None
+    finished: list[Trajectory]
+    nodes: list[Node]
+    policy_tokens: int
+    value_calls: int
+    expansions: int
+    stop_reason: StopReason
+    error: str = ""
+
+
+Search = Asking[SearchResult]
+"""A search under way: yields lists of requests, is sent lists of answers, returns its result."""
+
+
+@dataclass(slots=True)
+class Tree:
+    """The nodes of one search; children of one node differ in text or ending."""
+
+    problem: Problem
+    config: SearchConfig
+    nodes: list[Node] = field(default_factory=list)
+    _children: dict[tuple[int, str, bool], Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.nodes.append(Node(0, -1, State(self.problem), self.problem.prompt))
+
+    @property
+    def root(self) -> Node:
+        """The question before any step."""
+        return self.nodes[0]
+
+    def add(self, parent: Node, step: Step, q: float | None = None) -> Node:
+        """The child of ``parent`` by ``step``: the one that is there, or a new one with its g."""
+        key = (parent.id, step.text, step.ended)
+        if key in self._children:
+            return self._children[key]
+        state = parent.state.after(step)
+        texts = [s.text for s in state.steps]
+        rewards = process_rewards(self.config.reward, self.problem, texts)
+        node = Node(
+            id=len(self.nodes),
+            parent=parent.id,
+            state=state,
+            text=step.text,
+            q=q,
+            reward=rewards[-1],
+            g=AGGREGATIONS[self.config.aggregation](rewards),
+            terminal=DOMAINS[self.problem.domain].is_terminal(self.problem, state.steps),
+        )
+        self.nodes.append(node)
+        self._children[key] = node
+        return node
+
+    def add_path(self, steps: Iterable[Step]) -> Node:
+        """The node at the end of a path from the root."""
+        node = self.root
+        for step in steps:
+            node = self.add(node, step)
+        return node
+
+    def rank(self, node: Node, h: float | None) -> None:
+        """Sets h and f = g + lambda * h; without h (lambda = 0, greedy) f is g."""
+        node.h = h
+        node.f = node.g if h is None else node.g + self.config.lam * h
+
+    def result(self, finished: Sequence[Node], ledger: Ledger, done: bool) -> SearchResult:
+        """The result of a search that ends: the finished trajectory with the largest f is best.
+
+        Args:
+            finished: terminal nodes with f; among equal f the first is returned.
+            ledger: what was spent.
+            done: whether there are as many as were wanted.
+        """
+        best = max(finished, key=lambda node: node.f or 0.0, default=None)
+        node = best
+        while node is not None:
+            node.chosen = True
+            node = self.nodes[node.parent] if node.parent >= 0 else None
+        reason: StopReason = "budget" if ledger.over else "exhausted"
+        return SearchResult(
+            problem=self.problem,
+            best=None if best is None else Trajectory(best.state, best.f or 0.0),
+            finished=[Trajectory(node.state, node.f or 0.0) for node in finished],
+            nodes=self.nodes,
+            policy_tokens=ledger.policy_tokens,
+            value_calls=ledger.value_calls,
+            expansions=ledger.expansions,
+            stop_reason="finished" if done else reason,
+        )

@@ -1,0 +1,96 @@
+"""A folder on a local (or mounted) file system as a store."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+SCRATCH = ".writing"
+
+
+class LocalStore:
+    """Names are relative POSIX paths below a root folder; writes are renames."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._root = Path(root)
+
+    def put(self, name: str, source: Path) -> None:
+        """Moves a finished file (made below `scratch`) to its name: flush, rename, flush."""
+        target = self._target(name)
+        _sync(source)
+        source.replace(target)
+        _sync(target.parent)
+
+    def put_new(self, name: str, content: bytes) -> bool:
+        """Writes a file unless the name is taken; a hard link makes the test and the write one."""
+        target = self._target(name)
+        scratch = self._write(content)
+        try:
+            os.link(scratch, target)
+        except FileExistsError:
+            return False
+        finally:
+            scratch.unlink()
+        _sync(target.parent)
+        return True
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes a file, replacing what was there."""
+        target = self._target(name)
+        self._write(content).replace(target)
+        _sync(target.parent)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        return (self._root / name).read_bytes()
+
+    def exists(self, name: str) -> bool:
+        """Whether a file is there."""
+        return (self._root / name).is_file()
+
+    def names(self) -> list[str]:
+        """All files, those still being written left out."""
+        return sorted(
+            found.relative_to(self._root).as_posix()
+            for found in self._root.rglob("*")
+            if found.is_file() and SCRATCH not in found.relative_to(self._root).parts
+        )
+
+    def delete(self, name: str) -> None:
+        """Removes a file."""
+        (self._root / name).unlink(missing_ok=True)
+
+    def scratch(self) -> Path:
+        """A new folder below ``.writing``; nobody reads there."""
+        base = self._root / SCRATCH
+        base.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=base))
+
+    def path(self, name: str) -> str:
+        """The file's path."""
+        return str(self._root / name)
+
+    def _target(self, name: str) -> Path:
+        target = self._root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _write(self, content: bytes) -> Path:
+        base = self._root / SCRATCH
+        base.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=base)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return Path(name)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

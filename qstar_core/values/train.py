@@ -1,0 +1,161 @@
+"""Trains a QVM on Q-labels and measures it on held-out problems.
+
+Loss (Q* paper, eq. 7): the mean over steps of (Q(s_t, a_t) - y)^2, or binary cross-entropy on
+the soft targets y, which has the same minimum and steeper gradients near 0 and 1.
+
+1. Hidden matrices are updated by Muon, the rest by AdamW; both learning rates warm up and then
+   decay linearly to zero.
+2. Distinct trajectories count once, however often the policy sampled them.
+3. A share of the training problems is held out by hash and never trained on; all figures come
+   from them. Where the domain knows the exact Q*, the AUC against it is reported as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+from qstar_core.config import QvmConfig
+from qstar_core.domains import DOMAINS
+from qstar_core.mdp import Problem
+from qstar_core.optimizers import build_optimizers
+from qstar_core.values.data import (
+    Sequences,
+    batches,
+    collate,
+    count_batches,
+    encode,
+    held_out,
+    trajectories,
+)
+from qstar_core.values.metrics import by_step, reliability
+from qstar_core.values.model import initialise, load_tokenizer, step_logits
+
+Progress = Callable[[int, int, str], None]
+
+
+def _loss(kind: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if kind == "mse":
+        return mse_loss(torch.sigmoid(logits), targets)
+    return binary_cross_entropy_with_logits(logits, targets)
+
+
+def train_qvm(
+    labels: pl.DataFrame,
+    problems: list[Problem],
+    backbone: Path,
+    out: Path,
+    config: QvmConfig,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Trains a QVM and saves it as a Hugging Face folder.
+
+    Args:
+        labels: rows of a label data set.
+        problems: the training problems they belong to.
+        backbone: folder of the causal LM it starts from.
+        out: folder to save to.
+        config: loss, epochs, learning rate, held-out share.
+        seed: of head, shuffling and held-out split.
+        progress: called with (updates done, updates in all, a note).
+
+    Returns:
+        Figures ({"heldout": by step, "reliability", "loss", ...}) and the held-out predictions,
+        one row per step.
+    """
+    torch.use_deterministic_algorithms(True)
+    tokenizer = load_tokenizer(backbone)
+    model = initialise(backbone, seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)  # type: ignore[arg-type]
+    frame = trajectories(labels)
+    out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
+    is_held = pl.col("problem_id").is_in(sorted(out_of_training))
+    prompts = {p.id: p.prompt for p in problems}
+    data = encode(frame.filter(~is_held), prompts, tokenizer)
+    loss = _fit(model, data, config, seed, device, progress)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    heldout = encode(frame.filter(is_held), prompts, tokenizer)
+    predictions = predict(model, heldout, problems, config.batch_size)
+    figures = {
+        "loss": loss,
+        "trajectories": len(data),
+        "updates": count_batches(len(data), config.batch_size, config.epochs),
+        "heldout_trajectories": len(heldout),
+        "heldout": by_step(predictions),
+        "reliability": reliability(predictions["q"].to_numpy(), predictions["y"].to_numpy()),
+    }
+    return figures, predictions
+
+
+def _fit(
+    model: torch.nn.Module,
+    data: Sequences,
+    config: QvmConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> float:
+    """Runs all updates; returns the mean loss of the last tenth of them."""
+    optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
+    updates = count_batches(len(data), config.batch_size, config.epochs)
+    model.train()
+    losses: list[float] = []
+    for step, batch in enumerate(batches(data, config.batch_size, config.epochs, seed)):
+        factor = min(1.0, (step + 1) / config.warmup_steps) * (1 - step / updates)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            logits = step_logits(model, batch)
+        loss = _loss(config.loss, logits, batch.targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        losses.append(float(loss.detach()))
+        if (step + 1) % 10 == 0 or step + 1 == updates:
+            recent = losses[-50:]
+            progress(step + 1, updates, f"loss {sum(recent) / len(recent):.4f}")
+    tail = losses[-max(1, len(losses) // 10) :]
+    model.eval()
+    return sum(tail) / len(tail)
+
+
+@torch.inference_mode()
+def predict(
+    model: torch.nn.Module, data: Sequences, problems: list[Problem], batch_size: int
+) -> pl.DataFrame:
+    """Predictions of every step of some trajectories, with label and exact Q* where known.
+
+    Returns:
+        Columns problem_id, rollout_id, step_index (from 1), n_steps, q, y, q_star (null where
+        the domain does not know it).
+    """
+    device = next(model.parameters()).device
+    known = {p.id: p for p in problems}
+    q: list[float] = []
+    for start in range(0, len(data), batch_size):
+        rows = range(start, min(start + batch_size, len(data)))
+        batch = collate(data, list(rows)).to(device)
+        q += torch.sigmoid(step_logits(model, batch)).tolist()
+    truth = []
+    for problem_id, actions in data.frame.select("problem_id", "actions").iter_rows():
+        domain = DOMAINS[known[problem_id].domain]
+        exact = getattr(domain, "q_star", None)
+        truth.append(exact(known[problem_id], actions) if exact else [None] * len(actions))
+    frame = data.frame.select("problem_id", "rollout_id", "y").with_columns(
+        q_star=pl.Series(truth, dtype=pl.List(pl.Float64)),
+        n_steps=pl.col("y").list.len().cast(pl.Int32),
+    )
+    frame = frame.with_columns(step_index=pl.int_ranges(1, pl.col("n_steps") + 1, dtype=pl.Int32))
+    return frame.explode("y", "q_star", "step_index").with_columns(q=pl.Series(q))

@@ -1,0 +1,109 @@
+"""The shard worker: ``python -m qstar_core.worker``, JSON lines in and out.
+
+It takes ``{"id", "spec"}`` lines on standard input and answers with events on standard output:
+``ready`` once, then ``progress``, and ``result`` or ``error`` for each id. It ends at the end of
+its standard input, so it dies with its parent however that died. Whatever a library writes to
+standard output goes to standard error. A second thread reads standard input, so the end of the
+parent is noticed in the middle of a long shard too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from typing import IO, Any
+
+from qstar_core.errors import UserError
+
+PROGRESS_INTERVAL_S = 0.2
+
+
+def main() -> None:
+    """Serves shard specifications until standard input ends."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    _quiet_libraries()
+    asked: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_read, args=(sys.stdin, asked), daemon=True).start()
+    _send(out, {"event": "ready", "pid": os.getpid()})
+    while True:
+        job = asked.get()
+        _send(out, _serve(job, out))
+
+
+def _read(source: IO[str], asked: queue.Queue[dict[str, Any]]) -> None:
+    for line in source:
+        if line.strip():
+            asked.put(json.loads(line))
+    os._exit(0)  # the parent is gone: nobody waits for the result
+
+
+def _quiet_libraries() -> None:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _send(out: IO[str], event: dict[str, Any]) -> None:
+    out.write(json.dumps(event, ensure_ascii=False) + "\n")
+    out.flush()
+
+
+def _serve(job: dict[str, Any], out: IO[str]) -> dict[str, Any]:
+    """Runs one shard; whatever goes wrong in it becomes an error event."""
+    last = 0.0
+
+    def progress(done: int, total: int, unit: str, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < PROGRESS_INTERVAL_S and done < total:
+            return
+        last = now
+        counts = {"done": done, "total": total, "unit": unit, "note": note}
+        _send(out, {"event": "progress", "id": job["id"], **counts})
+
+    try:
+        return {"event": "result", "id": job["id"], "result": _run(job["spec"], progress)}
+    except UserError as error:
+        return {"event": "error", "id": job["id"], "kind": "user", **error.to_dict()}
+    except OSError as error:
+        return {
+            "event": "error",
+            "id": job["id"],
+            "kind": "user",
+            "what": f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),
+            "safe": "finished shards are on disk and will be kept",
+            "next_step": "free the space or mend the permission, then run the same command again",
+        }
+    except Exception as error:  # a worker reports every failure of a shard and lives on
+        return {
+            "event": "error",
+            "id": job["id"],
+            "kind": "crash",
+            "what": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+        }
+
+
+def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
+    from qstar_core.config import RunConfig
+    from qstar_core.jobs import JOBS
+
+    if spec["stage"] not in ("problems", "labels", "report"):
+        import torch
+
+        torch.set_num_threads(spec.get("threads", 1))
+    config = RunConfig.model_validate_json(json.dumps(spec["config"]))
+    return JOBS[spec["stage"]](spec, config, progress)
+
+
+if __name__ == "__main__":
+    main()

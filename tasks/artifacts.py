@@ -1,0 +1,31 @@
+"""Artifacts of a flow run in Prefect: the comparison as a table, the way to the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.records import note_task_run
+
+
+@task(name="comparison-artifact", persist_result=False, cache_policy=NO_CACHE)
+def record_comparison(rows: list[dict[str, Any]], run_name: str) -> None:
+    """Puts the comparison of the methods on record as a table artifact."""
+    note_task_run()
+    create_table_artifact(
+        rows, key="comparison", description=f"Methods of {run_name} at an equal token budget"
+    )
+
+
+@task(name="report-artifact", persist_result=False, cache_policy=NO_CACHE)
+def record_report(path: str, run_name: str) -> None:
+    """Puts a link to the HTML report on record as a markdown artifact."""
+    note_task_run()
+    url = Path(path).absolute().as_uri()
+    create_markdown_artifact(
+        f"[Report of {run_name}]({url})\n\n`{path}`", key="report", description=run_name
+    )

@@ -1,0 +1,106 @@
+"""The tasks of every stage: one shard to a worker, and the manifest when all shards are there.
+
+Results are not persisted by Prefect and not cached by it: the receipts and manifests of the data
+sets are the truth about what is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from qstar_core import pipeline
+from qstar_core.config import RunConfig
+from qstar_core.errors import WorkerError
+from tasks.records import note_task_run
+from tasks.workers import WorkerPool
+
+log = logging.getLogger("qstar_core.shards")
+
+Spec = dict[str, Any]
+OnEvent = Callable[[Spec, dict[str, Any]], None]
+
+RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the shards of this process are worked on with: the pool, the timeout, the display."""
+
+    pool: WorkerPool
+    timeout_s: float
+    on_event: OnEvent
+
+
+_bench: Bench | None = None
+
+
+@contextmanager
+def at_bench(bench: Bench) -> Iterator[None]:
+    """Makes a bench the one that `run_shard` uses; one at a time in a process."""
+    global _bench
+    if _bench is not None:
+        raise RuntimeError("a flow of this process already has its workers")
+    _bench = bench
+    try:
+        yield
+    finally:
+        _bench = None
+
+
+def mendable(_task: Any, task_run: Any, state: Any) -> bool:
+    """Whether a retry may help: after a worker's death and after errors of the system."""
+    error = state.data
+    if not isinstance(error, WorkerError | OSError):
+        return False
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    log.warning("%s: %s", task_run.name, first)
+    return True
+
+
+@task(
+    name="shard",
+    task_run_name="{spec[stage]}-{spec[shard]}",
+    retry_delay_seconds=exponential_backoff(RETRY_DELAY_S),
+    retry_condition_fn=mendable,
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+def run_shard(spec: Spec) -> dict[str, Any]:
+    """Makes one shard in a worker process; a shard that is on disk already is not made again.
+
+    Returns:
+        The shard's receipt.
+    """
+    note_task_run()
+    if _bench is None:
+        raise RuntimeError("run_shard is called outside of at_bench")
+    bench = _bench
+    receipt = None if spec["stage"] == "pretrain" else pipeline.finished(spec)
+    if receipt is None:
+        receipt = bench.pool.run(
+            spec, bench.timeout_s, lambda event: bench.on_event(spec, event)
+        )
+    bench.on_event(spec, {"event": "finished"})
+    return receipt
+
+
+@task(
+    name="publish",
+    task_run_name="publish-{stage.name}",
+    persist_result=False,
+    cache_policy=NO_CACHE,
+)
+def publish_stage(
+    stage: pipeline.Stage, config: RunConfig, receipts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Puts the manifest of a stage whose shards are all finished; returns it."""
+    note_task_run()
+    return pipeline.publish(stage, config, receipts)

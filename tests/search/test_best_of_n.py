@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qstar_core.search import best_of_n as module
+from qstar_core.search.budget import Budget, Ledger
+from qstar_core.search.driver import run
+from tests.search.trees import (
+    AMPLE,
+    EXAMPLE,
+    TableValue,
+    Tree,
+    make_config,
+    make_policy,
+    make_problem,
+    optimum,
+    trees,
+)
+
+Q = make_problem()
+
+
+@settings(max_examples=50, deadline=None)
+@given(tree=trees(), aggregation=st.sampled_from(["min", "max", "sum", "last"]))
+def test_ranks_finished_trajectories_as_astar_does(tree: Tree, aggregation: str) -> None:
+    """With enough draws to see every trajectory both methods give each the same score."""
+    policy, value = make_policy((Q, tree)), TableValue((Q, tree))
+    fields = {"reward": "rules", "aggregation": aggregation, "lam": 0.5}
+    [star] = run([Q], make_config(n=1000, **fields), AMPLE, policy, value, run_seed=2)
+    config = make_config(algorithm="best_of_n", n=400, **fields)
+    [best] = run([Q], config, AMPLE, policy, value, run_seed=2)
+    scores = {t.state.text: t.score for t in star.finished}
+    assert scores == {t.state.text: t.score for t in best.finished}
+    assert best.best is not None and best.best.score == max(scores.values())
+    assert best.expansions == 0 and best.stop_reason == "finished"
+
+
+def test_equal_trajectories_are_scored_once() -> None:
+    value = TableValue((Q, EXAMPLE))
+    config = make_config(algorithm="best_of_n", n=100)
+    [result] = run([Q], config, AMPLE, make_policy((Q, EXAMPLE)), value, run_seed=2)
+    assert result.value_calls == len(value.asked) == len(set(value.asked)) == 4
+    assert [node.order for node in result.nodes if node.terminal] == [0, 1, 2, 3]
+    assert result.best is not None and result.best.score == optimum(EXAMPLE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tree=trees(), tokens=st.integers(1, 80), n=st.integers(1, 30))
+def test_the_size_of_rounds_changes_nothing(tree: Tree, tokens: int, n: int) -> None:
+    config = make_config(algorithm="best_of_n", n=n)
+    results = []
+    for size in (1, 7, 50):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "round_size", lambda drawn, ledger, size=size: size)
+            value = TableValue((Q, tree))
+            budget = Budget(tokens, 10**6, 10**6)
+            results += run([Q], config, budget, make_policy((Q, tree)), value, run_seed=2)
+    assert results[0] == results[1] == results[2]
+
+
+def test_lambda_0_asks_for_no_q() -> None:
+    config = make_config(algorithm="best_of_n", n=50, lam=0.0, reward="rules")
+    [result] = run([Q], config, AMPLE, make_policy((Q, EXAMPLE)), None, run_seed=2)
+    assert result.value_calls == 0
+    assert all(n.f == n.g for n in result.nodes if n.terminal)
+
+
+def test_value_calls_that_run_out_leave_the_rest_unranked() -> None:
+    config = make_config(algorithm="best_of_n", n=50)
+    value, policy = TableValue((Q, EXAMPLE)), make_policy((Q, EXAMPLE))
+    [result] = run([Q], config, Budget(10**6, 2, 10**6), policy, value, run_seed=2)
+    assert len(result.finished) == result.value_calls == 2
+    assert result.stop_reason == "budget"
+
+
+def test_round_size_follows_the_mean_cost() -> None:
+    ledger = Ledger(Budget(100, 10, 10))
+    assert module.round_size(0, ledger) == module.FIRST_ROUND
+    ledger.charge_tokens(40)
+    assert module.round_size(8, ledger) == 12  # 60 tokens left at 5 each
+    ledger.charge_tokens(57)
+    assert module.round_size(8, ledger) == 1
