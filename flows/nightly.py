@@ -18,5 +18,5 @@ def nightly(config: RunConfig) -> dict[str, dict[str, Any]]:
     Returns:
         The manifest of each stage, by its name.
     """
-    with workshop(config) as make:
-        return {stage.name: make(stage) for stage in pipeline.plan(config).values()}
+    with workshop(config) as shop:
+        return {stage.name: shop.make(stage) for stage in pipeline.plan(config).values()}

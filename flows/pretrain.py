@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from prefect import flow
 
-from flows.stages import pretrain_policy
+from flows.stages import workshop
 from qstar_core.config import RunConfig
 
 
 @flow(name="pretrain", flow_run_name="pretrain-{config.name}", persist_result=False)
 def pretrain(config: RunConfig, out: str) -> dict[str, Any]:
-    """Trains the reference policy.
+    """Trains the reference policy in one worker.
 
     Args:
         config: of it the ``pretrain`` section is used.
@@ -21,4 +22,15 @@ def pretrain(config: RunConfig, out: str) -> dict[str, Any]:
     Returns:
         The receipt: files and figures.
     """
-    return pretrain_policy(config, out)
+    spec = {
+        "stage": "pretrain",
+        "shard": "model",
+        "uri": out,
+        "config": config.model_dump(mode="json"),
+        "threads": config.runtime.threads or os.cpu_count() or 1,
+    }
+    estimate = {"units": config.pretrain.steps, "unit": "updates"}
+    with workshop(config) as shop:
+        receipt = shop.run_shards([spec], estimate)[0]
+        shop.show.end(receipt["rows"])
+    return receipt

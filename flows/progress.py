@@ -113,10 +113,12 @@ class StageProgress:
             kept = sum(shards.values())
             if self._bars is not None:
                 self._bar = self._bars.add_task(
-                    stage, total=self._stage.total, unit=estimate["unit"], note=""
+                    stage,
+                    total=self._stage.total,
+                    completed=int(self._stage.done),
+                    unit=estimate["unit"],
+                    note="",
                 )
-                self._bars.update(self._bar, completed=self._stage.done)
-                self._bars.reset(self._bar, completed=int(self._stage.done))
         if kept:
             self._print(f"{stage:<11} {kept} of {len(shards)} shards already there")
         elif self._bars is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.stages import run_name, workshop
+from flows.stages import pick, run_name, workshop
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 
@@ -19,6 +19,6 @@ def rollouts(config: RunConfig) -> dict[str, Any]:
         The manifest of the rollouts.
     """
     stages = pipeline.plan(config)
-    with workshop(config) as make:
-        make(stages["problems"])
-        return make(stages["rollouts"])
+    with workshop(config) as shop:
+        shop.make(pick(stages, "problems"))
+        return shop.make(pick(stages, "rollouts"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import runtime
@@ -16,11 +17,10 @@ from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from tasks.artifacts import record_comparison, record_report
 from tasks.records import wait_recorded
-from tasks.shards import Bench, at_bench, publish_stage, run_shard
+from tasks.shards import Bench, at_bench, is_finished, publish_stage, run_shard
 from tasks.workers import WorkerPool
 
 Manifest = dict[str, Any]
-Make = Callable[[pipeline.Stage], Manifest]
 
 SHOWN_FAILURES = 3
 
@@ -39,76 +39,97 @@ def run_name() -> str:
     return f"{flow_name}-{config.name}-{key[:8]}"
 
 
-@contextmanager
-def workshop(config: RunConfig) -> Iterator[Make]:
-    """Workers, task threads and the display of one flow; yields what makes a stage.
+def pick(stages: dict[str, pipeline.Stage], name: str) -> pipeline.Stage:
+    """A stage of the plan.
 
-    Everything is ended on the way out, the workers first, so that an interrupted task thread
-    does not wait for its shard; then it is awaited that all task runs are on record.
+    Raises:
+        UserError: the run has no such stage.
+    """
+    if name not in stages:
+        raise UserError(
+            f"this run has no stage {name}: qvm.path names a trained Q-value model",
+            next_step="leave qvm.path out, or run one of: " + ", ".join(stages),
+        )
+    return stages[name]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The task threads and the display of one flow run."""
+
+    config: RunConfig
+    runner: ThreadPoolTaskRunner[Any]
+    show: StageProgress
+
+    def make(self, stage: pipeline.Stage) -> Manifest:
+        """Makes one stage's data set unless it is published; returns its manifest.
+
+        Raises:
+            UserError: an input is missing, or a shard says what the user has to mend.
+            StageFailed: shards failed after all retries.
+        """
+        manifest = pipeline.published(stage)
+        if manifest is not None:
+            self.show.already_there(stage.name, manifest["rows"])
+            return manifest
+        specs = pipeline.shards(stage, self.config)
+        receipts = self.run_shards(specs, pipeline.estimate(stage, self.config))
+        manifest = publish_stage(stage, self.config, receipts)
+        self.show.end(manifest["rows"])
+        self._record(stage, manifest)
+        return manifest
+
+    def run_shards(
+        self, specs: list[dict[str, Any]], estimate: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Runs all shards, whether or not some of them fail; returns their receipts in order."""
+        stage = specs[0]["stage"]
+        self.show.begin(stage, {spec["shard"]: is_finished(spec) for spec in specs}, estimate)
+        task = run_shard.with_options(retries=self.config.runtime.retries)
+        futures = self.runner.map(task, {"spec": specs})
+        wait(list(futures))
+        failed = {
+            spec["shard"]: _error(future)
+            for spec, future in zip(specs, futures, strict=True)
+            if not future.state.is_completed()
+        }
+        if failed:
+            raise explain(stage, len(specs), failed)
+        receipts: list[dict[str, Any]] = [future.state.result() for future in futures]
+        return receipts
+
+    def _record(self, stage: pipeline.Stage, manifest: Manifest) -> None:
+        """Puts the comparison or the way to the report on record in Prefect."""
+        if stage.name == "evaluation":
+            record_comparison(manifest["figures"]["comparison"], self.config.name)
+        elif stage.name == "report":
+            record_report(f"{stage.uri}/{manifest['files'][0]['name']}", self.config.name)
+
+
+@contextmanager
+def workshop(config: RunConfig) -> Iterator[Workshop]:
+    """Workers, task threads and the display of one flow run.
+
+    On the way out the workers end first, so that an interrupted task thread does not wait for
+    its shard; then it is awaited that all task runs are on record.
     """
     flow_run_id = str(runtime.flow_run.id)
-    runtime_config = config.runtime
+    options = config.runtime
     try:
         with (
             StageProgress() as show,
-            ThreadPoolTaskRunner(max_workers=runtime_config.workers) as runner,
-            WorkerPool(
-                runtime_config.workers, runtime_config.python, runtime_config.threads
-            ) as pool,
-            at_bench(Bench(pool, runtime_config.shard_timeout_s, show.on_event)),
+            _task_threads(options.workers) as runner,
+            WorkerPool(options.workers, options.python, options.threads) as pool,
+            at_bench(Bench(pool, options.shard_timeout_s, show.on_event)),
         ):
-            yield lambda stage: make(stage, config, runner, show)
+            yield Workshop(config, runner, show)
     except Exception:
         wait_recorded(flow_run_id)
         raise
     wait_recorded(flow_run_id)
 
 
-def make(
-    stage: pipeline.Stage,
-    config: RunConfig,
-    runner: ThreadPoolTaskRunner[Any],
-    show: StageProgress,
-) -> Manifest:
-    """Makes one stage's data set unless it is published; returns its manifest.
-
-    Raises:
-        UserError: an input is missing, or a shard says what the user has to mend.
-        StageFailed: shards failed after all retries.
-    """
-    manifest = pipeline.published(stage)
-    if manifest is not None:
-        show.already_there(stage.name, manifest["rows"])
-        return manifest
-    specs = pipeline.shards(stage, config)
-    there = {spec["shard"]: pipeline.finished(spec) is not None for spec in specs}
-    show.begin(stage.name, there, pipeline.estimate(stage, config))
-    manifest = publish_stage(stage, config, run_shards(specs, config, runner))
-    record(stage, manifest, config)
-    show.end(manifest["rows"])
-    return manifest
-
-
-def run_shards(
-    specs: list[dict[str, Any]], config: RunConfig, runner: ThreadPoolTaskRunner[Any]
-) -> list[dict[str, Any]]:
-    """Runs all shards, however many of them fail; returns their receipts in order."""
-    task = run_shard.with_options(retries=config.runtime.retries)
-    futures = runner.map(task, {"spec": specs})
-    wait(list(futures))
-    failed = {
-        spec["shard"]: _error(future)
-        for spec, future in zip(specs, futures, strict=True)
-        if not future.state.is_completed()
-    }
-    if failed:
-        raise explain(specs[0]["stage"], len(specs), failed, config)
-    return [future.result() for future in futures]
-
-
-def explain(
-    stage: str, shards: int, failed: dict[str, BaseException], config: RunConfig
-) -> UserError:
+def explain(stage: str, shards: int, failed: dict[str, BaseException]) -> UserError:
     """What failed, what is safe, and how to go on, from the errors of failed shards."""
     safe = f"{shards - len(failed)} of {shards} shards of {stage} are on disk and will be kept"
     for error in failed.values():
@@ -130,12 +151,8 @@ def explain(
     )
 
 
-def record(stage: pipeline.Stage, manifest: Manifest, config: RunConfig) -> None:
-    """Puts the comparison or the way to the report on record in Prefect."""
-    if stage.name == "evaluation":
-        record_comparison(manifest["figures"]["comparison"], config.name)
-    elif stage.name == "report":
-        record_report(f"{stage.uri}/{manifest['files'][0]['name']}", config.name)
+def _task_threads(count: int) -> ThreadPoolTaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=count)
 
 
 def _error(future: PrefectFuture[Any]) -> BaseException:

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.stages import run_name, workshop
+from flows.stages import pick, run_name, workshop
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 
@@ -19,5 +19,5 @@ def train_qvm(config: RunConfig) -> dict[str, Any]:
         The manifest of the data set.
     """
     stages = pipeline.plan(config)
-    with workshop(config) as make:
-        return make(stages["qvm"])
+    with workshop(config) as shop:
+        return shop.make(pick(stages, "qvm"))

@@ -178,7 +178,7 @@ def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the reference policy into a folder and writes its manifest beside the weights."""
-    from qstar_core.policies.pretrain import pretrain_into
+    from qstar_core.policies.reference import pretrain_into
 
     def report(figures: dict[str, Any]) -> None:
         note = f"loss {figures['loss']:.4f}, {figures['plays_per_second']:.0f} plays/s"

@@ -1,1 +1,1 @@
-"""Prefect tasks: hand a shard to a worker process, take its receipt, publish. No logic of their own."""
+"""Prefect tasks: hand a shard to a worker process, take its receipt, publish. No logic."""

@@ -18,8 +18,8 @@ from prefect.client.schemas.filters import (
     TaskRunFilterState,
     TaskRunFilterStateType,
 )
+from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run, task_run
-from prefect.states import StateType
 
 TERMINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 POLL_S = 0.2

@@ -55,6 +55,11 @@ def at_bench(bench: Bench) -> Iterator[None]:
         _bench = None
 
 
+def is_finished(spec: Spec) -> bool:
+    """Whether a shard is on disk already; pretraining has no receipt and always runs."""
+    return spec["stage"] != "pretrain" and pipeline.finished(spec) is not None
+
+
 def mendable(_task: Any, task_run: Any, state: Any) -> bool:
     """Whether a retry may help: after a worker's death and after errors of the system."""
     error = state.data
@@ -83,11 +88,9 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     if _bench is None:
         raise RuntimeError("run_shard is called outside of at_bench")
     bench = _bench
-    receipt = None if spec["stage"] == "pretrain" else pipeline.finished(spec)
+    receipt = pipeline.finished(spec) if is_finished(spec) else None
     if receipt is None:
-        receipt = bench.pool.run(
-            spec, bench.timeout_s, lambda event: bench.on_event(spec, event)
-        )
+        receipt = bench.pool.run(spec, bench.timeout_s, lambda event: bench.on_event(spec, event))
     bench.on_event(spec, {"event": "finished"})
     return receipt
 

@@ -60,7 +60,12 @@ class WorkerPool:
         self.count = count
         self._argv = [python or sys.executable, *command]
         share = str(threads or max(1, (os.cpu_count() or 1) // count))
-        self._env = {**os.environ, "OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share, **(env or {})}
+        self._env = {
+            **os.environ,
+            "OMP_NUM_THREADS": share,
+            "MKL_NUM_THREADS": share,
+            **(env or {}),
+        }
         self._changed = threading.Condition()
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()

@@ -1,0 +1,274 @@
+"""The command line ``qstar``. What is heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from qstar_core import __version__
+from qstar_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qstar_core.config import RunConfig
+
+USER_ERROR = 2
+FAILED = 1
+INTERRUPTED = 130
+ARGUMENTS = "qstar.arguments"
+
+FINISHED_SAFE = "finished shards and published data sets are on disk and will be kept"
+
+
+class Guarded(TyperGroup):
+    """Turns errors that are the user's to mend into a few clear lines and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remembers the arguments, to name the command to go on with."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; exit code 2 for the user's errors, 1 after failures, 130 for Ctrl-C."""
+        command = shlex.join(["qstar", *ctx.meta[ARGUMENTS]])
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            safe, step = error.safe, error.next_step.replace("CONFIG", _config_of(ctx))
+            _explain(error.what, safe, step or command)
+            code = FAILED if type(error).__name__ == "StageFailed" else USER_ERROR
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            what = f"{error.strerror or error}{where}"
+            _explain(what, FINISHED_SAFE, f"mend the cause, then {command}")
+            code = USER_ERROR
+        except KeyboardInterrupt:
+            _explain("interrupted", FINISHED_SAFE, f"{command}   goes on from there")
+            code = INTERRUPTED
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Guarded,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A frozen LLM reasons better by planning: problems, rollouts, Q-labels, "
+    "Q-value model, evaluation, report.",
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH.TO.FIELD=VALUE", help="Overrides a field; repeatable."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's log on the console too.")]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would run and is there; run nothing.")
+    ] = False,
+    set_: Sets = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the whole pipeline; what is already there is kept."""
+    from flows import inspect
+
+    settings = _load(config, set_)
+    console = _console()
+    if plan:
+        from flows.tables import plan_table
+
+        console.print(plan_table(inspect.plan_rows(settings)))
+        return
+    manifests = inspect.all_published(settings)
+    if manifests is None:
+        _prefect(verbose)
+        from flows.nightly import nightly
+
+        manifests = nightly(settings)
+    else:
+        console.print(f"Everything is already there: {len(manifests)} data sets.\n")
+    inspect.show_end(console, settings, manifests, f"qstar run {shlex.quote(str(config))}")
+
+
+@app.command()
+def rollouts(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+    """Make the problems and sample rollouts from the training problems."""
+    _single("rollouts", "rollouts", config, set_, verbose)
+
+
+@app.command()
+def label(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+    """Make Q-labels from the rollouts."""
+    _single("labels", "label", config, set_, verbose)
+
+
+@app.command(name="train-qvm")
+def train_qvm(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+    """Train the Q-value model on the labels."""
+    _single("qvm", "train_qvm", config, set_, verbose)
+
+
+@app.command()
+def evaluate(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+    """Run the search methods on the held-out problems."""
+    _single("evaluation", "evaluate", config, set_, verbose)
+
+
+@app.command()
+def report(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+    """Write the HTML report of the evaluation."""
+    _single("report", "report", config, set_, verbose)
+
+
+@app.command()
+def pretrain(
+    config: ConfigFile,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the checkpoint [OUT/pretrain].")
+    ] = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train the embedded reference policy from generated plays."""
+    settings = _load(config, set_)
+    folder = str(out or Path(settings.out) / "pretrain")
+    _prefect(verbose)
+    from flows.pretrain import pretrain as flow
+
+    flow(settings, folder)
+    _console().print(
+        f"Checkpoint {folder}\nNext: qstar run {config} --set policy.path={folder}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+) -> None:
+    """Show a data set: manifest, schema, figures, first rows."""
+    from flows.inspect import show_dataset
+
+    show_dataset(_console(), dataset)
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 takes a free one.")
+    ] = 4200,
+) -> None:
+    """Start a local Prefect server with its web page; all commands then use it."""
+    from flows import server, settings
+
+    settings.apply()
+    found, started = server.up(port)
+    state = "started" if started else "was running already"
+    _console().print(f"Prefect server {state}: {found['ui']}\nNext: qstar down stops it")
+
+
+@app.command()
+def down() -> None:
+    """Stop the server that ``up`` started."""
+    from flows import server, settings
+
+    settings.apply()
+    _console().print("Stopped." if server.down() else "No server of qstar was running.")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _single(stage: str, flow: str, path: Path, overrides: list[str] | None, verbose: bool) -> None:
+    """Runs the flow ``flows.{flow}`` of one stage unless its data set is there already."""
+    from qstar_core import pipeline
+
+    config = _load(path, overrides)
+    found = pipeline.plan(config).get(stage)
+    manifest = pipeline.published(found) if found is not None else None
+    console = _console()
+    if manifest is not None:
+        console.print(f"{stage} is already there.")
+    else:
+        if found is not None and stage != "rollouts":
+            pipeline.shards(found, config)  # a missing input is said before Prefect is started
+        _prefect(verbose)
+        manifest = getattr(import_module(f"flows.{flow}"), flow)(config)
+    console.print(
+        f"{manifest['rows']:,} rows: {manifest['uri']}\nNext: qstar show {manifest['uri']}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _load(path: Path, overrides: list[str] | None) -> RunConfig:
+    from qstar_core.config import load_config
+
+    return load_config(path, overrides)
+
+
+def _prefect(verbose: bool) -> None:
+    """Settings, server and logging of Prefect; the server starts while Prefect is imported."""
+    from flows import server, settings
+
+    settings.apply(verbose)
+    embedded = server.connect()
+    from flows.logs import configure
+
+    configure(verbose)
+    if embedded is not None:
+        embedded.wait()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _config_of(ctx: Any) -> str:
+    """The configuration file among the arguments, for the next command."""
+    given = [a for a in ctx.meta[ARGUMENTS][1:] if a.endswith((".yaml", ".yml"))]
+    return shlex.quote(given[0]) if given else "CONFIG"
+
+
+def _explain(what: str, safe: str, next_step: str) -> None:
+    from rich.console import Console
+
+    lines = [f"Error: {what}"]
+    if safe:
+        lines.append(f"Safe: {safe}")
+    if next_step:
+        lines.append(f"Next: {next_step}")
+    console = Console(stderr=True)
+    for line in lines:
+        head, _, rest = line.partition(":")
+        colour = "bold red" if head == "Error" else "bold"
+        console.print(f"[{colour}]{head}:[/]", end="")
+        console.print(rest, highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

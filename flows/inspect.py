@@ -1,0 +1,141 @@
+"""What the command line says of data sets without Prefect: the plan, the end of a run, `show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows import tables
+from qstar_core import pipeline
+from qstar_core.config import RunConfig
+from qstar_core.errors import UserError
+from qstar_core.store import dataset
+
+SHOWN_ROWS = 3
+SUGGESTIONS = 8
+
+Manifest = dict[str, Any]
+
+
+def all_published(config: RunConfig) -> dict[str, Manifest] | None:
+    """The manifests of all stages when every one is complete, else None."""
+    manifests = {}
+    for stage in pipeline.plan(config).values():
+        manifest = pipeline.published(stage)
+        if manifest is None:
+            return None
+        manifests[stage.name] = manifest
+    return manifests
+
+
+def plan_rows(config: RunConfig) -> list[dict[str, Any]]:
+    """Stage, key, state and estimate of each stage, for `tables.plan_table`; writes nothing."""
+    rows = []
+    for stage in pipeline.plan(config).values():
+        state = _state(stage, config)
+        rows.append(
+            {
+                "stage": stage.name,
+                "key": stage.key,
+                "state": state,
+                **pipeline.estimate(stage, config),
+            }
+        )
+    return rows
+
+
+def _state(stage: pipeline.Stage, config: RunConfig) -> str:
+    if pipeline.published(stage) is not None:
+        return "already there"
+    try:
+        specs = pipeline.shards(stage, config)
+    except UserError:  # an input is not there yet: neither is any shard
+        return "will run"
+    done = sum(pipeline.finished(spec) is not None for spec in specs)
+    return f"{done} of {len(specs)} shards there" if done else "will run"
+
+
+def show_end(
+    console: Console, config: RunConfig, manifests: dict[str, Manifest], command: str
+) -> None:
+    """The end of a run: the comparison, where everything lies, what to type next."""
+    comparison = manifests["evaluation"]["figures"].get("comparison", [])
+    console.print(tables.comparison_table(comparison))
+    report = manifests["report"]
+    page = Path(report["uri"]) / report["files"][0]["name"]
+    lines = [
+        f"Results    {manifests['evaluation']['uri']}",
+        f"Manifests  {config.out}/*/*/{dataset.MANIFEST}",
+        f"Report     {page}",
+        "",
+        f"Next: open {page.absolute().as_uri()}",
+        f"      qstar show {manifests['evaluation']['uri']}",
+        f"      {command} --set rollouts.samples=32   (a variant; what is equal is kept)",
+    ]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def show_dataset(console: Console, uri: str) -> None:
+    """Prints a data set: its manifest, schema, figures and first rows.
+
+    Raises:
+        UserError: there is no complete data set at the path.
+    """
+    folder = uri.removesuffix(f"/{dataset.MANIFEST}").rstrip("/") or uri
+    manifest = _manifest(folder)
+    console.print(tables.summary_table(manifest))
+    if manifest["figures"]:
+        console.print(tables.figures_table(manifest["figures"]))
+    if manifest["figures"].get("comparison"):
+        console.print(tables.comparison_table(manifest["figures"]["comparison"]))
+    if manifest["schema"]:
+        console.print(tables.schema_table(manifest["schema"]))
+    files = dataset.data_files(folder)
+    if files:
+        console.print(tables.rows_table(first_rows(files, SHOWN_ROWS)))
+    for entry in manifest["files"]:
+        if not entry["name"].endswith(".parquet"):
+            console.print(f"{folder}/{entry['name']}", highlight=False, markup=False)
+
+
+def _manifest(folder: str) -> Manifest:
+    manifest = dataset.read_manifest(folder) if Path(folder).is_dir() else None
+    if manifest is not None and "files" in manifest:
+        return manifest
+    path = Path(folder)
+    if not path.exists():
+        what, base = f"no such folder: {folder}", path.parent
+    elif not path.is_dir():
+        what, base = f"{folder} is a file; a data set is a folder with a manifest", path.parent
+    else:
+        what, base = f"no complete data set at {folder}: it has no {dataset.MANIFEST}", path
+    found = _datasets(base)
+    if found:
+        raise UserError(
+            f"{what}\ndata sets below {base}:\n" + "\n".join(f"  {f}" for f in found),
+            next_step=f"qstar show {found[0]}",
+        )
+    raise UserError(what, next_step="qstar run CONFIG makes data sets and says where they lie")
+
+
+def _datasets(base: Path) -> list[str]:
+    found: list[Path] = []
+    for depth in ("", "*/", "*/*/"):
+        found += sorted(base.glob(depth + dataset.MANIFEST))
+    return [str(path.parent) for path in found[:SUGGESTIONS]]
+
+
+def first_rows(files: list[str], count: int) -> list[dict[str, Any]]:
+    """The first rows of Parquet files, without reading the rest."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        if len(rows) >= count:
+            break
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=count):
+            rows += batch.to_pylist()
+            break
+    return rows[:count]

@@ -1,0 +1,91 @@
+"""A tiny run for the flows: an untrained checkpoint, a handful of problems, one Prefect server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+TINY = """\
+name: tiny
+out: {out}
+domain:
+  train_problems: 12
+  test_problems: 4
+  ranges: {{numbers: 3, min_number: 1, max_number: 5, min_target: 1, max_target: 20}}
+policy: {{path: {policy}, batch_size: 16}}
+rollouts: {{samples: 4, max_new_tokens: 24, shard_problems: 4}}
+qvm: {{epochs: 1.0, batch_size: 8, warmup_steps: 1, bf16: false, holdout: 0.3}}
+evaluation:
+  max_policy_tokens: 40
+  bootstrap_samples: 200
+  shard_problems: 2
+  report_trees: 2
+runtime: {{workers: 2, threads: 1}}
+"""
+
+Qstar = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def tiny_policy(folder: Path) -> Path:
+    """An untrained checkpoint with the reference policy's tokenizer."""
+    import torch
+
+    from qstar_core.config import PretrainConfig
+    from qstar_core.policies.pretrain import build_model, build_tokenizer, save
+
+    torch.manual_seed(0)
+    config = PretrainConfig(hidden_size=16, intermediate_size=32, layers=1, heads=2)
+    tokenizer = build_tokenizer()
+    save(build_model(config, tokenizer), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_policy(tmp_path_factory.mktemp("policy") / "tiny")
+
+
+@pytest.fixture
+def config(tmp_path: Path, policy: Path) -> Path:
+    """The YAML file of a run whose results lie below ``tmp_path / "out"``."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.format(out=tmp_path / "out", policy=policy), encoding="utf-8")
+    return path
+
+
+def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """``qstar ARGUMENTS`` as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def qstar() -> Qstar:
+    return call
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """One Prefect server for the session: its API address, also set in the environment."""
+    from flows import server, settings
+
+    settings.apply()
+    embedded = server.Embedded()
+    embedded.wait()
+    os.environ["PREFECT_API_URL"] = embedded.url
+    yield embedded.url
+    del os.environ["PREFECT_API_URL"]
+    embedded.stop()

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from qstar_core.errors import UserError
+from qstar_core.store import dataset, open_store
+from qstar_core.store.local import LocalStore
+
+
+def make_shard(uri: str, shard: str, rows: int) -> dict[str, object]:
+    scratch = open_store(uri).scratch()
+    file = scratch / f"part-{shard}.parquet"
+    dataset.write_table(file, pa.table({"x": list(range(rows))}))
+    return dataset.finish_shard(uri, shard, [file], {"seconds": 1.0})
+
+
+def test_a_shard_is_finished_once_its_receipt_is_there(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    assert dataset.finished_shard(uri, "a") is None
+    receipt = make_shard(uri, "a", 3)
+    assert dataset.finished_shard(uri, "a") == receipt
+    assert receipt["rows"] == 3
+
+
+def test_a_receipt_without_its_file_does_not_count(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    make_shard(uri, "a", 3)
+    part = tmp_path / "set" / "part-a.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    assert dataset.finished_shard(uri, "a") is None
+    part.unlink()
+    assert dataset.finished_shard(uri, "a") is None
+
+
+def test_publish_puts_the_manifest_last_and_clears_rubbish(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    receipts = [make_shard(uri, s, n) for s, n in (("a", 3), ("b", 4))]
+    make_shard(uri, "old-size", 9)
+    open_store(uri).scratch()
+    assert dataset.read_manifest(uri) is None
+    with pytest.raises(UserError, match="no complete data set"):
+        dataset.data_files(uri)
+    manifest = dataset.publish(uri, {"kind": "test"}, receipts)
+    assert manifest["rows"] == 7
+    assert manifest["schema"] == [["x", "int64"]]
+    assert dataset.read_manifest(uri) == manifest
+    assert [Path(f).name for f in dataset.data_files(uri)] == ["part-a.parquet", "part-b.parquet"]
+    assert open_store(uri).names() == [
+        "manifest.json",
+        "part-a.parquet",
+        "part-b.parquet",
+        "shards/a.json",
+        "shards/b.json",
+    ]
+    assert not (tmp_path / "set" / ".writing").exists()
+
+
+def test_publishing_twice_keeps_the_first_manifest(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    receipts = [make_shard(uri, "a", 3)]
+    first = dataset.publish(uri, {"created": "first"}, receipts)
+    assert dataset.publish(uri, {"created": "second"}, receipts) == first
+
+
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    dataset.publish(uri, {}, [make_shard(uri, "a", 3)])
+    (tmp_path / "set" / "part-a.parquet").unlink()
+    with pytest.raises(UserError, match=r"part-a\.parquet") as caught:
+        dataset.data_files(uri)
+    assert "rm -r" in caught.value.next_step
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    dataset.publish(uri, {}, [make_shard(uri, "a", 3)])
+    (tmp_path / "set" / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        dataset.read_manifest(uri)
+
+
+def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
+    table = pa.table({"x": ["a", "b"], "y": [[1.0], [2.0, 3.0]]})
+    for name in ("one", "two"):
+        dataset.write_table(tmp_path / name, table)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert dataset.sha256_of(tmp_path / "one") == dataset.sha256_of(tmp_path / "two")
+
+
+def test_put_new_never_overwrites(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path / "s"))
+    assert store.put_new("a/b.json", b"1")
+    assert not store.put_new("a/b.json", b"2")
+    assert store.read("a/b.json") == b"1"
+    store.replace("a/b.json", b"3")
+    assert json.loads(store.read("a/b.json")) == 3
+    assert store.names() == ["a/b.json"]
+    store.delete("a/b.json")
+    store.delete("a/b.json")
+    assert not store.exists("a/b.json")

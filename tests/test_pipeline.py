@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.models import tiny_policy
+
+from qstar_core import pipeline
+from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunConfig
+from qstar_core.errors import UserError
+
+
+def config(tmp_path: Path, **more: object) -> RunConfig:
+    policy = PolicyConfig(path=str(tiny_policy()))
+    return RunConfig(out=str(tmp_path / "out"), policy=policy, **more)  # type: ignore[arg-type]
+
+
+def test_the_plan_writes_nothing_and_names_everything(tmp_path: Path) -> None:
+    run = config(tmp_path)
+    stages = pipeline.plan(run)
+    assert list(stages) == ["problems", "rollouts", "labels", "qvm", "evaluation", "report"]
+    assert not (tmp_path / "out").exists()
+    for stage in stages.values():
+        assert stage.uri == f"{run.out}/{stage.name}/{stage.key}"
+        assert pipeline.published(stage) is None
+        estimate = pipeline.estimate(stage, run)
+        assert estimate["shards"] >= 1
+    assert pipeline.estimate(stages["rollouts"], run)["policy_tokens"] == 2000 * 16 * 33
+
+
+def test_shards_cover_all_problems_once(tmp_path: Path) -> None:
+    run = config(
+        tmp_path,
+        domain=DomainConfig(train_problems=1050),
+        rollouts=RolloutsConfig(shard_problems=500),
+    )
+    stage = pipeline.plan(run)["rollouts"]
+    with pytest.raises(UserError, match="problems is not there yet") as caught:
+        pipeline.shards(stage, run)
+    assert "qstar run" in caught.value.next_step
+    parts = pipeline._parts(stage, run)
+    assert [(p["start"], p["stop"]) for p in parts] == [(0, 500), (500, 1000), (1000, 1050)]
+    assert len({p["shard"] for p in parts}) == 3
+
+
+@pytest.mark.parametrize("out", ["/dev/null/x", "/dev/null"])
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path, out: str) -> None:
+    run = config(tmp_path).model_copy(update={"out": out})
+    with pytest.raises(UserError, match="cannot write"):
+        pipeline.plan(run)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    run = RunConfig(out=str(tmp_path), policy=PolicyConfig(path="/nowhere"))
+    with pytest.raises(UserError, match=r"policy\.path") as caught:
+        pipeline.plan(run)
+    assert "hub name" in caught.value.next_step
+
+
+def test_a_malformed_problem_row_is_found_before_anything_starts(tmp_path: Path) -> None:
+    rows = tmp_path / "p.jsonl"
+    rows.write_text('{"numbers": [1, 2], "target": 3}\n{"numbers": [1, 2], "target": 3.5}\n')
+    run = config(tmp_path, domain=DomainConfig(test_file=str(rows)))
+    with pytest.raises(UserError, match="row 2"):
+        pipeline.plan(run)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.models import tiny_policy
+
+from qstar_core import pipeline
+from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig
+
+
+def config(tmp_path: Path) -> RunConfig:
+    return RunConfig(
+        out=str(tmp_path),
+        policy=PolicyConfig(path=str(tiny_policy())),
+        domain=DomainConfig(
+            train_problems=3, test_problems=2, ranges=CountdownRanges(numbers=3)
+        ),
+    )
+
+
+def start() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "qstar_core.worker"]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def converse(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All events of a worker that is sent some lines and kept open until it has answered."""
+    worker = start()
+    assert worker.stdin and worker.stdout
+    for line in lines:
+        worker.stdin.write(json.dumps(line) + "\n")
+    worker.stdin.flush()
+    events: list[dict[str, Any]] = []
+    while sum(event["event"] in ("result", "error") for event in events) < len(lines):
+        events.append(json.loads(worker.stdout.readline()))
+    worker.stdin.close()
+    assert worker.wait(timeout=10) == 0
+    return events
+
+
+def test_a_shard_is_served_and_errors_do_not_end_the_worker(tmp_path: Path) -> None:
+    run = config(tmp_path)
+    stage = pipeline.plan(run)["problems"]
+    train, test = pipeline.shards(stage, run)
+    broken = {**train, "config": {**train["config"], "domain": {"name": "countdown", "x": 1}}}
+    missing = json.loads(json.dumps(test))
+    missing["config"]["domain"]["test_file"] = str(tmp_path / "absent.jsonl")
+    events = converse(
+        [
+            {"id": 1, "spec": broken},
+            {"id": 2, "spec": missing},
+            {"id": 3, "spec": train},
+            {"id": 4, "spec": test},
+        ]
+    )
+    answers = {e["id"]: e for e in events if e["event"] in ("result", "error")}
+    assert events[0]["event"] == "ready"
+    assert (answers[1]["event"], answers[1]["kind"]) == ("error", "crash")
+    assert (answers[2]["event"], answers[2]["kind"]) == ("error", "user")
+    assert "absent.jsonl" in answers[2]["what"]
+    assert answers[3]["result"]["rows"] == 3
+    assert answers[4]["result"] == pipeline.finished(test)
+    manifest = pipeline.publish(stage, run, [answers[3]["result"], answers[4]["result"]])
+    assert manifest["figures"] == {"train": 3, "test": 2}
+    assert pipeline.published(stage) == manifest
+
+
+def test_a_worker_ends_with_its_standard_input() -> None:
+    worker = start()
+    assert worker.stdin and worker.stdout
+    assert json.loads(worker.stdout.readline())["event"] == "ready"
+    begin = time.monotonic()
+    worker.stdin.close()
+    assert worker.wait(timeout=10) == 0
+    assert time.monotonic() - begin < 5

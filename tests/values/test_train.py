@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.models import tiny_policy
+from transformers import AutoModelForTokenClassification
+
+from qstar_core.config import CountdownRanges, QvmConfig, RolloutsConfig
+from qstar_core.domains import countdown
+from qstar_core.labels.best_of_rollouts import best_of_rollouts
+from qstar_core.policies.transformers import TransformersPolicy
+from qstar_core.rollouts.sample import sample_rollouts
+from qstar_core.values import data
+from qstar_core.values.model import load_tokenizer
+from qstar_core.values.score import TransformersValue
+from qstar_core.values.train import train_qvm
+
+PROBLEMS = countdown.generate("train", 30, CountdownRanges(numbers=3), seed=0)
+
+
+@pytest.fixture(scope="module")
+def labels() -> pl.DataFrame:
+    policy = TransformersPolicy(tiny_policy(), "float64", "cpu", 64)
+    table = sample_rollouts(PROBLEMS, policy, RolloutsConfig(samples=4, max_new_tokens=30), 0)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    # the tiny policy never solves anything: call every other rollout correct
+    odd = pl.col("sample_index") % 2 == 1
+    frame = frame.with_columns(outcome=pl.when(odd).then(pl.lit("correct")).otherwise("outcome"))
+    return best_of_rollouts(frame.lazy(), 1.0).collect()
+
+
+def train(labels: pl.DataFrame, out: Path, **settings: object) -> dict[str, object]:
+    config = QvmConfig(holdout=0.3, batch_size=16, bf16=False, **settings)  # type: ignore[arg-type]
+    figures, predictions = train_qvm(
+        labels, PROBLEMS, tiny_policy(), out, config, 0, lambda *args: None
+    )
+    assert set(predictions.columns) >= {"problem_id", "step_index", "q", "y", "q_star"}
+    return figures
+
+
+def test_training_lowers_the_loss_and_saves_a_standard_checkpoint(
+    labels: pl.DataFrame, tmp_path: Path
+) -> None:
+    short = train(labels, tmp_path / "a", epochs=0.2)
+    long = train(labels, tmp_path / "b", epochs=20.0, learning_rate=0.01)
+    assert long["loss"] < short["loss"]  # type: ignore[operator]
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "b")
+    assert model.config.num_labels == 1
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_training_is_reproducible(labels: pl.DataFrame, tmp_path: Path, loss: str) -> None:
+    for name in ("a", "b"):
+        train(labels, tmp_path / name, epochs=1.0, loss=loss)
+    a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("a", "b"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_held_out_problems_are_disjoint_and_by_hash(labels: pl.DataFrame) -> None:
+    held = {p.id for p in PROBLEMS if data.held_out(p.id, 0.3, 0)}
+    assert 0 < len(held) < len(PROBLEMS)
+    assert held == {p.id for p in reversed(PROBLEMS) if data.held_out(p.id, 0.3, 0)}
+
+
+def test_encoding_marks_the_last_token_of_each_step(labels: pl.DataFrame) -> None:
+    tokenizer = load_tokenizer(tiny_policy())
+    frame = data.trajectories(labels)
+    assert len(frame) == frame["end_id"].n_unique()
+    encoded = data.encode(frame, {p.id: p.prompt for p in PROBLEMS}, tokenizer)
+    for ids, ends, actions in zip(
+        encoded.ids, encoded.ends, frame["actions"].to_list(), strict=True
+    ):
+        assert len(ends) == len(actions)
+        assert ends == sorted(ends)
+        assert ends[-1] == len(ids) - 1
+
+
+def test_batches_cover_every_trajectory_once_per_epoch(labels: pl.DataFrame) -> None:
+    tokenizer = load_tokenizer(tiny_policy())
+    prompts = {p.id: p.prompt for p in PROBLEMS}
+    encoded = data.encode(data.trajectories(labels).head(32), prompts, tokenizer)
+    seen = torch.cat([b.ids[:, 1:4] for b in data.batches(encoded, 8, 2.0, seed=1)])
+    assert len(seen) == 64
+    assert data.count_batches(32, 8, 0.01) == 1
+
+
+def test_scores_do_not_depend_on_their_company(labels: pl.DataFrame, tmp_path: Path) -> None:
+    train(labels, tmp_path / "qvm", epochs=1.0)
+    texts = [p.prompt + "1 + 1 = 2 | 2 > 3\n" for p in PROBLEMS] + [PROBLEMS[0].prompt]
+    ended = [k % 2 == 0 for k in range(len(texts))]
+    together = TransformersValue(tmp_path / "qvm", "float64", "cpu", 64).score(texts, ended)
+    one = TransformersValue(tmp_path / "qvm", "float64", "cpu", 1)
+    assert [one.score([t], [e])[0] for t, e in zip(texts, ended, strict=True)] == together
+    assert all(0.0 <= q <= 1.0 for q in together)
+    assert one.score([], []) == []
+
+
+def test_a_score_is_the_sigmoid_of_the_last_logit(labels: pl.DataFrame, tmp_path: Path) -> None:
+    train(labels, tmp_path / "qvm", epochs=0.2)
+    value = TransformersValue(tmp_path / "qvm", "float64", "cpu", 4)
+    text = PROBLEMS[0].prompt
+    ids = value.tokenizer(text, return_tensors="pt")["input_ids"]
+    expected = torch.sigmoid(value.model(ids).logits[0, -1, 0]).item()
+    assert value.score([text], [False])[0] == pytest.approx(expected, abs=1e-6)
