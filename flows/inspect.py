@@ -86,10 +86,8 @@ def show_dataset(console: Console, uri: str) -> None:
     folder = uri.removesuffix(f"/{dataset.MANIFEST}").rstrip("/") or uri
     manifest = _manifest(folder)
     console.print(tables.summary_table(manifest))
-    if manifest["figures"]:
-        console.print(tables.figures_table(manifest["figures"]))
-    if manifest["figures"].get("comparison"):
-        console.print(tables.comparison_table(manifest["figures"]["comparison"]))
+    for table in tables.figures_tables(manifest["figures"]):
+        console.print(table)
     if manifest["schema"]:
         console.print(tables.schema_table(manifest["schema"]))
     files = dataset.data_files(folder)

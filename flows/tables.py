@@ -6,9 +6,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 CELL_CHARACTERS = 48
+COMPACT: dict[str, Any] = {
+    "title_justify": "left",
+    "box": SIMPLE_HEAD,
+    "padding": (0, 1, 0, 0),
+    "pad_edge": False,
+}
 
 Row = Mapping[str, Any]
 
@@ -19,26 +26,26 @@ def plan_table(rows: Iterable[Row]) -> Table:
     Args:
         rows: with the columns stage, key, state, shards, units, unit, policy_tokens.
     """
-    table = Table(title="What will run", title_justify="left")
-    table.add_column("stage")
+    table = Table(title="What will run", **COMPACT)
+    table.add_column("stage", no_wrap=True)
     table.add_column("key", style="dim", no_wrap=True)
-    table.add_column("state")
-    for name in ("shards", "units", "policy tokens (at most)"):
-        table.add_column(name, justify="right")
+    table.add_column("state", no_wrap=True)
+    for name in ("shards", "units", "policy\ntokens <="):
+        table.add_column(name, justify="right", no_wrap=True)
     total = 0
     for row in rows:
         there = row["state"] == "already there"
         total += 0 if there else row["policy_tokens"]
         table.add_row(
             row["stage"],
-            row["key"][:12],
+            row["key"][:8],
             f"[green]{row['state']}[/]" if there else row["state"],
             f"{row['shards']:,}",
             f"{row['units']:,} {row['unit']}",
             f"{row['policy_tokens']:,}" if row["policy_tokens"] else "",
         )
     table.add_section()
-    table.add_row("to be generated", "", "", "", "", f"{total:,}")
+    table.add_row("", "", "to generate", "", "", f"{total:,}")
     return table
 
 
@@ -50,27 +57,31 @@ def comparison_table(rows: Sequence[Row]) -> Table:
             are shares in 0..1 and are shown in percent and percentage points.
     """
     problems = f"{rows[0]['n']:,} held-out problems" if rows else "no problems"
-    table = Table(title=f"Comparison on {problems}", title_justify="left")
-    table.add_column("method")
+    title = f"Comparison on {problems}; tokens and calls per problem"
+    table = Table(title=title, **COMPACT)
+    table.add_column("method", min_width=len("best-of-N"))
     for name in (
-        "accuracy (95 %)",
-        "policy tokens\n/ problem",
-        "QVM calls\n/ problem",
-        "seconds",
-        "difference to\nthe baseline (95 %)",
+        "accuracy %\n(95 %)",
+        "policy\ntokens",
+        "QVM\ncalls",
+        "s",
+        "difference to\nbaseline (95 %)",
     ):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=len("significant"))
     for row in rows:
         table.add_row(
             str(row["method"]),
-            f"{_percent(row['accuracy'])} % ({_percent(row['low'])}-{_percent(row['high'])})",
+            f"{_percent(row['accuracy'])} ({_percent(row['low'])}-{_percent(row['high'])})",
             f"{row['policy_tokens']:,.0f}",
-            f"{row['value_calls']:,.1f}",
-            f"{row['seconds']:,.1f}",
+            f"{row['value_calls']:,.0f}",
+            f"{row['seconds']:,.0f}",
             _difference(row),
             _verdict(str(row.get("verdict") or "")),
         )
+    failed = [f"{row['method']} {row['failures']:,}" for row in rows if row.get("failures")]
+    if failed:
+        table.caption = f"Searches or gradings that failed: {', '.join(failed)}"
     return table
 
 
@@ -82,7 +93,7 @@ def _difference(row: Row) -> str:
     if row.get("difference") is None:
         return ""
     low, high = row["difference_low"], row["difference_high"]
-    return f"{100 * row['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * row['difference']:+.1f} ({100 * low:.1f}, {100 * high:.1f})"
 
 
 def _verdict(verdict: str) -> str:
@@ -106,14 +117,28 @@ def summary_table(manifest: Row) -> Table:
     return table
 
 
-def figures_table(figures: Row) -> Table:
-    """The figures of a manifest that are no tables of their own."""
-    table = Table(title="figures", title_justify="left", show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+def figures_tables(figures: Row) -> list[Table]:
+    """The figures of a manifest: single ones in one table, lists of rows in one each."""
+    single = Table(title="figures", title_justify="left", show_header=False, box=None)
+    single.add_column(style="bold")
+    single.add_column(overflow="fold")
+    tables = [single]
     for name, value in figures.items():
-        if name != "comparison":
-            table.add_row(name, cell(value, 200))
+        if name == "comparison":
+            tables.append(comparison_table(value))
+        elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            tables.append(_list_table(name, value))
+        else:
+            single.add_row(name, cell(value, 200))
+    return tables if single.row_count else tables[1:]
+
+
+def _list_table(name: str, rows: Sequence[Row]) -> Table:
+    table = Table(title=name, **COMPACT)
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(cell(row.get(column)) for column in rows[0]))
     return table
 
 
@@ -138,7 +163,9 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 def cell(value: Any, width: int = CELL_CHARACTERS) -> str:
     """A value as short text."""
-    if isinstance(value, float):
+    if value is None:
+        text = ""
+    elif isinstance(value, float):
         text = f"{value:.4g}"
     elif isinstance(value, str):
         text = value.strip()

@@ -22,6 +22,7 @@ from qstar_core.values import ValueModel
 
 SEARCH_ERROR = "search_error"
 
+ANYTIME = pa.struct([pa.field("tokens", pa.int32()), pa.field("correct", pa.bool_())])
 NODE = pa.struct(
     [
         pa.field("node", pa.int32()),
@@ -33,6 +34,7 @@ NODE = pa.struct(
         pa.field("h", pa.float64()),
         pa.field("f", pa.float64()),
         pa.field("order", pa.int32()),
+        pa.field("tokens", pa.int32()),
         pa.field("terminal", pa.bool_()),
         pa.field("chosen", pa.bool_()),
     ]
@@ -54,6 +56,7 @@ SCHEMA = pa.schema(
         pa.field("expansions", pa.int32(), nullable=False),
         pa.field("finished", pa.int32(), nullable=False),
         pa.field("stop_reason", pa.string(), nullable=False),
+        pa.field("anytime", pa.list_(ANYTIME), nullable=False),
         pa.field("nodes", pa.list_(NODE), nullable=False),
     ]
 )
@@ -133,6 +136,32 @@ def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
         "expansions": result.expansions,
         "finished": len(result.finished),
         "stop_reason": result.stop_reason,
+        "anytime": anytime(result),
         "nodes": nodes,
     }
+
+
+def anytime(result: SearchResult) -> list[dict[str, Any]]:
+    """What the search would have answered had its token budget ended sooner.
+
+    A search with a smaller budget is the beginning of the one with the larger budget, and at its
+    end the finished trajectory with the largest f is returned; so the answer after x tokens is the
+    best terminal node that was there by then.
+
+    Returns:
+        The moments at which that answer changes: tokens spent, and whether it is correct.
+    """
+    problem, best = result.problem, None
+    moments: list[dict[str, Any]] = []
+    for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
+        if not node.terminal or node.f is None or (best is not None and node.f <= best):
+            continue
+        best = node.f
+        texts = [step.text for step in node.state.steps]
+        correct = DOMAINS[problem.domain].grade(problem, texts).reward > 0
+        if moments and moments[-1]["tokens"] == node.tokens:
+            moments.pop()
+        if not moments or moments[-1]["correct"] != correct:
+            moments.append({"tokens": node.tokens, "correct": correct})
+    return moments
 

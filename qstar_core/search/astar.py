@@ -56,6 +56,7 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         actions = kept.pop(node.id, None)
         if actions is None:
             [actions] = yield from sample_actions([node.state], config)
+        tree.clock = ledger.policy_tokens
         children = [tree.add(node, step, q) for step, q in actions]
         if lookahead:
             inner = [child for child in children if not child.terminal]

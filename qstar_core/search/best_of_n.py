@@ -32,7 +32,11 @@ def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         size = min(config.n - drawn, round_size(drawn, ledger))
         rollouts = yield from rollout(tree.root.state, size)
         drawn += size
-        ends = {node.id: node for node in (tree.add_path(steps) for steps in rollouts)}
+        ends = {}
+        for steps in rollouts:
+            tree.clock += sum(step.tokens for step in steps)
+            node = tree.add_path(steps)
+            ends[node.id] = node
         new = [node for key, node in ends.items() if key not in finished]
         for node in (yield from judge(new, tree)):
             node.order = len(finished)

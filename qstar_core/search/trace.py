@@ -42,6 +42,7 @@ class Node:
         f: g + lambda * h, larger is better.
         order: how many pops came before its own (A*) or distinct trajectories before it
             (best-of-N, terminal nodes only); -1 when it was never popped.
+        tokens: policy tokens that were spent when the node was there.
         terminal: whether the episode is over.
         chosen: whether it lies on the returned path.
     """
@@ -56,6 +57,7 @@ class Node:
     h: float | None = None
     f: float | None = None
     order: int = -1
+    tokens: int = 0
     terminal: bool = False
     chosen: bool = False
 
@@ -104,6 +106,8 @@ class Tree:
     problem: Problem
     config: SearchConfig
     nodes: list[Node] = field(default_factory=list)
+    clock: int = 0
+    """Policy tokens spent so far, the stamp of new nodes; kept by the algorithm."""
     _children: dict[tuple[int, str, bool], Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,6 +134,7 @@ class Tree:
             q=q,
             reward=rewards[-1],
             g=AGGREGATIONS[self.config.aggregation](rewards),
+            tokens=self.clock,
             terminal=DOMAINS[self.problem.domain].is_terminal(self.problem, state.steps),
         )
         self.nodes.append(node)

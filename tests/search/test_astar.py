@@ -143,8 +143,8 @@ def test_edge_equals_lookahead_at_gamma_1_with_exact_q(tree: Tree, n: int) -> No
     lookahead = search(tree, make_config(heuristic="lookahead", n=n))
     assert edge.best == lookahead.best
     assert edge.finished == lookahead.finished
-    assert [m.to_dict() | {"q": 0} for m in edge.nodes] == [
-        m.to_dict() | {"q": 0} for m in lookahead.nodes
+    assert [m.to_dict() | {"q": 0, "tokens": 0} for m in edge.nodes] == [
+        m.to_dict() | {"q": 0, "tokens": 0} for m in lookahead.nodes
     ]
 
 

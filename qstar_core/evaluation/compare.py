@@ -1,0 +1,168 @@
+"""Compares search methods on the same problems: one row per method, and accuracy by tokens.
+
+Input is the table of searches (`qstar_core.evaluation.run.SCHEMA`). A problem counts as solved
+when its outcome is ``correct``. A search or grader that failed counts as unsolved *and* is
+counted apart (`FAILURES`), so that a crash can never pass for a wrong answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from qstar_core.evaluation.metrics import RESAMPLES, mcnemar, paired_bootstrap, wilson
+from qstar_core.evaluation.run import SEARCH_ERROR
+from qstar_core.grading import Outcome
+
+OUTCOMES = (*(str(outcome) for outcome in Outcome), SEARCH_ERROR)
+FAILURES = (str(Outcome.TIMEOUT), str(Outcome.GRADER_ERROR), SEARCH_ERROR)
+"""Outcomes that say nothing about the answer."""
+SOLVED = pl.col("outcome") == str(Outcome.CORRECT)
+COSTS = ("policy_tokens", "value_calls", "expansions")
+
+
+def compare(
+    searches: pl.DataFrame,
+    seconds: Mapping[str, float],
+    baseline: str,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> list[dict[str, Any]]:
+    """The table of methods.
+
+    Args:
+        searches: one row per method and problem; columns problem_id, method, algorithm, outcome,
+            policy_tokens, value_calls, expansions.
+        seconds: wall-clock seconds each method took for all its problems.
+        baseline: the method the others are compared with.
+        seed: of the bootstrap; each method starts from it.
+        resamples: bootstrap samples.
+
+    Returns:
+        Rows in the order in which the methods appear: method, algorithm, n, correct, accuracy,
+        low, high (95 % Wilson interval), policy_tokens, value_calls, expansions (means per
+        problem), seconds, outcomes (count by outcome), failures (sum of the `FAILURES` among
+        them), pairs, difference, difference_low, difference_high, p_value and verdict. Accuracies
+        and differences are shares in 0..1 and -1..1. The difference is taken over the problems
+        that both methods have; the baseline's own row, and one without such problems, has None.
+        The verdict is "baseline", "better" or "worse" where the 95 % bootstrap interval excludes
+        0, else "not significant".
+
+    Raises:
+        ValueError: the baseline or a method's seconds are missing, an outcome is unknown, or a
+            method has two rows for one problem.
+    """
+    _check(searches, seconds, baseline)
+    base = searches.filter(pl.col("method") == baseline)
+    rows = []
+    for (method,), part in searches.group_by("method", maintain_order=True):
+        own = _own_figures(str(method), part, seconds)
+        if method == baseline:
+            rows.append({**own, **_no_difference("baseline")})
+        else:
+            rows.append({**own, **_difference(part, base, seed, resamples)})
+    return rows
+
+
+def _check(searches: pl.DataFrame, seconds: Mapping[str, float], baseline: str) -> None:
+    methods = searches["method"].unique(maintain_order=True).to_list()
+    if methods and baseline not in methods:
+        raise ValueError(f"the baseline {baseline!r} is not among the methods {methods}")
+    missing = [m for m in methods if m not in seconds]
+    if missing:
+        raise ValueError(f"no seconds for {missing}")
+    unknown = set(searches["outcome"]) - set(OUTCOMES)
+    if unknown:
+        raise ValueError(f"unknown outcomes {sorted(unknown)}; known: {list(OUTCOMES)}")
+    double = searches.filter(pl.struct("method", "problem_id").is_duplicated())
+    if len(double):
+        method, problem = double.select("method", "problem_id").row(0)
+        raise ValueError(f"{method!r} has more than one row for problem {problem}")
+
+
+def _own_figures(method: str, part: pl.DataFrame, seconds: Mapping[str, float]) -> dict[str, Any]:
+    n = len(part)
+    counts = dict(part["outcome"].value_counts().iter_rows())
+    outcomes = {name: int(counts.get(name, 0)) for name in OUTCOMES}
+    correct = outcomes[Outcome.CORRECT]
+    low, high = wilson(correct, n)
+    means = part.select(pl.col(COSTS).mean()).row(0, named=True)
+    return {
+        "method": method,
+        "algorithm": part["algorithm"][0],
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n,
+        "low": low,
+        "high": high,
+        **{name: float(means[name]) for name in COSTS},
+        "seconds": float(seconds[method]),
+        "outcomes": outcomes,
+        "failures": sum(outcomes[name] for name in FAILURES),
+    }
+
+
+def _no_difference(verdict: str) -> dict[str, Any]:
+    names = ("difference", "difference_low", "difference_high", "p_value")
+    return {"pairs": 0, **dict.fromkeys(names), "verdict": verdict}
+
+
+def _difference(
+    part: pl.DataFrame, base: pl.DataFrame, seed: int, resamples: int
+) -> dict[str, Any]:
+    pairs = part.select("problem_id", solved=SOLVED).join(
+        base.select("problem_id", baseline=SOLVED), on="problem_id"
+    )
+    if not len(pairs):
+        return _no_difference("not significant")
+    solved, baseline = pairs["solved"].to_numpy(), pairs["baseline"].to_numpy()
+    low, high = paired_bootstrap(solved, baseline, seed=seed, resamples=resamples)
+    verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
+    return {
+        "pairs": len(pairs),
+        "difference": float(solved.mean() - baseline.mean()),
+        "difference_low": low,
+        "difference_high": high,
+        "p_value": mcnemar(solved, baseline),
+        "verdict": verdict,
+    }
+
+
+def accuracy_by_tokens(searches: pl.DataFrame) -> list[dict[str, Any]]:
+    """The curve of accuracy against policy tokens.
+
+    A problem counts from the tokens that its search spent altogether, also where the returned
+    trajectory was found sooner. A method that always uses up its budget rises only at the end.
+
+    Args:
+        searches: columns method, outcome, policy_tokens.
+
+    Returns:
+        For each method in the order of appearance: method and points, a list of
+        [tokens, share], ascending in both: the share of all its problems that are solved with at
+        most that many tokens, constant up to the next point. The first point is [0, share solved
+        with no tokens], the last is at the largest number of tokens the method spent.
+    """
+    curves = []
+    for (method,), part in searches.group_by("method", maintain_order=True):
+        steps = part.group_by("policy_tokens").agg(SOLVED.sum().alias("solved"))
+        steps = steps.sort("policy_tokens").with_columns(pl.col("solved").cum_sum())
+        points = [[0, 0.0]]
+        last = steps["policy_tokens"][-1]
+        for tokens, solved in steps.iter_rows():
+            share = solved / len(part)
+            if tokens == 0:
+                points = [[0, share]]
+            elif share > points[-1][1] or tokens == last:
+                points.append([tokens, share])
+        curves.append({"method": str(method), "points": points})
+    return curves
+
+
+def undefined(value: float | None) -> bool:
+    """Whether a figure is missing: None or nan."""
+    return value is None or math.isnan(value)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import io
+import threading
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flows import progress
+from flows.progress import StageProgress
+
+ESTIMATE = {"units": 100, "unit": "rollouts"}
+
+
+def event(done: int, total: int) -> dict[str, Any]:
+    return {"event": "progress", "done": done, "total": total, "unit": "rollouts", "note": "n"}
+
+
+def make(terminal: bool) -> tuple[StageProgress, io.StringIO]:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100, legacy_windows=False)
+    return StageProgress(console), out
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)
+    show, out = make(terminal=False)
+    with show:
+        show.already_there("problems", 2500)
+        show.begin("rollouts", {"a": False, "b": True}, ESTIMATE)
+        show.on_event({"shard": "a"}, event(25, 50))
+        show.on_event({"shard": "a"}, {"event": "finished"})
+        show.end(96)
+    lines = out.getvalue().splitlines()
+    assert "problems    already there (2,500 rows)" in lines
+    assert "rollouts    1 of 2 shards already there" in lines
+    assert any(line.startswith("rollouts    75/100 rollouts, ") for line in lines)
+    assert any("s left" in line for line in lines)
+    assert lines[-1].startswith("rollouts    finished: 96 rows in ")
+
+
+def test_few_lines_by_default() -> None:
+    show, out = make(terminal=False)
+    with show:
+        show.begin("rollouts", {"a": False}, ESTIMATE)
+        for done in range(100):
+            show.on_event({"shard": "a"}, event(done, 100))
+    assert len(out.getvalue().splitlines()) == 1
+
+
+def test_bar_on_a_terminal_counts_all_shards() -> None:
+    show, out = make(terminal=True)
+    with show:
+        show.begin("rollouts", {"a": False, "b": False}, ESTIMATE)
+        show.on_event({"shard": "a"}, event(30, 60))  # the shard knows its size better
+        assert show._stage is not None
+        assert (show._stage.done, show._stage.total) == (30, 110)
+        show.on_event({"shard": "a"}, {"event": "finished"})
+        show.on_event({"shard": "b"}, {"event": "finished"})
+        show.end(110)
+    assert "110/110 rollouts" in out.getvalue()
+
+
+def test_what_was_on_disk_is_not_counted_as_speed() -> None:
+    show, _ = make(terminal=False)
+    with show:
+        show.begin("rollouts", {"a": True, "b": False}, ESTIMATE)
+        assert show._stage is not None
+        assert show._stage.done == 50
+        assert show._stage.rate == 0
+
+
+def test_events_come_from_many_threads() -> None:
+    show, _ = make(terminal=True)
+    names = [str(n) for n in range(8)]
+    with show:
+        show.begin("rollouts", dict.fromkeys(names, False), ESTIMATE)
+
+        def work(name: str) -> None:
+            for done in range(1, 101):
+                show.on_event({"shard": name}, event(done, 100))
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert show._stage is not None
+        assert show._stage.done == show._stage.total == 800
+
+
+def test_late_events_of_another_stage_are_ignored() -> None:
+    show, _ = make(terminal=False)
+    with show:
+        show.on_event({"shard": "a"}, event(1, 2))
+        show.begin("rollouts", {"a": False}, ESTIMATE)
+        show.on_event({"shard": "z"}, event(1, 2))
+        show.end(0)
+        show.on_event({"shard": "a"}, event(1, 2))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from flows import tables
+
+ROW: dict[str, Any] = {
+    "method": "A*",
+    "n": 500,
+    "accuracy": 0.781,
+    "low": 0.742,
+    "high": 0.815,
+    "policy_tokens": 391.4,
+    "value_calls": 57.2,
+    "seconds": 61.3,
+    "difference": 0.2,
+    "difference_low": 0.151,
+    "difference_high": 0.249,
+    "verdict": "better",
+}
+
+
+def text(table: RenderableType, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    return console.export_text()
+
+
+def test_comparison_fits_80_columns_and_shows_every_figure() -> None:
+    shown = text(tables.comparison_table([ROW]))
+    for part in ("A*", "78.1 (74.2-81.5)", "391", "57", "61", "+20.0 (15.1, 24.9)", "better"):
+        assert part in shown
+    assert "500 held-out problems" in shown
+    assert "..." not in shown and "…" not in shown
+
+
+def test_baseline_has_no_difference() -> None:
+    base = ROW | {"difference": None, "difference_low": None, "difference_high": None}
+    shown = text(tables.comparison_table([base | {"verdict": "baseline"}]))
+    assert "baseline" in shown
+    assert "+" not in shown
+
+
+def test_failed_searches_are_named() -> None:
+    assert "failed: A* 3" in text(tables.comparison_table([ROW | {"failures": 3}]))
+
+
+def test_plan_sums_what_is_still_to_generate() -> None:
+    row = {"key": "0123456789", "shards": 2, "units": 10, "unit": "rollouts"}
+    rows = [
+        {**row, "stage": "rollouts", "state": "already there", "policy_tokens": 1000},
+        {**row, "stage": "evaluation", "state": "1 of 2 shards there", "policy_tokens": 234},
+    ]
+    last = text(tables.plan_table(rows)).rstrip().splitlines()[-1]
+    assert last.split()[-1] == "234"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.0, "1"),
+        (0.123456, "0.1235"),
+        (None, ""),
+        ("a\n", "a"),
+        ([1, "x"], r'\[1, "x"]'),
+        ("y" * 60, "y" * 45 + "..."),
+    ],
+)
+def test_cell(value: object, shown: str) -> None:
+    assert tables.cell(value) == shown
+
+
+def test_lists_of_rows_become_tables() -> None:
+    figures = {"loss": 0.5, "heldout": [{"step": "first", "auc": 0.8}], "comparison": [ROW]}
+    shown = "".join(text(table) for table in tables.figures_tables(figures))
+    for part in ("loss", "heldout", "first", "0.8", "Comparison"):
+        assert part in shown

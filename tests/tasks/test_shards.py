@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prefect.logging import disable_run_logger
+
+from qstar_core.errors import UserError, WorkerError
+from tasks import shards
+from tasks.shards import Bench, at_bench, is_finished, mendable, run_shard
+from tasks.workers import PoolClosed
+
+RECEIPT = {"shard": "a", "files": [], "rows": 3, "figures": {}}
+SPEC = {"stage": "rollouts", "shard": "a", "uri": "/nowhere"}
+
+
+class FakePool:
+    def __init__(self) -> None:
+        self.specs: list[dict[str, Any]] = []
+
+    def run(self, spec: dict[str, Any], timeout_s: float, on_progress: Any) -> dict[str, Any]:
+        self.specs.append(spec)
+        on_progress({"event": "progress", "done": 1, "total": 2, "unit": "u", "note": ""})
+        return RECEIPT
+
+
+def work(spec: dict[str, Any], pool: FakePool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    bench = Bench(pool, 5.0, lambda spec, event: events.append(event))  # type: ignore[arg-type]
+    with at_bench(bench), disable_run_logger():
+        return run_shard.fn(spec), events
+
+
+def test_shard_goes_to_the_pool_and_its_events_to_the_display() -> None:
+    pool = FakePool()
+    receipt, events = work(SPEC, pool)
+    assert receipt == RECEIPT
+    assert pool.specs == [SPEC]
+    assert [event["event"] for event in events] == ["progress", "finished"]
+
+
+def test_finished_shard_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards.pipeline, "finished", lambda spec: RECEIPT)
+    pool = FakePool()
+    receipt, events = work(SPEC, pool)
+    assert receipt == RECEIPT
+    assert pool.specs == []
+    assert [event["event"] for event in events] == ["finished"]
+
+
+def test_pretraining_always_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards.pipeline, "finished", lambda spec: RECEIPT)
+    assert not is_finished({**SPEC, "stage": "pretrain"})
+    assert is_finished(SPEC)
+
+
+def test_one_bench_at_a_time() -> None:
+    bench = Bench(FakePool(), 1.0, lambda spec, event: None)  # type: ignore[arg-type]
+    with at_bench(bench), pytest.raises(RuntimeError, match="already"), at_bench(bench):
+        pass
+    with pytest.raises(RuntimeError, match="outside"), disable_run_logger():
+        run_shard.fn(SPEC)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (WorkerError("signal SIGKILL"), True),
+        (OSError("broken pipe"), True),
+        (WorkerError(""), True),
+        (UserError("row 3"), False),
+        (PoolClosed("interrupted"), False),
+        (ValueError("a bug"), False),
+    ],
+)
+def test_what_a_retry_may_mend(error: Exception, expected: bool) -> None:
+    state, task_run = SimpleNamespace(data=error), SimpleNamespace(name="rollouts-a")
+    assert mendable(None, task_run, state) is expected
