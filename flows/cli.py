@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qstar_core.config import RunConfig
 
 USER_ERROR = 2
-FAILED = 1
 INTERRUPTED = 130
 ARGUMENTS = "qstar.arguments"
 
@@ -42,7 +41,9 @@ class Guarded(TyperGroup):
         except UserError as error:
             safe, step = error.safe, error.next_step.replace("CONFIG", _config_of(ctx))
             _explain(error.what, safe, step or command)
-            code = FAILED if type(error).__name__ == "StageFailed" else USER_ERROR
+            code = getattr(error, "exit_code", USER_ERROR)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            raise
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             what = f"{error.strerror or error}{where}"

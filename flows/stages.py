@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,9 @@ SHOWN_FAILURES = 3
 
 
 class StageFailed(UserError):
-    """Shards of a stage failed after all retries; exit code 1."""
+    """Shards of a stage failed after all retries."""
+
+    exit_code = 1
 
 
 def run_name() -> str:
@@ -129,19 +131,24 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
     wait_recorded(flow_run_id)
 
 
-def explain(stage: str, shards: int, failed: dict[str, BaseException]) -> UserError:
+def explain(stage: str, shards: int, failed: Mapping[str, BaseException]) -> UserError:
     """What failed, what is safe, and how to go on, from the errors of failed shards."""
-    safe = f"{shards - len(failed)} of {shards} shards of {stage} are on disk and will be kept"
+    kept = shards - len(failed)
+    safe = "published data sets are complete and will be kept"
+    if kept:
+        safe = f"{kept} of {shards} shards of {stage} are on disk and will be kept"
     for error in failed.values():
         if isinstance(error, UserError):
             return UserError(
                 f"{stage}: {error.what}",
-                safe=safe if shards > len(failed) else error.safe,
+                safe=safe if kept else error.safe,
                 next_step=error.next_step,
             )
-    lines = [f"{stage}: {len(failed)} of {shards} shards failed"]
-    for shard, error in list(failed.items())[:SHOWN_FAILURES]:
-        lines.append(f"{shard}: {str(error).strip() or type(error).__name__}")
+    texts = [
+        f"{shard}: {str(error).strip() or type(error).__name__}" for shard, error in failed.items()
+    ]
+    lines = [f"{stage}: {len(failed)} of {shards} shards failed", texts[0]]
+    lines += [text.splitlines()[0] for text in texts[1:SHOWN_FAILURES]]
     if len(failed) > SHOWN_FAILURES:
         lines.append(f"and {len(failed) - SHOWN_FAILURES} more")
     return StageFailed(

@@ -15,6 +15,7 @@ COMPACT: dict[str, Any] = {
     "box": SIMPLE_HEAD,
     "padding": (0, 1, 0, 0),
     "pad_edge": False,
+    "show_edge": False,
 }
 
 Row = Mapping[str, Any]

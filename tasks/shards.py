@@ -66,7 +66,7 @@ def mendable(_task: Any, task_run: Any, state: Any) -> bool:
     if not isinstance(error, WorkerError | OSError):
         return False
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    log.warning("%s: %s", task_run.name, first)
+    log.warning("%s: %s; trying again", task_run.name, first)
     return True
 
 

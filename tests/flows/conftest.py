@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,31 @@ def qstar() -> Qstar:
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
-    """One Prefect server for the session: its API address, also set in the environment."""
+    """The API address of one Prefect server for the session, to be given to `qstar`."""
     from flows import server, settings
 
     settings.apply()
     embedded = server.Embedded()
     embedded.wait()
-    os.environ["PREFECT_API_URL"] = embedded.url
     yield embedded.url
-    del os.environ["PREFECT_API_URL"]
     embedded.stop()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished tiny run, with Prefect embedded and a home of its own; not to be changed."""
+
+    config: Path
+    out: Path
+    home: Path
+    result: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, policy: Path) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    path, out, home = folder / "tiny.yaml", folder / "out", folder / "prefect"
+    path.write_text(TINY.format(out=out, policy=policy), encoding="utf-8")
+    result = call("run", path, PREFECT_HOME=str(home))
+    assert result.returncode == 0, result.stdout + result.stderr
+    return Finished(path, out, home, result)

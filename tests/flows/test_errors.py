@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from flows import inspect
 from flows.cli import app
 
 from .conftest import Qstar
@@ -113,3 +115,30 @@ def test_the_real_command_line_does_the_same(config: Path, qstar: Qstar) -> None
     assert "unknown field rollouts.sample" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "Permission denied: /x/y"),
+    ],
+)
+def test_errors_of_the_system(
+    config: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, what: str
+) -> None:
+    def refuse(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(inspect, "plan_rows", refuse)
+    assert_refused(run("run", config, "--plan"), what, f"qstar run {config} --plan", "Safe: ")
+
+
+def test_ctrl_c(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspect, "plan_rows", interrupt)
+    result = run("run", config, "--plan")
+    assert result.exit_code == 130
+    assert f"Next: qstar run {config} --plan" in result.stderr

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from prefect.logging import disable_run_logger
 
+from qstar_core import pipeline
 from qstar_core.errors import UserError, WorkerError
 from tasks import shards
 from tasks.shards import Bench, at_bench, is_finished, mendable, run_shard
@@ -41,7 +42,7 @@ def test_shard_goes_to_the_pool_and_its_events_to_the_display() -> None:
 
 
 def test_finished_shard_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards.pipeline, "finished", lambda spec: RECEIPT)
+    monkeypatch.setattr(pipeline, "finished", lambda spec: RECEIPT)
     pool = FakePool()
     receipt, events = work(SPEC, pool)
     assert receipt == RECEIPT
@@ -50,7 +51,7 @@ def test_finished_shard_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_pretraining_always_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards.pipeline, "finished", lambda spec: RECEIPT)
+    monkeypatch.setattr(pipeline, "finished", lambda spec: RECEIPT)
     assert not is_finished({**SPEC, "stage": "pretrain"})
     assert is_finished(SPEC)
 
@@ -74,6 +75,9 @@ def test_one_bench_at_a_time() -> None:
         (ValueError("a bug"), False),
     ],
 )
-def test_what_a_retry_may_mend(error: Exception, expected: bool) -> None:
+def test_what_a_retry_may_mend(
+    error: Exception, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards.log, "disabled", True)
     state, task_run = SimpleNamespace(data=error), SimpleNamespace(name="rollouts-a")
     assert mendable(None, task_run, state) is expected

@@ -1,0 +1,172 @@
+"""The report of an evaluation as one HTML file that needs nothing else.
+
+Texts of models are untrusted. Everything is written by Jinja2 with autoescaping, no data stands
+inside the script, and the page's content security policy allows no request, and no script but the
+one whose hash it names; an escaping that were missed could still not run anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+from markupsafe import Markup
+
+from qstar_core.evaluation import charts, trees, wording
+from qstar_core.grading import Outcome
+
+TEMPLATES = Path(__file__).parent / "templates"
+COLOURS = 6
+"""Colours of methods in the style sheet; further methods use them again."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report shows.
+
+    Attributes:
+        name: of the run.
+        key: run key of the report.
+        created: date and time, ISO 8601.
+        command: the command line that makes the run again.
+        config: the whole configuration, JSON-serialisable.
+        comparison: rows of `qstar_core.evaluation.compare.compare`.
+        curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
+        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
+            ``reason`` may be missing.
+        qvm: ``heldout``, rows of `qstar_core.values.metrics.by_step` (step, n, positives,
+            auc_truth, auc_label, brier, ece; None where undefined), and ``reliability``, rows of
+            `qstar_core.values.metrics.reliability`; either may be missing.
+        lineage: stage, key, rows of each data set, inputs first.
+        environment: of `qstar_core.environment.describe`.
+        fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
+    """
+
+    name: str
+    key: str
+    created: str
+    command: str
+    config: Mapping[str, Any]
+    comparison: Sequence[Row]
+    curve: Sequence[Row]
+    searches: pl.DataFrame
+    qvm: Mapping[str, Sequence[Row]]
+    lineage: Sequence[Row]
+    environment: Mapping[str, Any]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def render(data: ReportData) -> str:
+    """The HTML page.
+
+    Raises:
+        ValueError: the nodes of a search do not form a tree.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=wording.number,
+        percent=wording.percent,
+        points=wording.points,
+        p_value=wording.p_value,
+        words=wording.words,
+        visible=wording.visible,
+    )
+    script, style = (_source(name) for name in ("report.js", "report.css"))
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        seed=data.config.get("seed"),
+        summary=wording.summary(data.comparison),
+        failures=wording.failures(data.comparison),
+        headline=wording.headline(data.comparison),
+        baseline=wording.baseline(data.comparison),
+        colours=method_colours(data.comparison),
+        marks=[charts.interval_mark(row) for row in data.comparison],
+        curves=[
+            ("wide", charts.curve_chart(data.curve)),
+            ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
+        ],
+        heldout=data.qvm.get("heldout", ()),
+        reliability=charts.reliability_chart(data.qvm.get("reliability", ())),
+        problems=problem_views(data.searches),
+        config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
+        environment=flatten(data.environment),
+        script=script,
+        style=style,
+        policy=content_security_policy(script),
+    )
+
+
+def _source(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # our own file, not data
+
+
+def content_security_policy(script: str) -> str:
+    """No request of any kind, and no script but this one."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def method_colours(rows: Sequence[Row]) -> dict[str, int]:
+    """The colour number 1..`COLOURS` of each method: A* first, then the baseline, then the rest."""
+    first = [row["method"] for row in (wording.headline(rows), wording.baseline(rows)) if row]
+    names = dict.fromkeys([*first, *(row["method"] for row in rows)])
+    return {name: i % COLOURS + 1 for i, name in enumerate(names)}
+
+
+def problem_views(searches: pl.DataFrame) -> list[dict[str, Any]]:
+    """The problems in the order of the searches.
+
+    Returns:
+        id, prompt, reference, solved_by (names of methods) and results, one per method: the
+        columns of the search with ``solved``, ``tree`` (`trees.nest`) and ``drawing``
+        (`trees.draw`), both None for a search that left no nodes.
+    """
+    views: dict[str, dict[str, Any]] = {}
+    for row in searches.iter_rows(named=True):
+        view = views.setdefault(
+            row["problem_id"],
+            {
+                "id": row["problem_id"],
+                "prompt": row["prompt"],
+                "reference": row["reference"],
+                "solved_by": [],
+                "results": [],
+            },
+        )
+        tree = trees.nest(row["nodes"])
+        solved = row["outcome"] == str(Outcome.CORRECT)
+        if solved:
+            view["solved_by"].append(row["method"])
+        drawing = trees.draw(tree) if tree else None
+        result = {"reason": "", **row, "solved": solved, "tree": tree, "drawing": drawing}
+        view["results"].append(result)
+    return list(views.values())
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as (dotted name, text) pairs."""
+    pairs: list[tuple[str, str]] = []
+    for name, part in value.items():
+        if isinstance(part, Mapping):
+            pairs += flatten(part, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", str(part)))
+    return pairs

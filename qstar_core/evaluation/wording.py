@@ -1,0 +1,122 @@
+"""How the report says its figures: numbers as text, and the summary in plain sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qstar_core.evaluation.compare import FAILURES
+
+MINUS = "\N{MINUS SIGN}"
+MISSING = "\N{EN DASH}"
+
+Row = Mapping[str, Any]
+
+
+def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
+    """A number with so many decimals and thousands separated; a dash where it is missing."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return ("" if value > 0 else MINUS) + "\N{INFINITY}"
+    value = round(value, digits) + 0.0  # no negative zero
+    text = f"{abs(value):,.{digits}f}"
+    sign = MINUS if value < 0 else "+" if signed and value > 0 else ""
+    return sign + text
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in 0..1 in percent, without the sign %."""
+    return number(None if share is None else 100 * share, digits)
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return number(None if difference is None else 100 * difference, 1, signed=True)
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as it is printed: two significant digits, or < 0.001."""
+    if p is None or math.isnan(p):
+        return MISSING
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def words(name: str) -> str:
+    """A name of the data, such as ``grader_error``, as words."""
+    return name.replace("_", " ")
+
+
+def visible(text: str) -> str:
+    """Text of a model as it can be shown: control characters are replaced, no last newline."""
+    shown = "".join(
+        c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    return shown.rstrip("\n")
+
+
+def headline(rows: Sequence[Row]) -> Row | None:
+    """The method that the report is about: the first A*, else the first that is not the baseline.
+
+    Never the one with the best figures, which would be a choice after the fact.
+    """
+    others = [row for row in rows if row["verdict"] != "baseline"]
+    searches = [row for row in others if row["algorithm"] == "astar"]
+    return next(iter([*searches, *others]), None)
+
+
+def baseline(rows: Sequence[Row]) -> Row | None:
+    """The row of the baseline."""
+    return next((row for row in rows if row["verdict"] == "baseline"), None)
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """The result in two sentences: what was solved at what cost, and whether that is a gain.
+
+    Args:
+        rows: of `qstar_core.evaluation.compare.compare`.
+    """
+    base, best = baseline(rows), headline(rows)
+    if base is None:
+        return ["No problem was searched, so there is nothing to compare."]
+    if best is None:
+        return [f"{_solved(base)}.", "No other method was run, so there is nothing to compare."]
+    return [f"{_solved(best)}; {_solved(base, short=True)}.", _judgement(best, base)]
+
+
+def _solved(row: Row, short: bool = False) -> str:
+    of = "" if short else f" of {row['n']:,} held-out problems"
+    return (
+        f"{row['method']} solved {row['correct']:,}{of} ({percent(row['accuracy'])} %) "
+        f"with {row['policy_tokens']:,.0f} policy tokens per problem"
+    )
+
+
+def _judgement(row: Row, base: Row) -> str:
+    name = base["method"]
+    if row["difference"] is None:
+        return f"No problem was searched by both, so the gain over {name} is unknown."
+    interval = f"95 % interval {points(row['difference_low'])} to {points(row['difference_high'])}"
+    size = number(100 * abs(row["difference"]), 1)
+    if row["verdict"] == "better":
+        return f"That is a significant gain of {size} percentage points over {name} ({interval})."
+    if row["verdict"] == "worse":
+        return f"That is significantly worse than {name}, by {size} percentage points ({interval})."
+    return (
+        f"That is no significant gain over {name}: "
+        f"the difference is {points(row['difference'])} percentage points ({interval})."
+    )
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """One sentence per method whose searches or grading failed; they count as unsolved."""
+    sentences = []
+    for row in rows:
+        counts = [(row["outcomes"].get(name, 0), words(name)) for name in FAILURES]
+        parts = [f"{count:,} {name}" for count, name in counts if count]
+        if parts:
+            sentences.append(f"{row['method']}: {', '.join(parts)} of {row['n']:,}")
+    return sentences
