@@ -27,7 +27,7 @@ def plan_table(rows: Iterable[Row]) -> Table:
     Args:
         rows: with the columns stage, key, state, shards, units, unit, policy_tokens.
     """
-    table = Table(title="What will run", **COMPACT)
+    table = Table(title="Plan", **COMPACT)
     table.add_column("stage", no_wrap=True)
     table.add_column("key", style="dim", no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -116,7 +116,7 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     last = frame.filter(pl.col("step_index") == 1).unique("action_id")
     figures = {
         "steps": len(frame),
-        "positive_share": float((frame["y"] > 0).mean() or 0.0),
+        "positive_share": (frame["y"] > 0).sum() / max(1, len(frame)),
         "distinct_first_actions": len(last),
     }
     return _finish(spec, {f"part-{spec['shard']}": frame.to_arrow()}, figures)

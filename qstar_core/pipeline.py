@@ -73,9 +73,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             cannot be written.
     """
     _check_writable(config.out)
-    policy = fingerprint(
-        resolve_checkpoint(config.policy.path, "policy.path"), config.policy.dtype
-    )
+    policy = fingerprint(resolve_checkpoint(config.policy.path, "policy.path"), config.policy.dtype)
     train, test = (_problem_set(config, split) for split in ("train", "test"))
     stages: dict[str, Stage] = {}
 

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.records import note_task_run
 
 
-@task(name="comparison-artifact", persist_result=False, cache_policy=NO_CACHE)
+@task(name="artifact-comparison", persist_result=False, cache_policy=NO_CACHE)
 def record_comparison(rows: list[dict[str, Any]], run_name: str) -> None:
     """Puts the comparison of the methods on record as a table artifact."""
     note_task_run()
@@ -21,7 +21,7 @@ def record_comparison(rows: list[dict[str, Any]], run_name: str) -> None:
     )
 
 
-@task(name="report-artifact", persist_result=False, cache_policy=NO_CACHE)
+@task(name="artifact-report", persist_result=False, cache_policy=NO_CACHE)
 def record_report(path: str, run_name: str) -> None:
     """Puts a link to the HTML report on record as a markdown artifact."""
     note_task_run()

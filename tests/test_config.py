@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.models import tiny_policy
 
 from qstar_core import pipeline
 from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, Section, load_config
 from qstar_core.errors import UserError
+from tests.models import tiny_policy
 
 # values that differ from the defaults, where a rule by type would not do
 OTHER: dict[str, Any] = {

@@ -10,7 +10,10 @@ from qstar_core.keys import ID_DIGITS, canonical_json, content_id, sample_seed
 from qstar_core.mdp import Problem, State, Step, Trajectory
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,

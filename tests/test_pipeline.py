@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.models import tiny_policy
 
 from qstar_core import pipeline
 from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunConfig
 from qstar_core.errors import UserError
+from tests.models import tiny_policy
 
 
 def config(tmp_path: Path, **more: object) -> RunConfig:

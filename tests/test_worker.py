@@ -7,19 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.models import tiny_policy
-
 from qstar_core import pipeline
 from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig
+from tests.models import tiny_policy
 
 
 def config(tmp_path: Path) -> RunConfig:
     return RunConfig(
         out=str(tmp_path),
         policy=PolicyConfig(path=str(tiny_policy())),
-        domain=DomainConfig(
-            train_problems=3, test_problems=2, ranges=CountdownRanges(numbers=3)
-        ),
+        domain=DomainConfig(train_problems=3, test_problems=2, ranges=CountdownRanges(numbers=3)),
     )
 
 

@@ -203,7 +203,7 @@ def load(path: Path, limit: int | None = None) -> list[Problem]:
     example = '{"numbers": [4, 9, 10, 13], "target": 24}'
     if not path.is_file():
         raise UserError(
-            f"domain.problems_file: no such file: {path}",
+            f"domain.train_file or domain.test_file: no such file: {path}",
             next_step=f"write one problem per line, for example {example}",
         )
     problems: dict[str, Problem] = {}

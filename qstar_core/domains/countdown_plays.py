@@ -153,7 +153,8 @@ def _held_out(numbers: Int, target: Int) -> Bool:
 def _place(start: Int, target: Int, mixture: Mixture) -> Int:
     """Index of a problem in the table of `rarity`; ``start`` is sorted, [plays, n]."""
     base = (mixture.max_number + 1) ** np.arange(start.shape[1], dtype=np.int64)
-    return (start * base).sum(axis=1) * (mixture.max_target + 1) + target
+    place: Int = (start * base).sum(axis=1) * (mixture.max_target + 1) + target
+    return place
 
 
 def rarity(
@@ -219,11 +220,11 @@ def draw(
     ok &= miss | kept
     ok[ok] = ~_held_out(start[ok], target[ok])
     goal = np.stack([np.full(count, TOKEN[">"]), ID[np.clip(target, 0, None), 1]], 1)
-    column = lambda word: np.full((count, 1), TOKEN[word])  # noqa: E731
-    parts = [column("<s>"), ID[start, 1], goal]
+    column = {word: np.full((count, 1), token) for word, token in TOKEN.items()}
+    parts = [column["<s>"], ID[start, 1], goal]
     for text, rest in written:
-        parts += [column("\n"), text, column("|"), rest, goal]
-    return np.concatenate([*parts, column("</s>")], 1)[ok]
+        parts += [column["\n"], text, column["|"], rest, goal]
+    return np.concatenate([*parts, column["</s>"]], 1)[ok]
 
 
 def miss_rate(mixture: Mixture, in_range: float) -> float:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-WIDE = (760.0, 360.0)
+WIDE = (1056.0, 400.0)
 NARROW = (360.0, 300.0)
 LABEL_PITCH = 17.0
 """Least distance between direct labels at the end of curves."""
@@ -76,10 +76,11 @@ def curve_chart(curve: Sequence[Row], size: tuple[float, float] = WIDE) -> dict[
     room = min(0.34 * width, 18 + CHARACTER * (longest + 6))
     left, right, top, bottom = 46.0, width - room, 14.0, height - 46.0
     most = max(1.0, *(float(row["points"][-1][0]) for row in lines))
-    x_ticks = ticks(most, 5 if width > 500 else 3)
+    x_ticks = ticks(most, 8 if width > 500 else 4)
+    right_tokens = 1.04 * most  # so that a rise at the very end does not fall on the edge
 
     def x(tokens: float) -> float:
-        return round(left + (right - left) * tokens / most, 2)
+        return round(left + (right - left) * tokens / right_tokens, 2)
 
     def y(share: float) -> float:
         return round(bottom - (bottom - top) * share, 2)

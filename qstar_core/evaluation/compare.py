@@ -7,7 +7,6 @@ counted apart (`FAILURES`), so that a crash can never pass for a wrong answer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,8 +160,3 @@ def accuracy_by_tokens(searches: pl.DataFrame) -> list[dict[str, Any]]:
                 points.append([tokens, share])
         curves.append({"method": str(method), "points": points})
     return curves
-
-
-def undefined(value: float | None) -> bool:
-    """Whether a figure is missing: None or nan."""
-    return value is None or math.isnan(value)

@@ -164,4 +164,3 @@ def anytime(result: SearchResult) -> list[dict[str, Any]]:
         if not moments or moments[-1]["correct"] != correct:
             moments.append({"tokens": node.tokens, "correct": correct})
     return moments
-

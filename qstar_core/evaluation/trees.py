@@ -11,16 +11,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-COLUMN = 168.0
+COLUMN = 180.0
 """Distance between steps, in drawing units (CSS pixels at natural size)."""
 LEAF_PITCH = 15.0
 MIN_PITCH = 5.0
 MAX_HEIGHT = 900.0
 """Trees with more leaves are drawn closer together, down to `MIN_PITCH`."""
 MARGIN = 20.0
-LABEL = 150.0
+LABEL = 160.0
 """Room for a label to the right of the last column."""
-LABEL_CHARACTERS = 26
+LABEL_CHARACTERS = 24
 
 Row = Mapping[str, Any]
 Nested = dict[str, Any]
@@ -83,7 +83,9 @@ def draw(root: Nested) -> dict[str, Any]:
         width and height in drawing units; nodes (node, x, y, text, label, order, f, terminal,
         chosen, kind) and edges (path, chosen), the chosen ones last so that they are drawn on
         top. ``kind`` is "root", "expanded", "finished" (a popped terminal), "end" (a terminal
-        that was not) or "open"; ``label`` is the shortened text of nodes on the chosen path.
+        that was not) or "open"; ``label`` is the shortened text of nodes on the chosen path,
+        and ``side`` where it has room: "right" of a leaf, else "above" or "below" the line that
+        leads to the node.
     """
     nodes = list(walk(root))
     leaves = [node for node in nodes if not node["children"]]
@@ -96,7 +98,7 @@ def draw(root: Nested) -> dict[str, Any]:
         if node["children"]:
             ys = [place[child["node"]][1] for child in node["children"]]
             place[node["node"]] = (MARGIN + COLUMN * node["depth"], (ys[0] + ys[-1]) / 2)
-    marks = [_mark(node, *place[node["node"]]) for node in nodes]
+    marks = [_mark(node, place) for node in nodes]
     edges = [
         {"path": _curve(*place[node["parent"]], *place[node["node"]]), "chosen": node["chosen"]}
         for node in nodes
@@ -124,7 +126,9 @@ def _chosen_last(item: Row) -> bool:
     return bool(item["chosen"])
 
 
-def _mark(node: Nested, x: float, y: float) -> dict[str, Any]:
+def _mark(node: Nested, place: Mapping[int, tuple[float, float]]) -> dict[str, Any]:
+    x, y = place[node["node"]]
+    from_y = place.get(node["parent"], (x, y))[1]
     popped = node["order"] >= 0
     if node["depth"] == 0:
         kind = "root"
@@ -134,7 +138,8 @@ def _mark(node: Nested, x: float, y: float) -> dict[str, Any]:
         kind = "expanded" if popped else "open"
     names = ("node", "text", "order", "f", "terminal", "chosen")
     label = shorten(node["text"]) if node["chosen"] and node["depth"] > 0 else ""
-    at = {"x": round(x, 1), "y": round(y, 1), "kind": kind, "label": label}
+    side = "right" if not node["children"] else "above" if y <= from_y else "below"
+    at = {"x": round(x, 1), "y": round(y, 1), "kind": kind, "label": label, "side": side}
     return {**{name: node[name] for name in names}, **at}
 
 

@@ -68,5 +68,3 @@ def fingerprint(folder: Path, dtype: str) -> str:
 @lru_cache(maxsize=64)
 def _fingerprint(stamps: tuple[tuple[str, int, int], ...], dtype: str) -> str:
     return content_id("model", [[Path(f).name, sha256_of(Path(f))] for f, _, _ in stamps], dtype)
-
-

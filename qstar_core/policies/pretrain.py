@@ -140,7 +140,8 @@ def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = build_tokenizer()
-    model = build_model(config, tokenizer).to(device)
+    model = build_model(config, tokenizer)
+    model.to(device)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
     stream = PlayStream(config)
 

@@ -85,7 +85,8 @@ def measure(folder: Path, config: RunConfig) -> dict[str, float]:
             )
             for problem in problems
         ]
-        legal = lines = solved = hits = 0
+        legal = lines = solved = 0
+        hits = 0.0
         for problem, drawn in zip(problems, policy.sample(asks), strict=True):
             rewards = []
             for sample in drawn:

@@ -77,7 +77,8 @@ class TransformersPolicy:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], use_safetensors=True
-        ).to(self.device)
+        )
+        self.model.to(self.device)
         self.model.eval()
         self.model.requires_grad_(False)
         self.context = int(self.model.config.max_position_embeddings)
@@ -210,12 +211,12 @@ class TransformersPolicy:
         if key not in self._texts:
             if len(self._texts) > 1_000_000:
                 self._texts.clear()
-            before = self.tokenizer.decode([previous])
-            self._texts[key] = self.tokenizer.decode(list(key))[len(before) :]
+            before, both = (str(self.tokenizer.decode(t)) for t in ([previous], list(key)))
+            self._texts[key] = both[len(before) :]
         return self._texts[key]
 
 
 def _newline_tokens(tokenizer: Any) -> set[int]:
     """Tokens whose text contains a newline."""
-    ids = range(len(tokenizer))
-    return {k for k, text in zip(ids, tokenizer.batch_decode([[k] for k in ids])) if "\n" in text}
+    texts = tokenizer.batch_decode([[k] for k in range(len(tokenizer))])
+    return {token for token, text in enumerate(texts) if "\n" in text}

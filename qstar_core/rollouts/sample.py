@@ -118,9 +118,7 @@ def _row(
             "state_id": state_id,
             "action_id": action_id,
         }
-        for step, (state_id, action_id) in zip(
-            sample.steps, step_ids(problem, texts), strict=True
-        )
+        for step, (state_id, action_id) in zip(sample.steps, step_ids(problem, texts), strict=True)
     ]
     return {
         "rollout_id": rollout_id,

@@ -107,12 +107,13 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
         "schema": _schema(store, files),
         "shards": [{"shard": r["shard"], "figures": r["figures"]} for r in receipts],
     }
+    if not store.put_new(MANIFEST, _json(manifest)):
+        published: dict[str, Any] = json.loads(store.read(MANIFEST))
+        return published
     kept = {entry["name"] for entry in files} | {f"shards/{r['shard']}.json" for r in receipts}
     for name in store.names():
         if name not in kept and name != MANIFEST:
             store.delete(name)
-    if not store.put_new(MANIFEST, _json(manifest)):
-        manifest = json.loads(store.read(MANIFEST))
     shutil.rmtree(Path(store.path(SCRATCH)), ignore_errors=True)
     return manifest
 

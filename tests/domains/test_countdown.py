@@ -104,7 +104,9 @@ def test_solvable_agrees_with_brute_force(numbers: list[int], target: int) -> No
 
 
 @given(st.lists(st.integers(1, 13), min_size=2, max_size=5), st.integers(10, 100), st.data())
-def test_every_move_makes_a_legal_line(numbers: list[int], target: int, data: st.DataObject) -> None:
+def test_every_move_makes_a_legal_line(
+    numbers: list[int], target: int, data: st.DataObject
+) -> None:
     state = countdown.ordered([Fraction(n) for n in numbers])
     while moves := list(countdown.moves(state)):  # some states have none, such as 11 8/7
         operator, left, right, after = data.draw(st.sampled_from(moves))

@@ -49,7 +49,9 @@ class NoisyPlayer:
             if not options:
                 break
             sensible = [m for m in options if countdown.solvable(m[3], int(target))]
-            chosen = rng.choice(sensible if sensible and rng.random() < (0.5 if greedy else 0.15) else options)
+            chosen = rng.choice(
+                sensible if sensible and rng.random() < (0.5 if greedy else 0.15) else options
+            )
             operator, a, b, numbers = chosen
             text = countdown.line(operator, a, b, numbers, int(target))
             if rng.random() < 0.03:
@@ -87,9 +89,7 @@ def searches() -> pl.DataFrame:
     ]
     parts = []
     for method in config.evaluation.methods:
-        table, _ = evaluate(
-            problems, method, NoisyPlayer(), NoisyValue(), config, lambda *_: None
-        )
+        table, _ = evaluate(problems, method, NoisyPlayer(), NoisyValue(), config, lambda *_: None)
         parts.append(pl.DataFrame(table))
     return pl.concat(parts)
 

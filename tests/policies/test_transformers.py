@@ -4,12 +4,12 @@ import random
 
 import pytest
 import torch
-from tests.models import tiny_policy
 
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
 from qstar_core.policies import SampleRequest, StepRule
 from qstar_core.policies.transformers import TransformersPolicy
+from tests.models import tiny_policy
 
 PROMPTS = ["13 10 9 4 > 24\n", "8 3 > 24\n", "12 8 8 6 2 > 72\n", "7 7 1 > 49\n"]
 
@@ -18,7 +18,9 @@ def policy(batch_size: int = 8, dtype: str = "float64") -> TransformersPolicy:
     return TransformersPolicy(tiny_policy(), dtype, "cpu", batch_size)
 
 
-def asks(n: int = 5, steps: int = 3, temperature: float = 1.0, new: int = 40) -> list[SampleRequest]:
+def asks(
+    n: int = 5, steps: int = 3, temperature: float = 1.0, new: int = 40
+) -> list[SampleRequest]:
     return [
         SampleRequest(
             p, tuple(sample_seed(0, p, k) for k in range(n)), steps, new, temperature, StepRule()

@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.models import tiny_policy
 from transformers import AutoModelForTokenClassification
 
 from qstar_core.config import CountdownRanges, QvmConfig, RolloutsConfig
@@ -18,6 +17,7 @@ from qstar_core.values import data
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.score import TransformersValue
 from qstar_core.values.train import train_qvm
+from tests.models import tiny_policy
 
 PROBLEMS = countdown.generate("train", 30, CountdownRanges(numbers=3), seed=0)
 

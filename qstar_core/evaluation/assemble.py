@@ -1,0 +1,89 @@
+"""Gathers what the report shows from the published data sets of a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from qstar_core.config import RunConfig
+from qstar_core.errors import UserError
+from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
+from qstar_core.evaluation.report import ReportData
+from qstar_core.store import dataset
+
+
+def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
+    """The content of a report.
+
+    Args:
+        inputs: folders of the data sets evaluation, problems and, where one was trained, qvm.
+        key: run key of the report.
+        config: of the run.
+    """
+    manifest = _manifest(inputs["evaluation"])
+    searches = pl.read_parquet(dataset.data_files(inputs["evaluation"]))
+    shown = pick_problems(searches, config.evaluation.report_trees)
+    qvm = _manifest(inputs["qvm"])["figures"] if "qvm" in inputs else {}
+    return ReportData(
+        name=config.name,
+        key=key,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=f"qstar run {config.name}.yaml",
+        config=config.model_dump(mode="json"),
+        comparison=manifest["figures"]["comparison"],
+        curve=accuracy_by_tokens(searches),
+        searches=searches.filter(pl.col("problem_id").is_in(shown)),
+        qvm={name: qvm[name] for name in ("heldout", "reliability") if name in qvm},
+        lineage=lineage(inputs["evaluation"], config.out),
+        environment=manifest["environment"],
+        fingerprints={name: manifest["rows_from"][name] for name in ("policy", "qvm")},
+    )
+
+
+def _manifest(uri: str) -> dict[str, Any]:
+    manifest = dataset.read_manifest(uri)
+    if manifest is None:
+        raise UserError(f"no complete data set at {uri}", next_step="qstar run CONFIG")
+    return manifest
+
+
+def pick_problems(searches: pl.DataFrame, count: int) -> list[str]:
+    """The problems whose trees are shown: in turn one of each pattern of who solved it.
+
+    Patterns in which the methods disagree come first; within a pattern the order is that of the
+    evaluation.
+    """
+    methods = searches["method"].unique(maintain_order=True).to_list()
+    wide = (
+        searches.with_columns(solved=SOLVED)
+        .group_by("problem_id", maintain_order=True)
+        .agg(pl.col("solved").sort_by(pl.col("method").replace_strict(methods, range(len(methods)))))
+    )
+    patterns: dict[tuple[bool, ...], list[str]] = {}
+    for problem_id, solved in wide.iter_rows():
+        patterns.setdefault(tuple(solved), []).append(problem_id)
+    queues = sorted(patterns.items(), key=lambda item: (len(set(item[0])) == 1, item[0]))
+    picked: list[str] = []
+    while len(picked) < count and any(queue for _, queue in queues):
+        for _, queue in queues:
+            if queue and len(picked) < count:
+                picked.append(queue.pop(0))
+    return picked
+
+
+def lineage(uri: str, out: str) -> list[dict[str, Any]]:
+    """Stage, key and rows of a data set and of all it was made from, inputs first."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def visit(folder: str) -> None:
+        manifest = _manifest(folder)
+        for stage, key in manifest["inputs"].items():
+            if stage not in found:
+                visit(f"{out}/{stage}/{key}")
+        row = {"stage": manifest["kind"], "key": manifest["key"], "rows": manifest["rows"]}
+        found[manifest["kind"]] = row
+
+    visit(uri)
+    return list(found.values())

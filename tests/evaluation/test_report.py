@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from qstar_core.evaluation.compare import accuracy_by_tokens, compare
+from qstar_core.evaluation.report import flatten, method_colours, problem_views, render
+from qstar_core.evaluation.wording import MISSING
+from tests.evaluation.examples import HOSTILE, hostile_data, report_data, searches
+
+VOID = {"meta", "input", "br"}
+
+
+class Outline(HTMLParser):
+    """Tags and attributes of a page; fails on a tag that is closed in the wrong order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(report_data())
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(page: str) -> None:
+    outline = Outline(page)
+    assert outline.open == []
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = {attrs["href"] for tag, attrs in outline.tags if tag == "a"}
+    assert links <= {f"#{name}" for name in ids}
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    for tag, attrs in Outline(page).tags:
+        assert tag not in {"link", "img", "iframe", "object", "base"}
+        assert "src" not in attrs and not any(name.startswith("on") for name in attrs)
+    assert "url(" not in page and "@import" not in page
+
+
+def test_the_policy_names_the_hash_of_the_only_script(page: str) -> None:
+    [script] = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    [policy] = [a["content"] for _, a in Outline(page).tags if "http-equiv" in a]
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+
+def test_every_section_and_figure_is_there(page: str) -> None:
+    data = report_data()
+    for name in ("comparison", "tokens", "value-model", "problems", "provenance"):
+        assert f'<section id="{name}">' in page
+    for row in data.comparison:
+        assert f"{100 * row['accuracy']:.1f} %" in page and row["verdict"] in page
+    for stage in data.lineage:
+        assert stage["key"] in page
+    for text in (data.key, data.command, *data.fingerprints.values(), "2.13.0", "&#34;seed&#34;"):
+        assert text in page
+    assert page.count('<article class="panel"') == 20
+    assert page.count("<polyline") == 0 and page.count('class="chart curve') == 2
+
+
+def test_every_node_of_every_tree_is_in_list_and_drawing(page: str) -> None:
+    nodes = int(report_data().searches["nodes"].list.len().sum())
+    assert page.count('<span class="row">') == nodes
+    assert page.count('data-node="') == nodes
+
+
+def test_hostile_text_is_only_ever_text() -> None:
+    page = render(hostile_data())
+    outline = Outline(page)
+    assert outline.open == []
+    assert "img" not in {tag for tag, _ in outline.tags}
+    assert HOSTILE not in page
+    assert page.count("</script>") == 1
+
+
+def test_rendering_is_deterministic(page: str) -> None:
+    assert render(report_data()) == page
+
+
+def test_failures_are_shown_in_front() -> None:
+    frame = searches().with_columns(
+        outcome=pl.when(pl.col("method") == "A*", pl.int_range(pl.len()) % 7 == 0)
+        .then(pl.lit("grader_error"))
+        .otherwise(pl.col("outcome"))
+    )
+    rows = compare(frame, dict.fromkeys(["greedy", "best-of-N", "A*"], 1.0), "best-of-N")
+    page = render(replace(report_data(), comparison=rows, curve=accuracy_by_tokens(frame)))
+    assert "counted as unsolved" in page
+    assert f"{rows[-1]['failures']} grader error of 60" in page
+
+
+def test_an_empty_report() -> None:
+    data = report_data()
+    empty = replace(
+        data, comparison=[], curve=[], searches=data.searches.clear(), qvm={}, lineage=[]
+    )
+    page = render(empty)
+    assert Outline(page).open == []
+    assert "nothing to compare" in page and "No problems were kept" in page
+    assert "not trained in this run" in page
+
+
+def test_undefined_figures_are_dashes() -> None:
+    figures = {"auc_truth": None, "auc_label": None, "brier": None, "ece": None}
+    heldout = [{"step": "first", "n": 3, "positives": 0, **figures}]
+    page = render(replace(report_data(), qvm={"heldout": heldout}))
+    assert page.count(f'<td class="n">{MISSING}</td>') >= 3
+
+
+def test_a_search_that_failed_has_no_tree() -> None:
+    frame = (
+        report_data()
+        .searches.head(1)
+        .with_columns(
+            outcome=pl.lit("search_error"),
+            steps=pl.lit([], dtype=pl.List(pl.String)),
+            score=pl.lit(None, dtype=pl.Float64),
+            nodes=pl.col("nodes").list.head(0),
+            reason=pl.lit("RuntimeError: out of memory"),
+        )
+    )
+    page = render(replace(report_data(), searches=frame))
+    assert "out of memory" in page and "No search left a tree" in page
+
+
+def test_the_column_reason_may_be_missing() -> None:
+    views = problem_views(report_data().searches.drop("reason"))
+    assert views[0]["results"][0]["reason"] == ""
+    assert [r["method"] for r in views[0]["results"]] == ["greedy", "best-of-N", "A*"]
+    assert views[0]["prompt"] == "13 10 9 4 > 24\n"
+
+
+def test_astar_and_the_baseline_have_the_first_colours() -> None:
+    colours = method_colours(report_data().comparison)
+    assert colours == {"A*": 1, "best-of-N": 2, "greedy": 3}
+
+
+def test_flattening() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": True}}, "e": "x"}) == [
+        ("a.b", "1"),
+        ("a.c.d", "True"),
+        ("e", "x"),
+    ]

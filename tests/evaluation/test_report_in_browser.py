@@ -1,0 +1,194 @@
+"""The report in headless Chromium: what a reader clicks works, and nothing complains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qstar_core.evaluation.report import render
+from tests.evaluation.examples import HOSTILE, hostile_data, report_data
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+Browser = Any
+Open = Callable[..., Browser]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
+    if missing:
+        reason = (
+            f"no {' and no '.join(missing)}; to run this: apt-get install chromium chromium-driver"
+        )
+        if os.environ.get("QSTAR_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("report")
+    addresses = {}
+    for name, data in (("plain", report_data()), ("hostile", hostile_data())):
+        path = folder / f"{name}.html"
+        path.write_text(render(data), encoding="utf-8")
+        addresses[name] = path.as_uri()
+    return addresses
+
+
+@pytest.fixture
+def open_page(browser: Browser, pages: dict[str, str]) -> Open:
+    def open_it(name: str = "plain", width: int = 1280, scheme: str = "light") -> Browser:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        preferences = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in preferences.items()]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get_log("browser")
+        browser.get(pages[name])
+        return browser
+
+    return open_it
+
+
+def find(browser: Browser, selector: str) -> list[Any]:
+    return list(browser.find_elements("css selector", selector))
+
+
+def visible(browser: Browser, selector: str) -> list[Any]:
+    return [element for element in find(browser, selector) if element.is_displayed()]
+
+
+def complaints(browser: Browser) -> list[dict[str, Any]]:
+    return [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+)
+def test_a_problem_shows_its_tree(open_page: Open, width: int, scheme: str) -> None:
+    browser = open_page(width=width, scheme=scheme)
+    picks = visible(browser, ".pick")
+    assert len(picks) == 20
+    picks[3].click()
+    [panel] = visible(browser, ".panel")
+    prompt = picks[3].find_element("css selector", ".prompt").text
+    assert panel.find_element("css selector", "h3").text == prompt
+    texts = [element.text for element in visible(browser, ".tree .text")]
+    assert prompt in texts and any(" | " in text for text in texts)
+    assert visible(browser, ".tree li.chosen") and visible(browser, ".tree-drawing .node")
+    width_needed = browser.execute_script("return document.documentElement.scrollWidth")
+    assert width_needed <= width
+    assert complaints(browser) == []
+
+
+def test_nothing_was_requested(open_page: Open) -> None:
+    browser = open_page()
+    script = "return performance.getEntriesByType('resource').length"
+    assert browser.execute_script(script) == 0
+
+
+def test_dark_mode_is_dark(open_page: Open) -> None:
+    script = "return getComputedStyle(document.body).backgroundColor"
+    assert open_page(scheme="light").execute_script(script) == "rgb(255, 255, 255)"
+    assert open_page(scheme="dark").execute_script(script) == "rgb(20, 23, 26)"
+
+
+def test_the_tree_opens_and_closes(open_page: Open) -> None:
+    browser = open_page()
+    everything, chosen = visible(browser, ".tools button")
+    few = len(visible(browser, ".tree .row"))
+    everything.click()
+    first = report_data().searches.row(2, named=True)
+    assert first["method"] == "A*"
+    assert few < len(visible(browser, ".tree .row"))
+    chosen.click()
+    assert len(visible(browser, ".tree .row")) == few
+    node = visible(browser, ".tree-drawing .node.open")[-1]
+    browser.execute_script(
+        "arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", node
+    )
+    [item] = find(browser, ".tree li.found")
+    assert item.is_displayed() and item.get_attribute("id") == node.get_attribute("data-node")
+
+
+def test_the_method_stays_chosen_from_problem_to_problem(open_page: Open) -> None:
+    browser = open_page()
+
+    def title() -> str:
+        [button] = visible(browser, ".tabs button[aria-pressed='true']")
+        return str(button.get_attribute("data-method"))
+
+    assert title() == "A*"
+    next(b for b in visible(browser, ".tabs button") if b.text.startswith("best-of-N")).click()
+    assert title() == "best-of-N"
+    visible(browser, ".pick")[5].click()
+    assert title() == "best-of-N"
+    [view] = visible(browser, ".tree-view")
+    assert view.find_elements("css selector", ".row")
+
+
+def test_the_filters(open_page: Open) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    browser = open_page()
+    [field] = find(browser, "#find")
+    field.send_keys("13 10 9 4")
+    assert [p.text.splitlines()[0] for p in visible(browser, ".pick")] == ["13 10 9 4 > 24"]
+    assert find(browser, "#count")[0].text == "1 of 20 problems"
+    field.clear()
+    field.send_keys(" ")
+    assert len(visible(browser, ".pick")) == 20
+    results: dict[str, dict[str, bool]] = {}
+    for row in report_data().searches.iter_rows(named=True):
+        results.setdefault(row["problem_id"], {})[row["method"]] = row["outcome"] == "correct"
+    expected = {
+        "all": sum(all(r.values()) for r in results.values()),
+        "headline": sum(r["A*"] and not r["best-of-N"] for r in results.values()),
+        "baseline": sum(r["best-of-N"] and not r["A*"] for r in results.values()),
+        "none": sum(not any(r.values()) for r in results.values()),
+        "": 20,
+    }
+    for value, count in expected.items():
+        Select(find(browser, "#solved")[0]).select_by_value(value)
+        assert len(visible(browser, ".pick")) == count
+    assert complaints(browser) == []
+
+
+def test_hostile_text_does_nothing(open_page: Open) -> None:
+    browser = open_page("hostile")
+    assert find(browser, "img") == []
+    assert find(browser, "h1")[0].text == HOSTILE
+    assert any(HOSTILE in element.text for element in visible(browser, ".tree .text"))
+    script = "return document.documentElement.scrollWidth"
+    assert open_page("hostile", width=390).execute_script(script) <= 390
+    assert complaints(browser) == []
