@@ -25,6 +25,7 @@ from qstar_core.errors import UserError
 
 STATE = "qstar-server.json"
 LOG = "qstar-server.log"
+TIMEOUT_SETTING = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.1
@@ -180,14 +181,17 @@ def _start(port: int, extra: dict[str, str], *, with_parent: bool) -> subprocess
 
 
 def _wait_healthy(api: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_TIMEOUT_S
+    timeout_s = float(os.environ.get(TIMEOUT_SETTING, START_TIMEOUT_S))
+    end = time.monotonic() + timeout_s
     while not healthy(api):
-        if process.poll() is not None or time.monotonic() > end:
+        code = process.poll()
+        if code is not None or time.monotonic() > end:
             _end(process)
+            how = f"gave no answer for {timeout_s:g} s" if code is None else f"ended with {code}"
             raise UserError(
-                f"the local Prefect server did not start; its log: {settings.home() / LOG}",
+                f"the local Prefect server {how}; its log: {settings.home() / LOG}",
                 safe="nothing was started, all data sets are as they were",
-                next_step="look at the log, or set PREFECT_API_URL to a server of your own",
+                next_step=f"look at the log; on a busy machine set {TIMEOUT_SETTING}=600",
             )
         time.sleep(POLL_S)
 

@@ -200,6 +200,8 @@ class RuntimeConfig(Section):
 class PretrainConfig(Section):
     """Training of the embedded reference policy (``qstar pretrain``)."""
 
+    init: str | None = None
+    """Checkpoint folder to go on from, its weights only; None starts from random weights."""
     seed: int = 0
     steps: int = Field(default=3200, ge=1)
     batch_size: int = Field(default=256, ge=1)

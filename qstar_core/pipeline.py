@@ -33,7 +33,7 @@ ROWS_VERSION = {
     "report": 1,
 }
 COMMANDS = {
-    "problems": "run",
+    "problems": "rollouts",
     "rollouts": "rollouts",
     "labels": "label",
     "qvm": "train-qvm",

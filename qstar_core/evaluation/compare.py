@@ -132,31 +132,41 @@ def _difference(
 
 
 def accuracy_by_tokens(searches: pl.DataFrame) -> list[dict[str, Any]]:
-    """The curve of accuracy against policy tokens.
-
-    A problem counts from the tokens that its search spent altogether, also where the returned
-    trajectory was found sooner. A method that always uses up its budget rises only at the end.
+    """The curve of accuracy against policy tokens, as if every search had ended after so many.
 
     Args:
-        searches: columns method, outcome, policy_tokens.
+        searches: columns method, policy_tokens and anytime, the moments (tokens, correct) at
+            which a search's answer becomes right or wrong (`qstar_core.evaluation.run.anytime`).
 
     Returns:
         For each method in the order of appearance: method and points, a list of
-        [tokens, share], ascending in both: the share of all its problems that are solved with at
-        most that many tokens, constant up to the next point. The first point is [0, share solved
-        with no tokens], the last is at the largest number of tokens the method spent.
+        [tokens, share]: the share of all its problems whose answer would be correct with that
+        budget per problem, constant up to the next point. Tokens ascend; the share may fall where
+        a search turns to a wrong answer. The first point is at 0, the last at the largest number
+        of tokens that the method spent on a problem.
     """
     curves = []
     for (method,), part in searches.group_by("method", maintain_order=True):
-        steps = part.group_by("policy_tokens").agg(SOLVED.sum().alias("solved"))
-        steps = steps.sort("policy_tokens").with_columns(pl.col("solved").cum_sum())
+        now = pl.col("correct").cast(pl.Int64)
+        changes = (
+            part.select("anytime")
+            .with_row_index("search")
+            .explode("anytime")
+            .unnest("anytime")
+            .drop_nulls()
+            .sort("search", "tokens")
+            .with_columns(change=now - now.shift(1, fill_value=0).over("search"))
+        )
+        steps = changes.group_by("tokens").agg(pl.col("change").sum()).sort("tokens")
         points = [[0, 0.0]]
-        last = steps["policy_tokens"][-1]
-        for tokens, solved in steps.iter_rows():
+        for tokens, solved in steps.select("tokens", pl.col("change").cum_sum()).iter_rows():
             share = solved / len(part)
             if tokens == 0:
                 points = [[0, share]]
-            elif share > points[-1][1] or tokens == last:
+            elif share != points[-1][1]:
                 points.append([tokens, share])
+        last = part["policy_tokens"].sort()[-1]
+        if points[-1][0] < last:
+            points.append([last, points[-1][1]])
         curves.append({"method": str(method), "points": points})
     return curves

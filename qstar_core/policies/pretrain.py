@@ -29,6 +29,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from qstar_core.config import PretrainConfig
 from qstar_core.domains import countdown_plays as plays
 from qstar_core.optimizers import build_optimizers
+from qstar_core.policies.checkpoint import resolve_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,11 @@ def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]
     torch.manual_seed(config.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = build_tokenizer()
-    model = build_model(config, tokenizer)
+    if config.init is None:
+        model = build_model(config, tokenizer)
+    else:
+        folder = resolve_checkpoint(config.init, "pretrain.init")
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.to(device)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
     stream = PlayStream(config)

@@ -23,7 +23,7 @@ from qstar_core.policies import Sample, SampleRequest
 from qstar_core.values.metrics import by_step, reliability
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-HELD_OUT = 60
+HELD_OUT = 40
 SHOWN = 20
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from qstar_core.evaluation.compare import FAILURES, OUTCOMES, accuracy_by_tokens, compare
 from qstar_core.keys import canonical_json
+from tests.evaluation.examples import report_data
 
+ANYTIME = pl.List(pl.Struct({"tokens": pl.Int32, "correct": pl.Boolean}))
 SECONDS = {"best-of-N": 40.0, "A*": 38.5}
 PERFECT = [("correct", 100)] * 12
 POOR = [("wrong", 400)] * 12
@@ -26,13 +28,14 @@ def table(**methods: list[tuple[str, int]]) -> pl.DataFrame:
             "algorithm": names[key][1],
             "outcome": outcome,
             "policy_tokens": tokens,
+            "anytime": [{"tokens": tokens, "correct": True}] if outcome == "correct" else [],
             "value_calls": tokens // 10,
             "expansions": 7,
         }
         for key, cells in methods.items()
         for i, (outcome, tokens) in enumerate(cells)
     ]
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema_overrides={"anytime": ANYTIME})
 
 
 cells = st.lists(
@@ -78,7 +81,6 @@ def test_only_common_problems_are_paired() -> None:
     [_, row] = compare(table(best=PERFECT[:5], astar=PERFECT), SECONDS, "best-of-N")
     assert (row["n"], row["pairs"]) == (12, 5)
     frame = table(best=PERFECT, astar=PERFECT)
-    apart = frame.with_columns(pl.col("method") + pl.col("problem_id").alias("problem_id"))
     apart = frame.with_columns(problem_id=pl.col("method") + pl.col("problem_id"))
     [_, row] = compare(apart, SECONDS, "best-of-N")
     assert row["difference"] is None and row["verdict"] == "not significant"
@@ -135,11 +137,40 @@ def test_the_curve_by_hand() -> None:
     assert curve["points"] == [[0, 0.5], [30, 0.5]]
 
 
-@given(cells)
-def test_the_curve_counts_what_was_solved_within_the_tokens(rows: list[tuple[str, int]]) -> None:
-    [curve] = accuracy_by_tokens(table(astar=rows))
-    for limit in (0, 32, 33, 200, 399, 400):
+def test_an_answer_may_turn_wrong_again() -> None:
+    moments = [
+        [{"tokens": 30, "correct": False}, {"tokens": 60, "correct": True}],
+        [{"tokens": 60, "correct": True}, {"tokens": 90, "correct": False}],
+        [{"tokens": 90, "correct": True}],
+        [],
+    ]
+    frame = table(astar=[("wrong", 400)] * 4)
+    frame = frame.with_columns(anytime=pl.Series(moments, dtype=ANYTIME))
+    [curve] = accuracy_by_tokens(frame)
+    assert curve["points"] == [[0, 0.0], [60, 0.5], [400, 0.5]]
+    [curve] = accuracy_by_tokens(frame.head(2))
+    assert curve["points"] == [[0, 0.0], [60, 1.0], [90, 0.5], [400, 0.5]]
+
+
+moments = st.dictionaries(st.integers(0, 400), st.booleans(), max_size=5)
+
+
+@given(st.lists(moments, min_size=1, max_size=20))
+def test_the_curve_is_the_share_of_right_answers_at_every_budget(
+    searches: list[dict[int, bool]],
+) -> None:
+    rows = [[{"tokens": t, "correct": row[t]} for t in sorted(row)] for row in searches]
+    frame = table(astar=[("wrong", 400)] * len(rows))
+    [curve] = accuracy_by_tokens(frame.with_columns(anytime=pl.Series(rows, dtype=ANYTIME)))
+    for limit in range(0, 401, 7):
         share = [s for tokens, s in curve["points"] if tokens <= limit][-1]
-        solved = sum(outcome == "correct" and tokens <= limit for outcome, tokens in rows)
-        assert share == pytest.approx(solved / len(rows))
-    assert curve["points"][-1][0] == max(tokens for _, tokens in rows)
+        right = [[row[t] for t in sorted(row) if t <= limit][-1:] == [True] for row in searches]
+        assert share == pytest.approx(sum(right) / len(rows))
+    assert [tokens for tokens, _ in curve["points"]] == sorted({t for t, _ in curve["points"]})
+    assert curve["points"][-1][0] == 400
+
+
+def test_real_curves_end_at_the_accuracy() -> None:
+    curves = {row["method"]: row["points"] for row in report_data().curve}
+    for row in report_data().comparison:
+        assert curves[row["method"]][-1][1] == pytest.approx(row["accuracy"])

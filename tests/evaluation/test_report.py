@@ -12,7 +12,7 @@ import pytest
 from qstar_core.evaluation.compare import accuracy_by_tokens, compare
 from qstar_core.evaluation.report import flatten, method_colours, problem_views, render
 from qstar_core.evaluation.wording import MISSING
-from tests.evaluation.examples import HOSTILE, hostile_data, report_data, searches
+from tests.evaluation.examples import HELD_OUT, HOSTILE, hostile_data, report_data, searches
 
 VOID = {"meta", "input", "br"}
 
@@ -110,7 +110,7 @@ def test_failures_are_shown_in_front() -> None:
     rows = compare(frame, dict.fromkeys(["greedy", "best-of-N", "A*"], 1.0), "best-of-N")
     page = render(replace(report_data(), comparison=rows, curve=accuracy_by_tokens(frame)))
     assert "counted as unsolved" in page
-    assert f"{rows[-1]['failures']} grader error of 60" in page
+    assert f"{rows[-1]['failures']} grader error of {HELD_OUT}" in page
 
 
 def test_an_empty_report() -> None:

@@ -31,6 +31,9 @@ evaluation:
 runtime: {{workers: 2, threads: 1}}
 """
 
+# A test machine may be busy.
+PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+
 Qstar = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -66,10 +69,10 @@ def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", **env},
+        env={**os.environ, "COLUMNS": "200", **PATIENT, **env},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -84,6 +87,7 @@ def prefect_server() -> Iterator[str]:
     from flows import server, settings
 
     settings.apply()
+    os.environ.update(PATIENT)
     embedded = server.Embedded()
     embedded.wait()
     yield embedded.url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -30,6 +31,12 @@ def manifest(out: Path, stage: str) -> dict[str, Any]:
     (found,) = (out / stage).glob("*/manifest.json")
     loaded: dict[str, Any] = json.loads(found.read_text())
     return loaded
+
+
+def cpu_seconds() -> float:
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_run_ends_with_the_table_and_the_way_to_the_report(finished: Finished) -> None:
@@ -71,14 +78,14 @@ def test_every_task_run_is_on_record(finished: Finished) -> None:
 def test_second_run_says_so_and_does_not_start_prefect(
     finished: Finished, qstar: Qstar, tmp_path: Path
 ) -> None:
-    start = time.monotonic()
+    before = cpu_seconds()
     again = qstar("run", finished.config, PREFECT_HOME=str(tmp_path / "prefect"))
-    seconds = time.monotonic() - start
+    seconds = cpu_seconds() - before
     assert again.returncode == 0, again.stderr
     assert "Everything is already there" in again.stdout
     assert "best-of-N" in again.stdout
     assert not (tmp_path / "prefect").exists()
-    assert seconds < 6  # 1 s on an idle machine
+    assert seconds < 3  # the clock would measure the other processes of the machine
 
 
 def test_plan_writes_nothing(config: Path, finished: Finished, qstar: Qstar) -> None:

@@ -64,7 +64,7 @@ def test_a_state_file_of_another_process_is_not_believed(home: Path) -> None:
 def test_a_server_that_does_not_start_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     embedded = server.Embedded()
-    with pytest.raises(UserError, match="did not start"):
+    with pytest.raises(UserError, match="ended with 1"):
         embedded.wait()
 
 
