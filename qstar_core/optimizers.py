@@ -1,8 +1,11 @@
-"""The optimizers of all training: Muon for the hidden matrices, AdamW for everything else."""
+"""What all training here shares: Muon for the hidden matrices, AdamW for everything else."""
 
 from __future__ import annotations
 
 import torch
+
+TRAINING_ATTENTION = {"cpu": "eager", "cuda": "sdpa"}
+"""Attention by device: on a CPU the fused kernel's backward pass takes half of all training."""
 
 
 def build_optimizers(

@@ -56,10 +56,11 @@ def pick_problems(searches: pl.DataFrame, count: int) -> list[str]:
     evaluation.
     """
     methods = searches["method"].unique(maintain_order=True).to_list()
+    place = pl.col("method").replace_strict(methods, range(len(methods)))
     wide = (
         searches.with_columns(solved=SOLVED)
         .group_by("problem_id", maintain_order=True)
-        .agg(pl.col("solved").sort_by(pl.col("method").replace_strict(methods, range(len(methods)))))
+        .agg(pl.col("solved").sort_by(place))
     )
     patterns: dict[tuple[bool, ...], list[str]] = {}
     for problem_id, solved in wide.iter_rows():

@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from qstar_core.config import PretrainConfig
 from qstar_core.domains import countdown_plays as plays
-from qstar_core.optimizers import build_optimizers
+from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers
 from qstar_core.policies.checkpoint import resolve_checkpoint
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]
     else:
         folder = resolve_checkpoint(config.init, "pretrain.init")
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.set_attn_implementation(TRAINING_ATTENTION[device.type])
     model.to(device)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
     stream = PlayStream(config)

@@ -78,7 +78,7 @@ class TransformersPolicy:
         self.model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], use_safetensors=True
         )
-        self.model.to(self.device)
+        self.model.to(self.device)  # type: ignore[arg-type]
         self.model.eval()
         self.model.requires_grad_(False)
         self.context = int(self.model.config.max_position_embeddings)

@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from qstar_core.config import QvmConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
-from qstar_core.optimizers import build_optimizers
+from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers
 from qstar_core.values.data import (
     Sequences,
     batches,
@@ -70,9 +70,12 @@ def train_qvm(
         one row per step.
     """
     torch.use_deterministic_algorithms(True)
+    # uninitialised memory that nothing reads need not be filled
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     tokenizer = load_tokenizer(backbone)
     model = initialise(backbone, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.set_attn_implementation(TRAINING_ATTENTION[device.type])
     model.to(device)  # type: ignore[arg-type]
     frame = trajectories(labels)
     out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
@@ -117,7 +120,7 @@ def _fit(
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             logits = step_logits(model, batch)
         loss = _loss(config.loss, logits, batch.targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

@@ -22,7 +22,12 @@ def test_workers_batches_and_shards_do_not_change_a_row(
 ) -> None:
     frames = {}
     for name, layout in LAYOUTS.items():
-        sets = [f"out={tmp_path / name}", "domain.train_problems=100", "rollouts.samples=8", *layout]
+        sets = [
+            f"out={tmp_path / name}",
+            "domain.train_problems=100",
+            "rollouts.samples=8",
+            *layout,
+        ]
         flags = [part for one in sets for part in ("--set", one)]
         config = ROOT / "deployments" / "demo.yaml"
         result = qstar("rollouts", config, *flags, PREFECT_API_URL=prefect_server)
