@@ -83,12 +83,12 @@ def encode(frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any) -> Sequ
         prompts: prompt text by problem id.
         tokenizer: of the policy.
     """
-    pieces: dict[str, list[int]] = {}
+    pieces: dict[tuple[str, bool], list[int]] = {}
 
     def piece(text: str, first: bool) -> list[int]:
-        if text not in pieces:
-            pieces[text] = tokenizer(text, add_special_tokens=first)["input_ids"]
-        return pieces[text]
+        if (text, first) not in pieces:
+            pieces[text, first] = tokenizer(text, add_special_tokens=first)["input_ids"]
+        return pieces[text, first]
 
     all_ids, all_ends = [], []
     columns = frame.select("problem_id", "actions", "ended").iter_rows()

@@ -12,7 +12,8 @@ the soft targets y, which has the same minimum and steeper gradients near 0 and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def _loss(kind: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     return binary_cross_entropy_with_logits(logits, targets)
 
 
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Equal runs give equal weights; on the way out the process is as it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    # uninitialised memory that nothing reads need not be filled
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def train_qvm(
     labels: pl.DataFrame,
     problems: list[Problem],
@@ -69,9 +83,6 @@ def train_qvm(
         Figures ({"heldout": by step, "reliability", "loss", ...}) and the held-out predictions,
         one row per step.
     """
-    torch.use_deterministic_algorithms(True)
-    # uninitialised memory that nothing reads need not be filled
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     tokenizer = load_tokenizer(backbone)
     model = initialise(backbone, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,7 +93,8 @@ def train_qvm(
     is_held = pl.col("problem_id").is_in(sorted(out_of_training))
     prompts = {p.id: p.prompt for p in problems}
     data = encode(frame.filter(~is_held), prompts, tokenizer)
-    loss = _fit(model, data, config, seed, device, progress)
+    with deterministic():
+        loss = _fit(model, data, config, seed, device, progress)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     heldout = encode(frame.filter(is_held), prompts, tokenizer)
