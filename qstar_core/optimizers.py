@@ -7,6 +7,8 @@ import torch
 TRAINING_ATTENTION = {"cpu": "eager", "cuda": "sdpa"}
 """Attention by device: on a CPU the fused kernel's backward pass takes half of all training."""
 
+MAX_GRADIENT_NORM = 1.0
+
 
 def build_optimizers(
     model: torch.nn.Module, learning_rate: float, weight_decay: float
@@ -25,3 +27,20 @@ def build_optimizers(
         ),
         torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
+
+
+def update(
+    model: torch.nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    loss: torch.Tensor,
+    learning_rate: float,
+) -> float:
+    """One update of all parameters, gradients clipped to `MAX_GRADIENT_NORM`; returns the loss."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())

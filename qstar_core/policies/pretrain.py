@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from qstar_core.config import PretrainConfig
 from qstar_core.domains import countdown_plays as plays
-from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers
+from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
 from qstar_core.policies.checkpoint import resolve_checkpoint
 
 log = logging.getLogger(__name__)
@@ -158,20 +158,13 @@ def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]
         return cross_entropy(logits.float().flatten(0, 1), ids[:, prompt:].flatten())
 
     step_loss = torch.compile(loss_of, dynamic=False) if config.compile else loss_of
-    start, loss = time.monotonic(), torch.tensor(0.0)
+    start = time.monotonic()
     running: list[float] = []
     for step in range(config.steps):
         ids, prompt = stream.batch()
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * schedule(step, config)
         loss = step_loss(ids.to(device), prompt)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        running.append(float(loss.detach()))
+        rate = config.learning_rate * schedule(step, config)
+        running.append(update(model, optimizers, loss, rate))
         if (step + 1) % 20 == 0 or step + 1 == config.steps:
             seconds = time.monotonic() - start
             report(

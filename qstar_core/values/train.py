@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from qstar_core.config import QvmConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
-from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers
+from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
 from qstar_core.values.data import (
     Sequences,
     batches,
@@ -125,19 +125,11 @@ def _fit(
     losses: list[float] = []
     for step, batch in enumerate(batches(data, config.batch_size, config.epochs, seed)):
         factor = min(1.0, (step + 1) / config.warmup_steps) * (1 - step / updates)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * factor
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             logits = step_logits(model, batch)
         loss = _loss(config.loss, logits, batch.targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
+        losses.append(update(model, optimizers, loss, config.learning_rate * factor))
         if (step + 1) % 10 == 0 or step + 1 == updates:
             recent = losses[-50:]
             progress(step + 1, updates, f"loss {sum(recent) / len(recent):.4f}")
