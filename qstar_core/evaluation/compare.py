@@ -20,6 +20,7 @@ OUTCOMES = (*(str(outcome) for outcome in Outcome), SEARCH_ERROR)
 FAILURES = (str(Outcome.TIMEOUT), str(Outcome.GRADER_ERROR), SEARCH_ERROR)
 """Outcomes that say nothing about the answer."""
 SOLVED = pl.col("outcome") == str(Outcome.CORRECT)
+SIGNIFICANCE = 0.05
 COSTS = ("policy_tokens", "value_calls", "expansions")
 
 
@@ -49,7 +50,8 @@ def compare(
         and differences are shares in 0..1 and -1..1. The difference is taken over the problems
         that both methods have; the baseline's own row, and one without such problems, has None.
         The verdict is "baseline", "better" or "worse" where the 95 % bootstrap interval excludes
-        0, else "not significant".
+        0 *and* the exact McNemar p-value is below `SIGNIFICANCE` (with few differing problems the
+        bootstrap alone is too sure), else "not significant".
 
     Raises:
         ValueError: the baseline or a method's seconds are missing, an outcome is unknown, or a
@@ -120,13 +122,16 @@ def _difference(
         return _no_difference("not significant")
     solved, baseline = pairs["solved"].to_numpy(), pairs["baseline"].to_numpy()
     low, high = paired_bootstrap(solved, baseline, seed=seed, resamples=resamples)
-    verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
+    p_value = mcnemar(solved, baseline)
+    verdict = "not significant"
+    if p_value < SIGNIFICANCE:
+        verdict = "better" if low > 0 else "worse" if high < 0 else verdict
     return {
         "pairs": len(pairs),
         "difference": float(solved.mean() - baseline.mean()),
         "difference_low": low,
         "difference_high": high,
-        "p_value": mcnemar(solved, baseline),
+        "p_value": p_value,
         "verdict": verdict,
     }
 

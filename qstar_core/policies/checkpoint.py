@@ -10,7 +10,16 @@ from qstar_core.keys import content_id
 from qstar_core.store.dataset import sha256_of
 
 REFERENCE = Path(__file__).parent.parent / "reference"
-SHAPING = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "*.jinja")
+SHAPING = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "*.jinja",
+)
+"""Files of a checkpoint that can change a sample."""
 
 
 def resolve_checkpoint(path: str, field: str) -> Path:

@@ -64,6 +64,14 @@ def test_one_lucky_problem_is_no_gain() -> None:
     assert row["verdict"] == "not significant"
 
 
+def test_four_wins_and_no_loss_are_no_significant_gain() -> None:
+    """The bootstrap interval excludes 0 here; the exact test, p = 1/8, says what it is worth."""
+    lucky = [*[("correct", 100)] * 4, *POOR[4:]]
+    [_, row] = compare(table(best=POOR, astar=lucky), SECONDS, "best-of-N")
+    assert row["difference_low"] > 0 and row["p_value"] == 0.125
+    assert row["verdict"] == "not significant"
+
+
 def test_pairs_are_matched_by_problem_not_by_position() -> None:
     mixed = [("correct", 100) if i % 3 else ("wrong", 400) for i in range(12)]
     frame = table(best=mixed, astar=mixed)
