@@ -70,8 +70,10 @@ class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
     name: Literal["countdown"] = "countdown"
-    train_problems: int = Field(default=2000, ge=1)
-    test_problems: int = Field(default=500, ge=1)
+    train_problems: int | None = Field(default=None, ge=1)
+    """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
+    test_problems: int | None = Field(default=None, ge=1)
+    """None is all of ``test_file``, or 500 generated ones; of a file the first ones are used."""
     ranges: CountdownRanges = CountdownRanges()
     train_file: str | None = None
     """JSONL of training problems instead of generated ones."""

@@ -68,13 +68,8 @@ def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) ->
 
 def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Generates the problems of one split, or reads them from the user's file."""
-    split, domain = spec["split"], config.domain
-    file = domain.train_file if split == "train" else domain.test_file
-    count = domain.train_problems if split == "train" else domain.test_problems
-    if file is not None:
-        found = countdown.load(Path(file), count)
-    else:
-        found = countdown.generate(split, count, domain.ranges, config.seed)
+    split = spec["split"]
+    found = countdown.problems(config.domain, split, config.seed)
     rows = [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in found]
     progress(len(rows), len(rows), "problems", split)
     return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, {})

@@ -8,7 +8,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,17 +125,13 @@ def _grader(config: RunConfig) -> list[str]:
 
 
 def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
-    """What decides the problems of a split: the file's content, or ranges, count and seed."""
+    """What decides the problems of a split: count and the file's content, or ranges and seed."""
     domain = config.domain
-    file = domain.train_file if split == "train" else domain.test_file
-    count = domain.train_problems if split == "train" else domain.test_problems
+    file = countdown.given(domain, split)  # every row is checked before anything starts
+    shape = {"domain": domain.name, "split": split, "count": countdown.count(domain, split)}
     if file is not None:
-        countdown.load(Path(file))  # every row is checked before anything starts
-        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        return {"domain": domain.name, "split": split, "count": count, "file": content}
-    ranges = domain.ranges.rows()
-    shape = {"domain": domain.name, "split": split, "count": count, "seed": config.seed}
-    return {**shape, "ranges": ranges}
+        return {**shape, "file": file.sha256}
+    return {**shape, "seed": config.seed, "ranges": domain.ranges.rows()}
 
 
 def published(stage: Stage) -> dict[str, Any] | None:
@@ -202,12 +197,10 @@ def _range_name(start: int, stop: int) -> str:
 
 def _count(stage: Stage, config: RunConfig, split: str) -> int:
     """Problems of a split: from the manifest when it is there, else from the configuration."""
-    uri = stage.inputs.get("problems") or f"{config.out}/problems/{plan(config)['problems'].key}"
-    manifest = dataset.read_manifest(uri)
+    manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri))
     if manifest is not None:
         return int(manifest["figures"][split])
-    domain = config.domain
-    return domain.train_problems if split == "train" else domain.test_problems
+    return countdown.count(config.domain, split)
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:

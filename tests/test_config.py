@@ -25,6 +25,8 @@ OTHER: dict[str, Any] = {
     "qvm.holdout": 0.2,
     "labels.gamma": 0.9,
     "evaluation.baseline": "greedy",
+    "domain.train_problems": 1999,
+    "domain.test_problems": 499,
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",
 }

@@ -31,7 +31,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-from qstar_core.config import CountdownRanges
+from qstar_core.config import CountdownRanges, DomainConfig
 from qstar_core.errors import UserError
 from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import canonical_json
@@ -41,6 +41,8 @@ MAX_INTEGER = 200
 MAX_NUMERATOR = 40
 MAX_DENOMINATOR = 13
 OPERATORS = ("+", "-", "*", "/")
+GENERATED = {"train": 2000, "test": 500}  # problems of a split, unless the user says how many
+EXAMPLE = '{"numbers": [4, 9, 10, 13], "target": 24}'
 TEST_BUCKETS = 10  # of 100 hash buckets: one problem in ten is held out from all training
 
 Numbers = tuple[Fraction, ...]
@@ -192,34 +194,97 @@ def generate(split: str, count: int, ranges: CountdownRanges, seed: int) -> list
     return list(found.values())
 
 
-def load(path: Path, limit: int | None = None) -> list[Problem]:
-    """Problems from a JSONL file with rows like ``{"numbers": [4, 9, 10, 13], "target": 24}``.
+@dataclass(frozen=True, slots=True)
+class ProblemFile:
+    """A user's file of problems.
 
-    Every problem of the file is kept, solvable or not; repeated ones appear once.
+    Attributes:
+        path: as it was given.
+        sha256: of its content.
+        problems: in the order of the file, repeated ones once.
+        repeated: rows that repeat the problem of an earlier row.
+    """
+
+    path: str
+    sha256: str
+    problems: tuple[Problem, ...]
+    repeated: int
+
+
+def load(path: Path) -> ProblemFile:
+    """Reads a JSONL file with rows like ``{"numbers": [4, 9, 10, 13], "target": 24}``.
+
+    Every problem of the file is kept, solvable or not.
 
     Raises:
         UserError: the file is missing or a row is malformed; names the row.
     """
-    example = '{"numbers": [4, 9, 10, 13], "target": 24}'
     if not path.is_file():
         raise UserError(
             f"domain.train_file or domain.test_file: no such file: {path}",
-            next_step=f"write one problem per line, for example {example}",
+            next_step=f"write one problem per line, for example {EXAMPLE}",
         )
+    return _parse(str(path), path.read_bytes())
+
+
+@lru_cache(maxsize=4)
+def _parse(path: str, content: bytes) -> ProblemFile:
     problems: dict[str, Problem] = {}
-    for row, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    rows = 0
+    for row, text in enumerate(content.decode("utf-8").splitlines(), start=1):
         if not text.strip():
             continue
         try:
             problem = _problem_from_row(json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{path}, row {row}: {error}", next_step=f"mend row {row}; a right one: {example}"
+                f"{path}, row {row}: {error}", next_step=f"mend row {row}; a right one: {EXAMPLE}"
             ) from error
         problems.setdefault(problem.id, problem)
-        if limit is not None and len(problems) == limit:
-            break
-    return list(problems.values())
+        rows += 1
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ProblemFile(path, sha256, tuple(problems.values()), rows - len(problems))
+
+
+def given(domain: DomainConfig, split: str) -> ProblemFile | None:
+    """The user's file of a split, if there is one."""
+    path = domain.train_file if split == "train" else domain.test_file
+    return load(Path(path)) if path is not None else None
+
+
+def count(domain: DomainConfig, split: str) -> int:
+    """How many problems a split has."""
+    asked = domain.train_problems if split == "train" else domain.test_problems
+    file = given(domain, split)
+    if file is None:
+        return GENERATED[split] if asked is None else asked
+    there = len(file.problems)
+    return there if asked is None else min(asked, there)
+
+
+def problems(domain: DomainConfig, split: str, seed: int) -> list[Problem]:
+    """The problems of a split: the first ones of its file, else generated."""
+    file, wanted = given(domain, split), count(domain, split)
+    if file is not None:
+        return list(file.problems[:wanted])
+    return generate(split, wanted, domain.ranges, seed)
+
+
+def notes(domain: DomainConfig) -> list[str]:
+    """Which rows of the users' files are not used, one line each."""
+    found = []
+    for split in ("train", "test"):
+        file, used = given(domain, split), count(domain, split)
+        if file is None:
+            continue
+        if file.repeated:
+            found.append(f"{file.path}: {file.repeated:,} rows repeat an earlier one; used once")
+        if used < len(file.problems):
+            found.append(
+                f"domain.{split}_problems: "
+                f"first {used:,} of {len(file.problems):,} rows of {file.path}"
+            )
+    return found
 
 
 def _problem_from_row(row: object) -> Problem:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.config import CountdownRanges
+from qstar_core.config import CountdownRanges, DomainConfig
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.grading import Outcome
@@ -143,9 +144,40 @@ def test_load_reads_a_users_file(tmp_path: Path) -> None:
     file = tmp_path / "puzzles.jsonl"
     row = '{"numbers": [4, 9, 10, 13], "target": 24}'
     file.write_text(f"{row}\n\n{row}\n" + '{"numbers": [1, 1, 1, 1], "target": 24}\n')
-    problems = countdown.load(file)
-    assert [p.prompt for p in problems] == ["13 10 9 4 > 24\n", "1 1 1 1 > 24\n"]
-    assert len(countdown.load(file, limit=1)) == 1
+    found = countdown.load(file)
+    assert [p.prompt for p in found.problems] == ["13 10 9 4 > 24\n", "1 1 1 1 > 24\n"]
+    assert found.repeated == 1
+
+
+def write_rows(file: Path, targets: Sequence[int]) -> str:
+    file.write_text("".join(f'{{"numbers": [1, 2, 3], "target": {t}}}\n' for t in targets))
+    return str(file)
+
+
+def test_a_file_is_used_as_a_whole_unless_a_count_is_given(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "p.jsonl", range(150))
+    whole = DomainConfig(test_file=file)
+    assert len(countdown.problems(whole, "test", seed=0)) == countdown.count(whole, "test") == 150
+    assert countdown.notes(whole) == []
+    some = DomainConfig(test_file=file, test_problems=100)
+    first = countdown.problems(some, "test", seed=0)
+    assert [countdown.start(p)[1] for p in first] == list(range(100))
+    assert countdown.notes(some) == [f"domain.test_problems: first 100 of 150 rows of {file}"]
+    assert countdown.count(DomainConfig(test_file=file, test_problems=900), "test") == 150
+
+
+def test_repeated_rows_are_counted_aloud(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "p.jsonl", [5, 6, 5, 5])
+    domain = DomainConfig(train_file=file)
+    assert countdown.count(domain, "train") == 2
+    assert countdown.notes(domain) == [f"{file}: 2 rows repeat an earlier one; used once"]
+
+
+def test_generated_problems_have_a_default_count() -> None:
+    domain = DomainConfig(test_problems=3, ranges=CountdownRanges(numbers=3))
+    assert countdown.count(domain, "train") == 2000
+    assert len(countdown.problems(domain, "test", seed=0)) == countdown.count(domain, "test") == 3
+    assert countdown.notes(domain) == []
 
 
 @pytest.mark.parametrize(
