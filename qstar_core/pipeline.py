@@ -125,13 +125,19 @@ def _grader(config: RunConfig) -> list[str]:
 
 
 def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
-    """What decides the problems of a split: count and the file's content, or ranges and seed."""
+    """What decides the problems of a split: count, and the file's content or ranges and seed.
+
+    Generated ones leave out those of the other split's file, so these decide as well.
+    """
     domain = config.domain
-    file = countdown.given(domain, split)  # every row is checked before anything starts
+    countdown.check_disjoint(domain)  # every row is checked before anything starts
     shape = {"domain": domain.name, "split": split, "count": countdown.count(domain, split)}
+    file = countdown.given(domain, split)
     if file is not None:
         return {**shape, "file": file.sha256}
-    return {**shape, "seed": config.seed, "ranges": domain.ranges.rows()}
+    shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
+    left_out = countdown.left_out(domain, split)
+    return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape
 
 
 def published(stage: Stage) -> dict[str, Any] | None:

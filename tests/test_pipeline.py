@@ -81,6 +81,25 @@ def test_the_key_holds_the_count_that_is_used(tmp_path: Path) -> None:
     assert whole.key != problems(test_file=str(file), test_problems=2).key
 
 
+def test_a_test_files_content_decides_the_generated_training_problems(tmp_path: Path) -> None:
+    def rollouts(target: int | None) -> str:
+        file = tmp_path / "p.jsonl"
+        file.write_text(f'{{"numbers": [1, 2, 3], "target": {target}}}\n')
+        domain = DomainConfig(test_file=str(file) if target is not None else None)
+        return pipeline.plan(config(tmp_path, domain=domain))["rollouts"].key
+
+    assert len({rollouts(None), rollouts(5), rollouts(6)}) == 3
+    assert rollouts(5) == rollouts(5)
+
+
+def test_two_files_that_share_a_problem_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"numbers": [1, 2, 3], "target": 6}\n')
+    domain = DomainConfig(test_file=str(file), train_file=str(file))
+    with pytest.raises(UserError, match="same problem"):
+        pipeline.plan(config(tmp_path, domain=domain))
+
+
 def test_the_estimate_counts_the_rows_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text('{"numbers": [1, 2, 3], "target": 6}\n')

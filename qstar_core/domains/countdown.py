@@ -25,7 +25,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -160,7 +160,13 @@ def make_problem(numbers: Sequence[int], target: int) -> Problem:
     )
 
 
-def generate(split: str, count: int, ranges: CountdownRanges, seed: int) -> list[Problem]:
+def generate(
+    split: str,
+    count: int,
+    ranges: CountdownRanges,
+    seed: int,
+    left_out: frozenset[str] = frozenset(),
+) -> list[Problem]:
     """The first ``count`` distinct solvable problems of a split in a seeded random order.
 
     Args:
@@ -168,6 +174,7 @@ def generate(split: str, count: int, ranges: CountdownRanges, seed: int) -> list
         count: problems wanted; fewer would be an error.
         ranges: numbers per problem and inclusive ranges of numbers and targets.
         seed: of the order, hence of the selection.
+        left_out: ids of problems that must not be among them.
 
     Raises:
         UserError: the ranges hold fewer solvable problems than asked for.
@@ -184,8 +191,11 @@ def generate(split: str, count: int, ranges: CountdownRanges, seed: int) -> list
         key = (numbers, target)
         if key in found or split_of(numbers, target) != split:
             continue
-        if solvable(ordered([Fraction(n) for n in numbers]), target):
-            found[key] = make_problem(numbers, target)
+        if not solvable(ordered([Fraction(n) for n in numbers]), target):
+            continue
+        problem = make_problem(numbers, target)
+        if problem.id not in left_out:
+            found[key] = problem
     if len(found) < count:
         raise UserError(
             f"domain: only {len(found)} solvable {split} problems found, {count} asked for",
@@ -202,12 +212,14 @@ class ProblemFile:
         path: as it was given.
         sha256: of its content.
         problems: in the order of the file, repeated ones once.
+        rows: number of the row, from 1, that has a problem first, by the problem's id.
         repeated: rows that repeat the problem of an earlier row.
     """
 
     path: str
     sha256: str
     problems: tuple[Problem, ...]
+    rows: Mapping[str, int]
     repeated: int
 
 
@@ -229,8 +241,9 @@ def load(path: Path) -> ProblemFile:
 
 @lru_cache(maxsize=4)
 def _parse(path: str, content: bytes) -> ProblemFile:
-    problems: dict[str, Problem] = {}
-    rows = 0
+    problems: list[Problem] = []
+    rows: dict[str, int] = {}
+    repeated = 0
     for row, text in enumerate(content.decode("utf-8").splitlines(), start=1):
         if not text.strip():
             continue
@@ -240,10 +253,12 @@ def _parse(path: str, content: bytes) -> ProblemFile:
             raise UserError(
                 f"{path}, row {row}: {error}", next_step=f"mend row {row}; a right one: {EXAMPLE}"
             ) from error
-        problems.setdefault(problem.id, problem)
-        rows += 1
+        if rows.setdefault(problem.id, row) == row:
+            problems.append(problem)
+        else:
+            repeated += 1
     sha256 = hashlib.sha256(content).hexdigest()
-    return ProblemFile(path, sha256, tuple(problems.values()), rows - len(problems))
+    return ProblemFile(path, sha256, tuple(problems), rows, repeated)
 
 
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
@@ -262,12 +277,37 @@ def count(domain: DomainConfig, split: str) -> int:
     return there if asked is None else min(asked, there)
 
 
+def left_out(domain: DomainConfig, split: str) -> frozenset[str]:
+    """Ids that a generated split leaves out: all problems of the other split's file."""
+    other = given(domain, "test" if split == "train" else "train")
+    return frozenset(other.rows) if other is not None else frozenset()
+
+
+def check_disjoint(domain: DomainConfig) -> None:
+    """Refuses two files that share a problem.
+
+    Raises:
+        UserError: names the row of the test file and that of the training file.
+    """
+    train, test = given(domain, "train"), given(domain, "test")
+    if train is None or test is None:
+        return
+    for problem in test.problems:
+        if problem.id in train.rows:
+            here, there = test.rows[problem.id], train.rows[problem.id]
+            raise UserError(
+                f"{test.path}, row {here} and {train.path}, row {there} are the same problem, "
+                f"{problem.prompt.strip()}: a held-out problem must not be trained on",
+                next_step=f"remove row {there} of {train.path} or row {here} of {test.path}",
+            )
+
+
 def problems(domain: DomainConfig, split: str, seed: int) -> list[Problem]:
     """The problems of a split: the first ones of its file, else generated."""
     file, wanted = given(domain, split), count(domain, split)
     if file is not None:
         return list(file.problems[:wanted])
-    return generate(split, wanted, domain.ranges, seed)
+    return generate(split, wanted, domain.ranges, seed, left_out(domain, split))
 
 
 def notes(domain: DomainConfig) -> list[str]:

@@ -173,6 +173,30 @@ def test_repeated_rows_are_counted_aloud(tmp_path: Path) -> None:
     assert countdown.notes(domain) == [f"{file}: 2 rows repeat an earlier one; used once"]
 
 
+@pytest.mark.parametrize(("split", "other"), [("train", "test"), ("test", "train")])
+def test_generated_problems_leave_out_the_other_splits_file(
+    tmp_path: Path, split: str, other: str
+) -> None:
+    ranges = CountdownRanges(numbers=3)
+    plain = countdown.generate(split, 20, ranges, seed=0)
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(problem.reference + "\n" for problem in plain[5:10]))
+    fields = {f"{other}_file": str(file), f"{split}_problems": 15, f"{other}_problems": 1}
+    domain = DomainConfig(ranges=ranges, **fields)  # type: ignore[arg-type]
+    assert countdown.problems(domain, split, seed=0) == [*plain[:5], *plain[10:]]
+
+
+def test_two_files_must_not_share_a_problem(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", [1, 2, 3, 4, 5])
+    test = write_rows(tmp_path / "test.jsonl", [7, 8, 4, 2])
+    with pytest.raises(UserError, match="same problem, 3 2 1 > 4") as caught:
+        countdown.check_disjoint(DomainConfig(train_file=train, test_file=test))
+    assert f"{test}, row 3 and {train}, row 4" in caught.value.what
+    assert f"remove row 4 of {train}" in caught.value.next_step
+    apart = write_rows(tmp_path / "apart.jsonl", [7, 8])
+    countdown.check_disjoint(DomainConfig(train_file=train, test_file=apart))
+
+
 def test_generated_problems_have_a_default_count() -> None:
     domain = DomainConfig(test_problems=3, ranges=CountdownRanges(numbers=3))
     assert countdown.count(domain, "train") == 2000
