@@ -262,7 +262,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
             next_step="qstar run deployments/demo.yaml",
         )
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = yaml.safe_load(path.read_bytes()) or {}
     except yaml.YAMLError as error:
         raise UserError(
             f"{path} is not valid YAML: {error}", next_step=f"mend {path} and run again"

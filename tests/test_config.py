@@ -184,6 +184,15 @@ def test_mistakes_name_the_field(
     assert caught.value.next_step
 
 
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(UserError, match=r"config\.yaml is not valid YAML: .*#x00e9"):
+        load_config(file)
+    file.write_bytes(b"\xef\xbb\xbfname: cafe\n")
+    assert load_config(file).name == "cafe"
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such configuration"):
         load_config(tmp_path / "absent.yaml")

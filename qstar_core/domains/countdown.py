@@ -21,6 +21,7 @@ Every problem is small enough for the exact optimal action value Q* of the Q* pa
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import random
@@ -229,7 +230,7 @@ def load(path: Path) -> ProblemFile:
     Every problem of the file is kept, solvable or not.
 
     Raises:
-        UserError: the file is missing or a row is malformed; names the row.
+        UserError: the file is missing, empty or not UTF-8, or a row is malformed; names the row.
     """
     if not path.is_file():
         raise UserError(
@@ -244,12 +245,12 @@ def _parse(path: str, content: bytes) -> ProblemFile:
     problems: list[Problem] = []
     rows: dict[str, int] = {}
     repeated = 0
-    for row, text in enumerate(content.decode("utf-8").splitlines(), start=1):
+    for row, text in enumerate(_decode(path, content).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             problem = _problem_from_row(json.loads(text))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(
                 f"{path}, row {row}: {error}", next_step=f"mend row {row}; a right one: {EXAMPLE}"
             ) from error
@@ -257,8 +258,28 @@ def _parse(path: str, content: bytes) -> ProblemFile:
             problems.append(problem)
         else:
             repeated += 1
+    if not problems:
+        raise UserError(
+            f"{path}: no problem in it", next_step=f"write one per line, for example {EXAMPLE}"
+        )
     sha256 = hashlib.sha256(content).hexdigest()
     return ProblemFile(path, sha256, tuple(problems), rows, repeated)
+
+
+def _decode(path: str, content: bytes) -> str:
+    if content.startswith(codecs.BOM_UTF8):
+        raise UserError(
+            f"{path}, row 1, byte 1: the file begins with a byte order mark",
+            next_step="save it as UTF-8 without a byte order mark",
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, row {row}, byte {error.start + 1} of the file: not UTF-8 ({error.reason})",
+            next_step="save it as UTF-8",
+        ) from error
 
 
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:

@@ -218,6 +218,7 @@ def test_generated_problems_have_a_default_count() -> None:
         ('{"numbers": [4, 9], "target": 1, "goal": 2}', "unknown field"),
         ("[1, 2]", "not a JSON object"),
         ("{oops", "Expecting"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_malformed_rows_are_named(tmp_path: Path, row: str, says: str) -> None:
@@ -228,6 +229,35 @@ def test_malformed_rows_are_named(tmp_path: Path, row: str, says: str) -> None:
     assert "row 2" in caught.value.what
     assert says in caught.value.what
     assert caught.value.next_step
+
+
+ROW = b'{"numbers": [4, 9], "target": 13}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", ": no problem in it"),
+        (b"\n \r\n", ": no problem in it"),
+        (b"\xef\xbb\xbf" + ROW, ", row 1, byte 1: the file begins with a byte order mark"),
+        (ROW.decode().encode("utf-16"), ", row 1, byte 1 of the file: not UTF-8"),
+        (ROW + ROW + b"\xe9" + ROW, f", row 3, byte {2 * len(ROW) + 1} of the file: not UTF-8"),
+        (ROW + b"{}\x0c\n", ", row 2: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "puzzles.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        countdown.load(file)
+    assert f"{file}{says}" in caught.value.what
+    assert caught.value.next_step
+
+
+def test_rows_may_end_as_on_windows(tmp_path: Path) -> None:
+    file = tmp_path / "puzzles.jsonl"
+    file.write_bytes(ROW.replace(b"\n", b"\r\n"))
+    assert len(countdown.load(file).problems) == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
