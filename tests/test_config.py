@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from qstar_core import pipeline
-from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, Section, load_config
+from qstar_core.config import RUNTIME_ONLY, PolicyConfig, QvmConfig, RunConfig, Section, load_config
 from qstar_core.errors import UserError
 from tests.models import tiny_policy
 
@@ -152,6 +152,26 @@ def test_load_and_override(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "")) == RunConfig()
 
 
+def astar(lam: str) -> str:
+    return f"{{name: best-of-N, algorithm: astar, lam: {lam}}}"
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1.0e-3", ".1e-2", "10.e-04", "'1e-3'"])
+def test_floats_may_be_in_scientific_notation(tmp_path: Path, text: str) -> None:
+    numbers = f"pretrain: {{numbers: {{3: {text}}}}}"
+    config = load_config(write(tmp_path, numbers), [f"evaluation.methods=[{astar(text)}]"])
+    assert config.pretrain.numbers == {3: 0.001}
+    assert config.evaluation.methods[0].lam == 0.001
+    file = write(tmp_path, f"qvm: {{learning_rate: {text}}}")
+    assert load_config(file, [f"qvm.weight_decay={text}"]).qvm == QvmConfig(
+        learning_rate=0.001, weight_decay=0.001
+    )
+
+
+def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "name: 1e-3")).name == "1e-3"
+
+
 def test_override_a_method(tmp_path: Path) -> None:
     text = "evaluation: {methods: [{name: a, algorithm: greedy}], baseline: a}\n"
     config = load_config(write(tmp_path, text), ["evaluation.methods.0.k=3"])
@@ -172,6 +192,18 @@ def test_override_a_method(tmp_path: Path) -> None:
         ("- 1", [], "mapping"),
         ("", ["seed"], "path.to.field=value"),
         ("", ["seed.x.y=1"], "seed"),
+        ("", ["name={"], "--set name: '{' is not valid YAML"),
+        ("", ["name=2020-13-45"], "--set name: '2020-13-45' is not valid YAML"),
+        ("", ["name=!!timestamp x"], "is not valid YAML"),
+        ("rollouts: " + "[" * 5000, [], "is not valid YAML"),
+        ("rollouts: {temperature: .inf}", [], "rollouts.temperature: Input should be a finite"),
+        ("", ["rollouts.temperature=.nan"], "rollouts.temperature: Input should be a finite"),
+        ("", ["qvm.learning_rate=1e999"], "qvm.learning_rate: Input should be a finite"),
+        ("", ["qvm.learning_rate=-1e-3"], "qvm.learning_rate: Input should be greater than 0"),
+        ("", ["pretrain.numbers={3: .inf}"], "pretrain.numbers.3: Input should be a finite"),
+        ("", ["runtime.shard_timeout_s=.inf"], "runtime.shard_timeout_s"),
+        ("", ["rollouts.samples=1e3"], "rollouts.samples: Input should be a valid integer"),
+        ("", ["qvm.learning_rate=1e"], "qvm.learning_rate: Input should be a valid number"),
         ("", ["evaluation.methods.9.k=1"], "methods"),
     ],
 )
