@@ -178,6 +178,8 @@ class EvaluationConfig(Section):
     """Name of the method that the others are compared with, pairwise on the same problems."""
     max_policy_tokens: int = Field(default=400, ge=1)
     """Budget per problem and method: tokens the policy generates."""
+    max_step_tokens: int = Field(default=32, ge=1)
+    """Tokens of one proposed step; a longer one is cut off and dropped."""
     max_value_calls: int = Field(default=10_000, ge=1)
     max_expansions: int = Field(default=10_000, ge=1)
     bootstrap_samples: int = Field(default=10_000, ge=100)
