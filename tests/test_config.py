@@ -7,7 +7,15 @@ import pytest
 from pydantic import BaseModel
 
 from qstar_core import pipeline
-from qstar_core.config import RUNTIME_ONLY, PolicyConfig, QvmConfig, RunConfig, Section, load_config
+from qstar_core.config import (
+    RUNTIME_ONLY,
+    PolicyConfig,
+    QvmConfig,
+    RunConfig,
+    SearchConfig,
+    Section,
+    load_config,
+)
 from qstar_core.errors import UserError
 from tests.models import tiny_policy
 
@@ -106,7 +114,7 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
         assert before != after, f"{name} can change a row and changes no key"
 
 
-@pytest.mark.parametrize("field", ["name", "algorithm", "temperature", "k", "n", "lam"])
+@pytest.mark.parametrize("field", list(SearchConfig.model_fields))
 def test_every_field_of_a_method_changes_the_evaluation_key(base: RunConfig, field: str) -> None:
     tree = base.model_dump()
     method = tree["evaluation"]["methods"][2]
