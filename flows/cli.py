@@ -222,16 +222,16 @@ def _single(stage: str, flow: str, path: Path, overrides: list[str] | None, verb
 
 
 def _load(path: Path, overrides: list[str] | None) -> RunConfig:
-    from qstar_core.config import load_config
+    from qstar_core.config_file import load_config
 
     return load_config(path, overrides)
 
 
 def _notes(console: Console, config: RunConfig) -> None:
     """Says which rows of the users' problem files are not used."""
-    from qstar_core.domains import countdown
+    from qstar_core.domains import countdown_problems
 
-    for note in countdown.notes(config.domain):
+    for note in countdown_problems.notes(config.domain):
         console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from qstar_core import __version__
 from qstar_core.config import RunConfig
-from qstar_core.domains import DOMAINS, countdown
+from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.environment import describe
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
@@ -130,13 +130,17 @@ def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
     Generated ones leave out those of the other split's file, so these decide as well.
     """
     domain = config.domain
-    countdown.check_disjoint(domain)  # every row is checked before anything starts
-    shape = {"domain": domain.name, "split": split, "count": countdown.count(domain, split)}
-    file = countdown.given(domain, split)
+    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
+    shape = {
+        "domain": domain.name,
+        "split": split,
+        "count": countdown_problems.count(domain, split),
+    }
+    file = countdown_problems.given(domain, split)
     if file is not None:
         return {**shape, "file": file.sha256}
     shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
-    left_out = countdown.left_out(domain, split)
+    left_out = countdown_problems.left_out(domain, split)
     return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape
 
 
@@ -206,7 +210,7 @@ def _count(stage: Stage, config: RunConfig, split: str) -> int:
     manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri))
     if manifest is not None:
         return int(manifest["figures"][split])
-    return countdown.count(config.domain, split)
+    return countdown_problems.count(config.domain, split)
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:
