@@ -65,7 +65,7 @@ def generate(
     if len(found) < count:
         raise UserError(
             f"domain: only {len(found)} solvable {split} problems found, {count} asked for",
-            next_step="widen domain.max_number or domain.max_target, or ask for fewer problems",
+            next_step=f"widen domain.ranges, or set a lower domain.{split}_problems",
         )
     return list(found.values())
 

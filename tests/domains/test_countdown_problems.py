@@ -30,8 +30,10 @@ def test_generated_problems_are_solvable() -> None:
 
 def test_too_narrow_ranges_are_the_users_error() -> None:
     ranges = CountdownRanges(numbers=2, min_number=1, max_number=2, min_target=3, max_target=4)
-    with pytest.raises(UserError, match="only"):
+    with pytest.raises(UserError, match="only") as caught:
         countdown_problems.generate("train", 100, ranges, seed=0)
+    assert "domain.ranges" in caught.value.next_step
+    assert "domain.train_problems" in caught.value.next_step
 
 
 def test_load_reads_a_users_file(tmp_path: Path) -> None:
