@@ -86,6 +86,7 @@ def run(
 
     settings = _load(config, set_)
     console = _console()
+    _notes(console, settings)
     if plan:
         from flows.tables import plan_table
 
@@ -204,6 +205,7 @@ def _single(stage: str, flow: str, path: Path, overrides: list[str] | None, verb
     found = pipeline.plan(config).get(stage)
     manifest = pipeline.published(found) if found is not None else None
     console = _console()
+    _notes(console, config)
     if manifest is not None:
         console.print(f"{stage} is already there.")
     else:
@@ -220,9 +222,17 @@ def _single(stage: str, flow: str, path: Path, overrides: list[str] | None, verb
 
 
 def _load(path: Path, overrides: list[str] | None) -> RunConfig:
-    from qstar_core.config import load_config
+    from qstar_core.config_file import load_config
 
     return load_config(path, overrides)
+
+
+def _notes(console: Console, config: RunConfig) -> None:
+    """Says which rows of the users' problem files are not used."""
+    from qstar_core.domains import countdown_problems
+
+    for note in countdown_problems.notes(config.domain):
+        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _prefect(verbose: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 CELL_CHARACTERS = 48
 COMPACT: dict[str, Any] = {
@@ -146,8 +147,10 @@ def _list_table(name: str, rows: Sequence[Row]) -> Table:
 def schema_table(schema: Sequence[Sequence[str]]) -> Table:
     """Columns and types."""
     table = Table(title="schema", title_justify="left", box=None, show_header=False)
+    table.add_column()
+    table.add_column(style="dim")
     for column, kind in schema:
-        table.add_row(column, f"[dim]{cell(kind, 100)}[/]")
+        table.add_row(column, cell(kind, 100))
     return table
 
 
@@ -162,8 +165,8 @@ def rows_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def cell(value: Any, width: int = CELL_CHARACTERS) -> str:
-    """A value as short text."""
+def cell(value: Any, width: int = CELL_CHARACTERS) -> Text:
+    """A value as short text; control characters and markup are shown, not obeyed."""
     if value is None:
         text = ""
     elif isinstance(value, float):
@@ -172,5 +175,9 @@ def cell(value: Any, width: int = CELL_CHARACTERS) -> str:
         text = value.strip()
     else:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    text = text if len(text) <= width else text[: width - 3] + "..."
-    return text.replace("[", r"\[")
+    text = "".join(c if c == "\n" or c.isprintable() else _escaped(c) for c in text)
+    return Text(text if len(text) <= width else text[: width - 3] + "...")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""The configuration of a run: one YAML file, checked by pydantic before anything starts.
+"""The configuration of a run, checked by pydantic before anything starts.
 
 Every field either can change a row, then it is part of the run key of its stage; or it cannot,
 then it is declared with ``runtime_only`` and left out of all keys. A test holds every field to
@@ -7,16 +7,14 @@ one of the two.
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from qstar_core.errors import UserError
-
 RUNTIME_ONLY: JsonDict = {"runtime_only": True}
+SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", re.ASCII)
 
 
 def runtime_only(default: Any, **constraints: Any) -> Any:
@@ -24,10 +22,18 @@ def runtime_only(default: Any, **constraints: Any) -> Any:
     return Field(default=default, json_schema_extra=RUNTIME_ONLY, **constraints)
 
 
-class Section(BaseModel):
-    """Base of all sections: unknown fields are errors, values are not coerced."""
+def _scientific(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-3`` as text; where a number is expected it is one."""
+    return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+Float = Annotated[float, BeforeValidator(_scientific)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown fields are errors, values are not coerced, floats finite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def rows(self) -> dict[str, Any]:
         """The fields that can change a row, for a run key."""
@@ -70,8 +76,10 @@ class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
     name: Literal["countdown"] = "countdown"
-    train_problems: int = Field(default=2000, ge=1)
-    test_problems: int = Field(default=500, ge=1)
+    train_problems: int | None = Field(default=None, ge=1)
+    """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
+    test_problems: int | None = Field(default=None, ge=1)
+    """None is all of ``test_file``, or 500 generated ones; of a file the first ones are used."""
     ranges: CountdownRanges = CountdownRanges()
     train_file: str | None = None
     """JSONL of training problems instead of generated ones."""
@@ -96,7 +104,7 @@ class RolloutsConfig(Section):
     """Sampling whole trajectories from every training problem."""
 
     samples: int = Field(default=16, ge=1)
-    temperature: float = Field(default=1.0, ge=0.0)
+    temperature: Float = Field(default=1.0, ge=0.0)
     max_new_tokens: int = Field(default=96, ge=1)
     shard_problems: int = runtime_only(500, ge=1)
 
@@ -105,7 +113,7 @@ class LabelsConfig(Section):
     """Rollouts to Q-labels."""
 
     method: Literal["best_of_rollouts"] = "best_of_rollouts"
-    gamma: float = Field(default=1.0, gt=0.0, le=1.0)
+    gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
 
 
 class QvmConfig(Section):
@@ -116,13 +124,13 @@ class QvmConfig(Section):
     init: str | None = None
     """Folder or hub name of the backbone; None is the policy itself."""
     loss: Literal["bce", "mse"] = "bce"
-    holdout: float = Field(default=0.1, gt=0.0, lt=1.0)
+    holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the training problems kept out, for the held-out figures."""
-    epochs: float = Field(default=3.0, gt=0.0)
+    epochs: Float = Field(default=3.0, gt=0.0)
     batch_size: int = Field(default=128, ge=1)
     """Trajectories per update."""
-    learning_rate: float = Field(default=1e-3, gt=0.0)
-    weight_decay: float = Field(default=0.01, ge=0.0)
+    learning_rate: Float = Field(default=1e-3, gt=0.0)
+    weight_decay: Float = Field(default=0.01, ge=0.0)
     warmup_steps: int = Field(default=20, ge=1)
     bf16: bool = True
     score_dtype: Literal["float64", "float32", "bfloat16"] = "float64"
@@ -135,12 +143,12 @@ class SearchConfig(Section):
     name: str = Field(min_length=1)
     """How the table calls it; unique within the run."""
     algorithm: Literal["greedy", "best_of_n", "astar"]
-    temperature: float = Field(default=1.0, ge=0.0)
+    temperature: Float = Field(default=1.0, ge=0.0)
     k: int = Field(default=6, ge=1)
     """Proposals per expansion."""
     n: int = Field(default=6, ge=1)
     """Finished trajectories after which A* stops; for best-of-N the most it draws."""
-    lam: float = Field(default=1.0, ge=0.0)
+    lam: Float = Field(default=1.0, ge=0.0)
     """lambda in f = g + lambda * h."""
     heuristic: Literal["edge", "lookahead"] = "edge"
     aggregation: Literal["min", "max", "sum", "last"] = "min"
@@ -164,6 +172,8 @@ class EvaluationConfig(Section):
     """Name of the method that the others are compared with, pairwise on the same problems."""
     max_policy_tokens: int = Field(default=400, ge=1)
     """Budget per problem and method: tokens the policy generates."""
+    max_step_tokens: int = Field(default=32, ge=1)
+    """Tokens of one proposed step; a longer one is cut off and dropped."""
     max_value_calls: int = Field(default=10_000, ge=1)
     max_expansions: int = Field(default=10_000, ge=1)
     bootstrap_samples: int = Field(default=10_000, ge=100)
@@ -192,7 +202,7 @@ class RuntimeConfig(Section):
     """Interpreter of the workers; None is this one."""
     threads: int | None = runtime_only(None)
     """Torch threads per worker; None shares out the cores."""
-    shard_timeout_s: float = runtime_only(3600.0, gt=0.0)
+    shard_timeout_s: Float = runtime_only(3600.0, gt=0.0)
     """A worker that has not finished a shard by then is killed, the shard retried."""
     retries: int = runtime_only(2, ge=0)
 
@@ -205,24 +215,24 @@ class PretrainConfig(Section):
     seed: int = 0
     steps: int = Field(default=3200, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    learning_rate: float = Field(default=0.01, gt=0.0)
-    weight_decay: float = Field(default=0.01, ge=0.0)
+    learning_rate: Float = Field(default=0.01, gt=0.0)
+    weight_decay: Float = Field(default=0.01, ge=0.0)
     warmup_steps: int = Field(default=30, ge=1)
-    decay: float = Field(default=0.4, gt=0.0, le=1.0)
+    decay: Float = Field(default=0.4, gt=0.0, le=1.0)
     """Share of the steps over which the learning rate falls to 0."""
     hidden_size: int = Field(default=128, ge=8)
     intermediate_size: int = Field(default=384, ge=8)
     layers: int = Field(default=5, ge=1)
     heads: int = Field(default=4, ge=1)
     context: int = Field(default=128, ge=64)
-    numbers: dict[Annotated[int, Field(ge=2, le=6)], float] = {3: 0.08, 4: 0.8, 5: 0.12}
+    numbers: dict[Annotated[int, Field(ge=2, le=6)], Float] = {3: 0.08, 4: 0.8, 5: 0.12}
     """Weight of each count of numbers in the mixture of plays."""
     max_number: int = Field(default=13, ge=1)
     min_target: int = Field(default=10, ge=0)
     max_target: int = Field(default=100, ge=1)
-    miss_share: float = Field(default=0.25, ge=0.0, le=1.0)
+    miss_share: Float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of honest misses among the plays."""
-    flatten: float = Field(default=0.75, ge=0.0, le=1.0)
+    flatten: Float = Field(default=0.75, ge=0.0, le=1.0)
     """How far solved plays are thinned out towards one per problem; 0 leaves them as drawn."""
     rarity_plays: int = Field(default=2_000_000, ge=1)
     """Random plays that measure how often each problem is solved by chance."""
@@ -246,77 +256,3 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pretrain: PretrainConfig = PretrainConfig()
-
-
-def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Reads a YAML configuration and applies ``path.to.field=value`` overrides.
-
-    Raises:
-        UserError: missing or malformed file, unknown field, wrong type or value; names the field.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"no such configuration: {path}",
-            next_step="qstar run deployments/demo.yaml",
-        )
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path} is not valid YAML: {error}", next_step=f"mend {path} and run again"
-        ) from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a mapping of fields is expected", next_step=f"mend {path}")
-    for override in overrides or []:
-        _override(tree, override)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(
-            _explain(error, str(path)),
-            next_step=f"mend the field in {path} (or its --set) and run again",
-        ) from error
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise UserError(
-            f"--set {override!r} is not of the form path.to.field=value",
-            next_step="for example --set rollouts.samples=8",
-        )
-    *parents, leaf = name.split(".")
-    node: Any = tree
-    for part in parents:
-        node = node[_index(part, node, name)] if isinstance(node, list) else _child(node, part)
-    value = yaml.safe_load(text)
-    if isinstance(node, list):
-        node[_index(leaf, node, name)] = value
-    elif isinstance(node, dict):
-        node[leaf] = value
-    else:
-        raise UserError(f"--set {name}: {parents[-1]} has no fields", next_step="qstar run --help")
-
-
-def _child(node: Any, part: str) -> Any:
-    return node.setdefault(part, {}) if isinstance(node, dict) else node
-
-
-def _index(part: str, node: list[Any], name: str) -> int:
-    if not part.isdigit() or int(part) >= len(node):
-        raise UserError(
-            f"--set {name}: {part!r} is not an index below {len(node)}",
-            next_step="for example --set evaluation.methods.2.k=4",
-        )
-    return int(part)
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    lines = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{source}: unknown field {field}")
-        else:
-            lines.append(f"{source}: {field}: {problem['msg']} (got {problem['input']!r})")
-    return "\n".join(lines)

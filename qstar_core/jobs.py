@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from qstar_core.config import PolicyConfig, QvmConfig, RunConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown_problems
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import resolve_checkpoint
@@ -68,13 +68,8 @@ def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) ->
 
 def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Generates the problems of one split, or reads them from the user's file."""
-    split, domain = spec["split"], config.domain
-    file = domain.train_file if split == "train" else domain.test_file
-    count = domain.train_problems if split == "train" else domain.test_problems
-    if file is not None:
-        found = countdown.load(Path(file), count)
-    else:
-        found = countdown.generate(split, count, domain.ranges, config.seed)
+    split = spec["split"]
+    found = countdown_problems.problems(config.domain, split, config.seed)
     rows = [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in found]
     progress(len(rows), len(rows), "problems", split)
     return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, {})

@@ -8,7 +8,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import Any
 
 from qstar_core import __version__
 from qstar_core.config import RunConfig
-from qstar_core.domains import DOMAINS, countdown
+from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.environment import describe
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
@@ -126,17 +125,23 @@ def _grader(config: RunConfig) -> list[str]:
 
 
 def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
-    """What decides the problems of a split: the file's content, or ranges, count and seed."""
+    """What decides the problems of a split: count, and the file's content or ranges and seed.
+
+    Generated ones leave out those of the other split's file, so these decide as well.
+    """
     domain = config.domain
-    file = domain.train_file if split == "train" else domain.test_file
-    count = domain.train_problems if split == "train" else domain.test_problems
+    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
+    shape = {
+        "domain": domain.name,
+        "split": split,
+        "count": countdown_problems.count(domain, split),
+    }
+    file = countdown_problems.given(domain, split)
     if file is not None:
-        countdown.load(Path(file))  # every row is checked before anything starts
-        content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        return {"domain": domain.name, "split": split, "count": count, "file": content}
-    ranges = domain.ranges.rows()
-    shape = {"domain": domain.name, "split": split, "count": count, "seed": config.seed}
-    return {**shape, "ranges": ranges}
+        return {**shape, "file": file.sha256}
+    shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
+    left_out = countdown_problems.left_out(domain, split)
+    return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape
 
 
 def published(stage: Stage) -> dict[str, Any] | None:
@@ -202,12 +207,10 @@ def _range_name(start: int, stop: int) -> str:
 
 def _count(stage: Stage, config: RunConfig, split: str) -> int:
     """Problems of a split: from the manifest when it is there, else from the configuration."""
-    uri = stage.inputs.get("problems") or f"{config.out}/problems/{plan(config)['problems'].key}"
-    manifest = dataset.read_manifest(uri)
+    manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri))
     if manifest is not None:
         return int(manifest["figures"][split])
-    domain = config.domain
-    return domain.train_problems if split == "train" else domain.test_problems
+    return countdown_problems.count(config.domain, split)
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:

@@ -7,8 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from qstar_core import pipeline
-from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, Section, load_config
-from qstar_core.errors import UserError
+from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, SearchConfig, Section
 from tests.models import tiny_policy
 
 # values that differ from the defaults, where a rule by type would not do
@@ -25,6 +24,8 @@ OTHER: dict[str, Any] = {
     "qvm.holdout": 0.2,
     "labels.gamma": 0.9,
     "evaluation.baseline": "greedy",
+    "domain.train_problems": 1999,
+    "domain.test_problems": 499,
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",
 }
@@ -104,7 +105,7 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
         assert before != after, f"{name} can change a row and changes no key"
 
 
-@pytest.mark.parametrize("field", ["name", "algorithm", "temperature", "k", "n", "lam"])
+@pytest.mark.parametrize("field", list(SearchConfig.model_fields))
 def test_every_field_of_a_method_changes_the_evaluation_key(base: RunConfig, field: str) -> None:
     tree = base.model_dump()
     method = tree["evaluation"]["methods"][2]
@@ -135,53 +136,3 @@ def test_the_number_of_test_problems_leaves_rollouts_alone(base: RunConfig) -> N
     more = keys(replaced(base, "domain.test_problems", 7))
     assert more["rollouts"] == keys(base)["rollouts"]
     assert more["evaluation"] != keys(base)["evaluation"]
-
-
-def write(tmp_path: Path, text: str) -> Path:
-    file = tmp_path / "config.yaml"
-    file.write_text(text)
-    return file
-
-
-def test_load_and_override(tmp_path: Path) -> None:
-    file = write(tmp_path, "seed: 3\nrollouts: {samples: 2}\n")
-    config = load_config(file, ["rollouts.samples=5", "labels.gamma=0.5", "qvm.path=null"])
-    assert (config.seed, config.rollouts.samples, config.labels.gamma) == (3, 5, 0.5)
-    assert load_config(write(tmp_path, "")) == RunConfig()
-
-
-def test_override_a_method(tmp_path: Path) -> None:
-    text = "evaluation: {methods: [{name: a, algorithm: greedy}], baseline: a}\n"
-    config = load_config(write(tmp_path, text), ["evaluation.methods.0.k=3"])
-    assert config.evaluation.methods[0].k == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "overrides", "says"),
-    [
-        ("seeed: 1", [], "unknown field seeed"),
-        ("rollouts: {sample: 1}", [], "unknown field rollouts.sample"),
-        ("seed: one", [], "seed: "),
-        ("rollouts: {samples: 0}", [], "rollouts.samples"),
-        ("rollouts: {samples: 2.5}", [], "rollouts.samples"),
-        ("evaluation: {baseline: nobody}", [], "nobody"),
-        ("domain: {ranges: {min_target: 60, max_target: 50}}", [], "min_target"),
-        ("a: [", [], "not valid YAML"),
-        ("- 1", [], "mapping"),
-        ("", ["seed"], "path.to.field=value"),
-        ("", ["seed.x.y=1"], "seed"),
-        ("", ["evaluation.methods.9.k=1"], "methods"),
-    ],
-)
-def test_mistakes_name_the_field(
-    tmp_path: Path, text: str, overrides: list[str], says: str
-) -> None:
-    with pytest.raises(UserError) as caught:
-        load_config(write(tmp_path, text), overrides)
-    assert says in caught.value.what
-    assert caught.value.next_step
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such configuration"):
-        load_config(tmp_path / "absent.yaml")

@@ -63,3 +63,47 @@ def test_a_malformed_problem_row_is_found_before_anything_starts(tmp_path: Path)
     run = config(tmp_path, domain=DomainConfig(test_file=str(rows)))
     with pytest.raises(UserError, match="row 2"):
         pipeline.plan(run)
+
+
+def test_the_key_holds_the_count_that_is_used(tmp_path: Path) -> None:
+    def problems(**fields: object) -> pipeline.Stage:
+        domain = DomainConfig(**fields)  # type: ignore[arg-type]
+        return pipeline.plan(config(tmp_path, domain=domain))["problems"]
+
+    assert problems() == problems(train_problems=2000, test_problems=500)
+    file = tmp_path / "p.jsonl"
+    row = '{{"numbers": [1, 2, 3], "target": {}}}\n'
+    file.write_text("".join(row.format(target) for target in range(3)))
+    whole = problems(test_file=str(file))
+    assert whole.rows["test"]["count"] == 3
+    assert whole == problems(test_file=str(file), test_problems=3)
+    assert whole == problems(test_file=str(file), test_problems=500)
+    assert whole.key != problems(test_file=str(file), test_problems=2).key
+
+
+def test_a_test_files_content_decides_the_generated_training_problems(tmp_path: Path) -> None:
+    def rollouts(target: int | None) -> str:
+        file = tmp_path / "p.jsonl"
+        file.write_text(f'{{"numbers": [1, 2, 3], "target": {target}}}\n')
+        domain = DomainConfig(test_file=str(file) if target is not None else None)
+        return pipeline.plan(config(tmp_path, domain=domain))["rollouts"].key
+
+    assert len({rollouts(None), rollouts(5), rollouts(6)}) == 3
+    assert rollouts(5) == rollouts(5)
+
+
+def test_two_files_that_share_a_problem_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"numbers": [1, 2, 3], "target": 6}\n')
+    domain = DomainConfig(test_file=str(file), train_file=str(file))
+    with pytest.raises(UserError, match="same problem"):
+        pipeline.plan(config(tmp_path, domain=domain))
+
+
+def test_the_estimate_counts_the_rows_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"numbers": [1, 2, 3], "target": 6}\n')
+    run = config(tmp_path, domain=DomainConfig(test_file=str(file)))
+    stages = pipeline.plan(run)
+    assert pipeline.estimate(stages["problems"], run)["units"] == 2001
+    assert pipeline.estimate(stages["evaluation"], run)["units"] == 3

@@ -23,16 +23,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
 
-from qstar_core.config import CountdownRanges
-from qstar_core.errors import UserError
 from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
@@ -156,94 +152,6 @@ def make_problem(numbers: Sequence[int], target: int) -> Problem:
         reference=canonical_json({"numbers": sorted(numbers), "target": target}),
         split=split_of(numbers, target),
     )
-
-
-def generate(split: str, count: int, ranges: CountdownRanges, seed: int) -> list[Problem]:
-    """The first ``count`` distinct solvable problems of a split in a seeded random order.
-
-    Args:
-        split: ``"train"`` or ``"test"``.
-        count: problems wanted; fewer would be an error.
-        ranges: numbers per problem and inclusive ranges of numbers and targets.
-        seed: of the order, hence of the selection.
-
-    Raises:
-        UserError: the ranges hold fewer solvable problems than asked for.
-    """
-    rng = random.Random(canonical_json(["countdown", split, seed]))
-    found: dict[tuple[tuple[int, ...], int], Problem] = {}
-    for _ in range(200 * count + 20_000):
-        if len(found) == count:
-            break
-        numbers = tuple(
-            sorted(rng.randint(ranges.min_number, ranges.max_number) for _ in range(ranges.numbers))
-        )
-        target = rng.randint(ranges.min_target, ranges.max_target)
-        key = (numbers, target)
-        if key in found or split_of(numbers, target) != split:
-            continue
-        if solvable(ordered([Fraction(n) for n in numbers]), target):
-            found[key] = make_problem(numbers, target)
-    if len(found) < count:
-        raise UserError(
-            f"domain: only {len(found)} solvable {split} problems found, {count} asked for",
-            next_step="widen domain.max_number or domain.max_target, or ask for fewer problems",
-        )
-    return list(found.values())
-
-
-def load(path: Path, limit: int | None = None) -> list[Problem]:
-    """Problems from a JSONL file with rows like ``{"numbers": [4, 9, 10, 13], "target": 24}``.
-
-    Every problem of the file is kept, solvable or not; repeated ones appear once.
-
-    Raises:
-        UserError: the file is missing or a row is malformed; names the row.
-    """
-    example = '{"numbers": [4, 9, 10, 13], "target": 24}'
-    if not path.is_file():
-        raise UserError(
-            f"domain.train_file or domain.test_file: no such file: {path}",
-            next_step=f"write one problem per line, for example {example}",
-        )
-    problems: dict[str, Problem] = {}
-    for row, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not text.strip():
-            continue
-        try:
-            problem = _problem_from_row(json.loads(text))
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{path}, row {row}: {error}", next_step=f"mend row {row}; a right one: {example}"
-            ) from error
-        problems.setdefault(problem.id, problem)
-        if limit is not None and len(problems) == limit:
-            break
-    return list(problems.values())
-
-
-def _problem_from_row(row: object) -> Problem:
-    if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
-    unknown = set(row) - {"numbers", "target"}
-    if unknown:
-        raise KeyError(f"unknown field {sorted(unknown)[0]!r}")
-    for field in ("numbers", "target"):
-        if field not in row:
-            raise KeyError(f"field {field!r} is missing")
-    numbers, target = row["numbers"], row["target"]
-    if not isinstance(target, int) or isinstance(target, bool):
-        raise TypeError(f"target must be an integer, got {target!r}")
-    if not 0 <= target <= MAX_INTEGER:
-        raise ValueError(f"target must be in 0..{MAX_INTEGER}, got {target}")
-    if not isinstance(numbers, list) or not 2 <= len(numbers) <= 6:
-        raise TypeError("numbers must be a list of 2 to 6 integers")
-    for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise TypeError(f"numbers must be integers, got {number!r}")
-        if not 0 <= number <= MAX_INTEGER:
-            raise ValueError(f"numbers must be in 0..{MAX_INTEGER}, got {number}")
-    return make_problem(numbers, target)
 
 
 def start(problem: Problem) -> tuple[Numbers, int]:

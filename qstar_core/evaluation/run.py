@@ -103,6 +103,7 @@ def evaluate(
         value,
         run_seed=config.seed,
         active=limits.active,
+        max_step_tokens=limits.max_step_tokens,
         max_new_tokens=config.rollouts.max_new_tokens,
         on_progress=on_progress,
     )

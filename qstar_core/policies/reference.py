@@ -14,7 +14,7 @@ from typing import Any
 
 from qstar_core import __version__
 from qstar_core.config import RunConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown, countdown_problems
 from qstar_core.environment import describe
 from qstar_core.keys import sample_seed
 from qstar_core.policies import SampleRequest
@@ -72,7 +72,7 @@ def describe_checkpoint(config: RunConfig, out: Path, fitted: dict[str, float]) 
 def measure(folder: Path, config: RunConfig) -> dict[str, float]:
     """Legal lines, greedy accuracy and pass@8 on held-out problems, each in [0, 1]."""
     policy = TransformersPolicy(folder, "float32", "auto", 512)
-    problems = countdown.generate("test", PROBLEMS, config.domain.ranges, config.seed)
+    problems = countdown_problems.generate("test", PROBLEMS, config.domain.ranges, config.seed)
     figures = {}
     for name, temperature, samples in (("greedy", 0.0, 1), ("sampled", 1.0, SAMPLES)):
         asks = [

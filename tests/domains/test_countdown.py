@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.config import CountdownRanges
 from qstar_core.domains import countdown
-from qstar_core.errors import UserError
 from qstar_core.grading import Outcome
 from qstar_core.mdp import Step
 
@@ -113,67 +110,3 @@ def test_every_move_makes_a_legal_line(
         text = countdown.line(operator, left, right, after, target)
         assert countdown.follow(state, target, text) == after
         state = after
-
-
-def test_splits_are_disjoint_and_do_not_depend_on_the_order_of_numbers() -> None:
-    ranges = CountdownRanges()
-    train = countdown.generate("train", 50, ranges, seed=0)
-    test = countdown.generate("test", 50, ranges, seed=0)
-    assert not {p.id for p in train} & {p.id for p in test}
-    assert {p.split for p in train} == {"train"}
-    assert countdown.split_of([1, 2, 3, 4], 24) == countdown.split_of([4, 2, 1, 3], 24)
-    assert [p.id for p in countdown.generate("train", 20, ranges, seed=0)] == [
-        p.id for p in train[:20]
-    ]
-    assert countdown.generate("train", 50, ranges, seed=1) != train
-
-
-def test_generated_problems_are_solvable() -> None:
-    for problem in countdown.generate("test", 30, CountdownRanges(numbers=3), seed=3):
-        assert countdown.solvable(*countdown.start(problem))
-
-
-def test_too_narrow_ranges_are_the_users_error() -> None:
-    ranges = CountdownRanges(numbers=2, min_number=1, max_number=2, min_target=3, max_target=4)
-    with pytest.raises(UserError, match="only"):
-        countdown.generate("train", 100, ranges, seed=0)
-
-
-def test_load_reads_a_users_file(tmp_path: Path) -> None:
-    file = tmp_path / "puzzles.jsonl"
-    row = '{"numbers": [4, 9, 10, 13], "target": 24}'
-    file.write_text(f"{row}\n\n{row}\n" + '{"numbers": [1, 1, 1, 1], "target": 24}\n')
-    problems = countdown.load(file)
-    assert [p.prompt for p in problems] == ["13 10 9 4 > 24\n", "1 1 1 1 > 24\n"]
-    assert len(countdown.load(file, limit=1)) == 1
-
-
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        ('{"numbers": [4, 9], "target": 2.5}', "target must be an integer"),
-        ('{"numbers": [4, 9], "target": "24"}', "target must be an integer"),
-        ('{"numbers": [4, 9], "target": true}', "target must be an integer"),
-        ('{"numbers": [4, "9"], "target": 24}', "numbers must be integers"),
-        ('{"numbers": [4, -9], "target": 24}', "numbers must be in"),
-        ('{"numbers": [4], "target": 24}', "2 to 6"),
-        ('{"numbers": [4, 9], "target": 9999}', "target must be in"),
-        ('{"numbers": [4, 9]}', "missing"),
-        ('{"numbers": [4, 9], "target": 1, "goal": 2}', "unknown field"),
-        ("[1, 2]", "not a JSON object"),
-        ("{oops", "Expecting"),
-    ],
-)
-def test_malformed_rows_are_named(tmp_path: Path, row: str, says: str) -> None:
-    file = tmp_path / "puzzles.jsonl"
-    file.write_text('{"numbers": [4, 9], "target": 13}\n' + row + "\n")
-    with pytest.raises(UserError) as caught:
-        countdown.load(file)
-    assert "row 2" in caught.value.what
-    assert says in caught.value.what
-    assert caught.value.next_step
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        countdown.load(tmp_path / "absent.jsonl")

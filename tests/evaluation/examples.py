@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from qstar_core.config import CountdownRanges, RunConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown, countdown_problems
 from qstar_core.evaluation.compare import accuracy_by_tokens, compare
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.run import evaluate
@@ -85,7 +85,7 @@ def searches() -> pl.DataFrame:
     config = RunConfig()
     problems: list[Problem] = [
         countdown.make_problem([13, 10, 9, 4], 24),
-        *countdown.generate("test", HELD_OUT - 1, CountdownRanges(numbers=4), seed=1),
+        *countdown_problems.generate("test", HELD_OUT - 1, CountdownRanges(numbers=4), seed=1),
     ]
     parts = []
     for method in config.evaluation.methods:

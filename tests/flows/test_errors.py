@@ -79,6 +79,15 @@ def test_bad_problem_row(config: Path, tmp_path: Path, row: str, word: str) -> N
     leave(tmp_path, "problems.jsonl", "tiny.yaml")
 
 
+def test_rows_that_are_not_used_are_said(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(f'{{"numbers": [1, 2, 3], "target": {t}}}\n' for t in range(6)))
+    given = ("run", config, "--plan", "--set", f"domain.test_file={file}")
+    result = run(*given)  # the configuration asks for 4
+    assert f"Note: domain.test_problems: first 4 of 6 rows of {file}" in result.stdout
+    assert "Note" not in run(*given, "--set", "domain.test_problems=null").stdout
+
+
 def test_missing_configuration(tmp_path: Path) -> None:
     assert_refused(run("run", tmp_path / "no.yaml"), "no such configuration", "demo.yaml")
 

@@ -65,12 +65,26 @@ def test_plan_sums_what_is_still_to_generate() -> None:
         (0.123456, "0.1235"),
         (None, ""),
         ("a\n", "a"),
-        ([1, "x"], r'\[1, "x"]'),
+        ([1, "x"], '[1, "x"]'),
+        ("a\nb", "a\nb"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("1\r2\t\x00\x9b", r"1\r2\t\x00\x9b"),
+        ("\u202e\ud800", r"\u202e\ud800"),
+        (["\x7f"], r'["\x7f"]'),
+        ("Größe 数", "Größe 数"),
         ("y" * 60, "y" * 45 + "..."),
     ],
 )
 def test_cell(value: object, shown: str) -> None:
-    assert tables.cell(value) == shown
+    assert tables.cell(value).plain == shown
+
+
+@pytest.mark.parametrize("value", ["[red]x[/]", r"\[red]x", r"\[/]", "[/]", "\x1b[31mx", ":smile:"])
+def test_a_cell_shows_text_and_obeys_nothing(value: str) -> None:
+    console = Console(width=80, force_terminal=True, color_system="truecolor")
+    with console.capture() as capture:
+        console.print(tables.cell(value), highlight=False)
+    assert capture.get() == value.replace("\x1b", r"\x1b") + "\n"
 
 
 def test_lists_of_rows_become_tables() -> None:

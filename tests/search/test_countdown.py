@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from qstar_core.config import CountdownRanges, SearchConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown, countdown_problems
 from qstar_core.grading import Outcome
 from qstar_core.mdp import Problem
 from qstar_core.policies.scripted import ScriptedPolicy
@@ -17,8 +17,8 @@ from qstar_core.search.trace import SearchResult
 from tests.search.trees import AMPLE
 
 PROBLEMS = [
-    *countdown.generate("test", 12, CountdownRanges(numbers=3), seed=1),
-    *countdown.generate("test", 4, CountdownRanges(numbers=4), seed=1),
+    *countdown_problems.generate("test", 12, CountdownRanges(numbers=3), seed=1),
+    *countdown_problems.generate("test", 4, CountdownRanges(numbers=4), seed=1),
     countdown.make_problem([3, 3, 8, 8], 24),
 ]
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
 from qstar_core.config import CountdownRanges, QvmConfig, RolloutsConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown_problems
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
 from qstar_core.policies.transformers import TransformersPolicy
 from qstar_core.rollouts.sample import sample_rollouts
@@ -19,7 +19,7 @@ from qstar_core.values.score import TransformersValue
 from qstar_core.values.train import train_qvm
 from tests.models import tiny_policy
 
-PROBLEMS = countdown.generate("train", 30, CountdownRanges(numbers=3), seed=0)
+PROBLEMS = countdown_problems.generate("train", 30, CountdownRanges(numbers=3), seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,91 @@
+"""Reads a configuration from its YAML file and the ``--set`` overrides; mistakes name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from qstar_core.config import RunConfig
+from qstar_core.errors import UserError
+
+NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+"""What PyYAML raises; the last three for scalars it cannot build and for too deep nesting."""
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Reads a YAML configuration and applies ``path.to.field=value`` overrides.
+
+    Raises:
+        UserError: missing or malformed file, unknown field, wrong type or value; names the field.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no such configuration: {path}",
+            next_step="qstar run deployments/demo.yaml",
+        )
+    tree = _parse(path.read_bytes(), str(path), f"mend {path} and run again") or {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a mapping of fields is expected", next_step=f"mend {path}")
+    for override in overrides or []:
+        _override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(
+            _explain(error, str(path)),
+            next_step=f"mend the field in {path} (or its --set) and run again",
+        ) from error
+
+
+def _parse(text: str | bytes, source: str, next_step: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except NOT_YAML as error:
+        raise UserError(f"{source} is not valid YAML: {error}", next_step=next_step) from error
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UserError(
+            f"--set {override!r} is not of the form path.to.field=value",
+            next_step="for example --set rollouts.samples=8",
+        )
+    *parents, leaf = name.split(".")
+    node: Any = tree
+    for part in parents:
+        node = node[_index(part, node, name)] if isinstance(node, list) else _child(node, part)
+    value = _parse(text, f"--set {name}: {text!r}", f"quote it: --set \"{name}='...'\"")
+    if isinstance(node, list):
+        node[_index(leaf, node, name)] = value
+    elif isinstance(node, dict):
+        node[leaf] = value
+    else:
+        raise UserError(f"--set {name}: {parents[-1]} has no fields", next_step="qstar run --help")
+
+
+def _child(node: Any, part: str) -> Any:
+    return node.setdefault(part, {}) if isinstance(node, dict) else node
+
+
+def _index(part: str, node: list[Any], name: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise UserError(
+            f"--set {name}: {part!r} is not an index below {len(node)}",
+            next_step="for example --set evaluation.methods.2.k=4",
+        )
+    return int(part)
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{source}: unknown field {field}")
+        else:
+            lines.append(f"{source}: {field}: {problem['msg']} (got {problem['input']!r})")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qstar_core.config import QvmConfig, RunConfig
+from qstar_core.config_file import load_config
+from qstar_core.errors import UserError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_load_and_override(tmp_path: Path) -> None:
+    file = write(tmp_path, "seed: 3\nrollouts: {samples: 2}\n")
+    config = load_config(file, ["rollouts.samples=5", "labels.gamma=0.5", "qvm.path=null"])
+    assert (config.seed, config.rollouts.samples, config.labels.gamma) == (3, 5, 0.5)
+    assert load_config(write(tmp_path, "")) == RunConfig()
+
+
+def astar(lam: str) -> str:
+    return f"{{name: best-of-N, algorithm: astar, lam: {lam}}}"
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1.0e-3", ".1e-2", "10.e-04", "'1e-3'"])
+def test_floats_may_be_in_scientific_notation(tmp_path: Path, text: str) -> None:
+    numbers = f"pretrain: {{numbers: {{3: {text}}}}}"
+    config = load_config(write(tmp_path, numbers), [f"evaluation.methods=[{astar(text)}]"])
+    assert config.pretrain.numbers == {3: 0.001}
+    assert config.evaluation.methods[0].lam == 0.001
+    file = write(tmp_path, f"qvm: {{learning_rate: {text}}}")
+    assert load_config(file, [f"qvm.weight_decay={text}"]).qvm == QvmConfig(
+        learning_rate=0.001, weight_decay=0.001
+    )
+
+
+def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "name: 1e-3")).name == "1e-3"
+
+
+def test_override_a_method(tmp_path: Path) -> None:
+    text = "evaluation: {methods: [{name: a, algorithm: greedy}], baseline: a}\n"
+    config = load_config(write(tmp_path, text), ["evaluation.methods.0.k=3"])
+    assert config.evaluation.methods[0].k == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "says"),
+    [
+        ("seeed: 1", [], "unknown field seeed"),
+        ("rollouts: {sample: 1}", [], "unknown field rollouts.sample"),
+        ("seed: one", [], "seed: "),
+        ("rollouts: {samples: 0}", [], "rollouts.samples"),
+        ("rollouts: {samples: 2.5}", [], "rollouts.samples"),
+        ("evaluation: {baseline: nobody}", [], "nobody"),
+        ("domain: {ranges: {min_target: 60, max_target: 50}}", [], "min_target"),
+        ("a: [", [], "not valid YAML"),
+        ("- 1", [], "mapping"),
+        ("", ["seed"], "path.to.field=value"),
+        ("", ["seed.x.y=1"], "seed"),
+        ("", ["name={"], "--set name: '{' is not valid YAML"),
+        ("", ["name=2020-13-45"], "--set name: '2020-13-45' is not valid YAML"),
+        ("", ["name=!!timestamp x"], "is not valid YAML"),
+        ("rollouts: " + "[" * 5000, [], "is not valid YAML"),
+        ("rollouts: {temperature: .inf}", [], "rollouts.temperature: Input should be a finite"),
+        ("", ["rollouts.temperature=.nan"], "rollouts.temperature: Input should be a finite"),
+        ("", ["qvm.learning_rate=1e999"], "qvm.learning_rate: Input should be a finite"),
+        ("", ["qvm.learning_rate=-1e-3"], "qvm.learning_rate: Input should be greater than 0"),
+        ("", ["pretrain.numbers={3: .inf}"], "pretrain.numbers.3: Input should be a finite"),
+        ("", ["runtime.shard_timeout_s=.inf"], "runtime.shard_timeout_s"),
+        ("", ["rollouts.samples=1e3"], "rollouts.samples: Input should be a valid integer"),
+        ("", ["qvm.learning_rate=1e"], "qvm.learning_rate: Input should be a valid number"),
+        ("", ["evaluation.methods.9.k=1"], "methods"),
+    ],
+)
+def test_mistakes_name_the_field(
+    tmp_path: Path, text: str, overrides: list[str], says: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(write(tmp_path, text), overrides)
+    assert says in caught.value.what
+    assert caught.value.next_step
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(UserError, match=r"config\.yaml is not valid YAML: .*#x00e9"):
+        load_config(file)
+    file.write_bytes(b"\xef\xbb\xbfname: cafe\n")
+    assert load_config(file).name == "cafe"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such configuration"):
+        load_config(tmp_path / "absent.yaml")
