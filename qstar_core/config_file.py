@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from pydantic import ValidationError
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 
+MANIFEST = "manifest.json"
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 """What PyYAML raises; the last three for scalars it cannot build and for too deep nesting."""
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """Reads a YAML configuration and applies ``path.to.field=value`` overrides.
+
+    A data set's ``manifest.json`` is a configuration too: that of the run which made it.
 
     Raises:
         UserError: missing or malformed file, unknown field, wrong type or value; names the field.
@@ -29,9 +33,14 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     tree = _parse(path.read_bytes(), str(path), f"mend {path} and run again") or {}
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a mapping of fields is expected", next_step=f"mend {path}")
+    is_manifest = path.name == MANIFEST and isinstance(tree.get("config"), dict)
+    if is_manifest:
+        tree = tree["config"]
     for override in overrides or []:
         _override(tree, override)
     try:
+        if is_manifest:  # JSON has no integer keys; its reader knows that
+            return RunConfig.model_validate_json(json.dumps(tree))
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise UserError(

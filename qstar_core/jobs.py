@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from qstar_core.config import PolicyConfig, QvmConfig, RunConfig
 from qstar_core.domains import countdown_problems
+from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
-from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
 from qstar_core.store import dataset, open_store
 from qstar_core.values import ValueModel
 
@@ -45,6 +46,22 @@ def load_value(folder: Path, config: QvmConfig, device: str) -> ValueModel:
     from qstar_core.values.score import TransformersValue
 
     return TransformersValue(folder, config.score_dtype, device, config.score_batch_size)
+
+
+def expect(spec: Spec, model: str, found: str) -> None:
+    """Makes sure that a model is the one that the run key was made from.
+
+    Raises:
+        UserError: its files have changed since the run was planned.
+    """
+    planned = spec.get("models", {}).get(model, found)
+    if planned != found:
+        raise UserError(
+            f"the {model}'s checkpoint has changed since the run was planned "
+            f"({planned} then, {found} now)",
+            safe="shards that are finished were made with the planned one",
+            next_step="run the same command again: it plans anew, under another key",
+        )
 
 
 def read_problems(uri: str, split: str) -> list[Problem]:
@@ -81,6 +98,7 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
     policy = load_policy(config.policy)
+    expect(spec, "policy", policy.fingerprint)
     total = len(chosen) * config.rollouts.samples
     finished = tokens = 0
     start = time.monotonic()
@@ -125,6 +143,8 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     known = read_problems(spec["inputs"]["problems"], "train")
     source = config.qvm.init or config.policy.path
     backbone = resolve_checkpoint(source, "qvm.init" if config.qvm.init else "policy.path")
+    dtype = "float32" if config.qvm.init else config.policy.dtype
+    expect(spec, "backbone", fingerprint(backbone, dtype))
     scratch = open_store(spec["uri"]).scratch()
     start = time.monotonic()
 
@@ -152,8 +172,12 @@ def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     else:
         folder = Path(spec["inputs"]["qvm"])
     value = load_value(folder, config.qvm, config.policy.device)
+    if config.qvm.path is not None:
+        expect(spec, "qvm", value.fingerprint)
+    policy = load_policy(config.policy)
+    expect(spec, "policy", policy.fingerprint)
     method = config.evaluation.methods[spec["method"]]
-    table, figures = evaluate(chosen, method, load_policy(config.policy), value, config, progress)
+    table, figures = evaluate(chosen, method, policy, value, config, progress)
     return _finish(spec, {f"part-{spec['shard']}": table}, figures)
 
 

@@ -85,7 +85,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     add("problems", {"train": train, "test": test})
     if config.qvm.path is None:
         sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
-        add("rollouts", {"problems": train, **sampling}, "problems")
+        add("rollouts", {"problems": train, **sampling, **_policy_shape(config)}, "problems")
         grader = _grader(config)
         labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
         add("labels", labels, "problems", "rollouts")
@@ -99,7 +99,9 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         folder = resolve_checkpoint(config.qvm.path, "qvm.path")
         value = fingerprint(folder, config.qvm.score_dtype)
     search = {"policy": policy, "qvm": value, "seed": config.seed, **config.evaluation.rows()}
-    search["max_new_tokens"] = config.rollouts.max_new_tokens
+    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
+    if config.qvm.score_dtype != "float64":
+        search["score_batch_size"] = config.qvm.score_batch_size
     reads = ["problems", *(["qvm"] if "qvm" in stages else [])]
     add("evaluation", {"problems": test, "grader": _grader(config), **search}, *reads)
     trees = config.evaluation.report_trees
@@ -117,6 +119,14 @@ def _check_writable(out: str) -> None:
             f"out: cannot write below {nearest} (asked for {out})",
             next_step="set out to a folder you may write, for example --set out=results/mine",
         )
+
+
+def _policy_shape(config: RunConfig) -> dict[str, Any]:
+    """What else decides a sample below float64, where results depend on the batch's shape."""
+    policy = config.policy
+    if policy.dtype == "float64":
+        return {}
+    return {"device": policy.device, "batch_size": policy.batch_size}
 
 
 def _grader(config: RunConfig) -> list[str]:
@@ -169,6 +179,7 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "inputs": stage.inputs,
         "config": config.model_dump(mode="json"),
         "threads": config.runtime.threads or cores,
+        "models": {n: stage.rows[n] for n in ("policy", "backbone", "qvm") if n in stage.rows},
     }
     parts = _parts(stage, config)
     if len(parts) > 1:

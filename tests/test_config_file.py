@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,11 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such configuration"):
         load_config(tmp_path / "absent.yaml")
+
+
+def test_a_manifest_is_the_configuration_of_its_run(tmp_path: Path) -> None:
+    config = RunConfig.model_validate({"name": "night", "seed": 7, "qvm": {"loss": "mse"}})
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"kind": "report", "config": config.model_dump(mode="json")}))
+    assert load_config(manifest) == config
+    assert load_config(manifest, ["seed=8"]).seed == 8

@@ -65,6 +65,17 @@ def test_a_malformed_problem_row_is_found_before_anything_starts(tmp_path: Path)
         pipeline.plan(run)
 
 
+def test_below_float64_the_shape_of_the_batch_is_in_the_key(tmp_path: Path) -> None:
+    def keys(dtype: str, batch_size: int) -> list[str]:
+        policy = {"dtype": dtype, "batch_size": batch_size}
+        config = RunConfig.model_validate({"out": str(tmp_path), "policy": policy})
+        stages = pipeline.plan(config)
+        return [stages["rollouts"].key, stages["evaluation"].key]
+
+    assert keys("float64", 32) == keys("float64", 256)
+    assert not set(keys("float32", 32)) & set(keys("float32", 256))
+
+
 def test_the_key_holds_the_count_that_is_used(tmp_path: Path) -> None:
     def problems(**fields: object) -> pipeline.Stage:
         domain = DomainConfig(**fields)  # type: ignore[arg-type]

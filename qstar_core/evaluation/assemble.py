@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
         name=config.name,
         key=key,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=f"qstar run {config.name}.yaml",
+        command=shlex.join(["qstar", "run", f"{config.out}/report/{key}/manifest.json"]),
         config=config.model_dump(mode="json"),
         comparison=manifest["figures"]["comparison"],
         curve=accuracy_by_tokens(searches),
