@@ -122,7 +122,7 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
             StageProgress() as show,
             _task_threads(options.workers) as runner,
             WorkerPool(options.workers, options.python, options.threads) as pool,
-            at_bench(Bench(pool, options.shard_timeout_s, show.on_event)),
+            at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),
         ):
             yield Workshop(config, runner, show)
     except Exception:

@@ -32,10 +32,10 @@ RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
 
 @dataclass(frozen=True)
 class Bench:
-    """What the shards of this process are worked on with: the pool, the timeout, the display."""
+    """What the shards of this process are worked on with: the pool, its patience, the display."""
 
     pool: WorkerPool
-    timeout_s: float
+    stall_timeout_s: float
     on_event: OnEvent
 
 
@@ -90,7 +90,9 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     bench = _bench
     receipt = pipeline.finished(spec) if is_finished(spec) else None
     if receipt is None:
-        receipt = bench.pool.run(spec, bench.timeout_s, lambda event: bench.on_event(spec, event))
+        receipt = bench.pool.run(
+            spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)
+        )
     bench.on_event(spec, {"event": "finished"})
     return receipt
 

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -85,13 +86,13 @@ class WorkerPool:
         self.close()
 
     def run(
-        self, spec: dict[str, Any], timeout_s: float, on_progress: OnProgress | None = None
+        self, spec: dict[str, Any], stall_timeout_s: float, on_progress: OnProgress | None = None
     ) -> dict[str, Any]:
         """Hands a shard to a free worker and waits for its result.
 
         Args:
             spec: the shard specification.
-            timeout_s: seconds after which the worker is killed.
+            stall_timeout_s: seconds without progress after which the worker is killed.
             on_progress: called in this thread with every progress event.
 
         Returns:
@@ -104,7 +105,7 @@ class WorkerPool:
         """
         worker, number = self._take()
         try:
-            return worker.serve({"id": number, "spec": spec}, timeout_s, on_progress)
+            return worker.serve({"id": number, "spec": spec}, stall_timeout_s, on_progress)
         except WorkerError as error:
             if self._closed or worker.exit_code() == -signal.SIGINT:
                 raise PoolClosed("interrupted") from error
@@ -194,30 +195,26 @@ class _Worker:
         self._drain.start()
 
     def serve(
-        self, job: dict[str, Any], timeout_s: float, on_progress: OnProgress | None
+        self, job: dict[str, Any], stall_timeout_s: float, on_progress: OnProgress | None
     ) -> dict[str, Any]:
         """Sends one job and relays its events until its result."""
-        expired = threading.Event()
 
-        def expire() -> None:
-            expired.set()
-            self._process.kill()
+        def relay(event: Event) -> None:
+            watch.restart()
+            if on_progress is not None:
+                on_progress(event)
 
-        timer = threading.Timer(timeout_s, expire)
-        timer.daemon = True
-        timer.start()
         self.usable = False  # until the result is here: an exception leaves the protocol half-way
-        try:
-            result = self._exchange(job, on_progress)
-        except EOFError as error:
-            if expired.is_set():
-                raise WorkerError(f"no result after {timeout_s:g} s, worker killed") from error
-            raise self._died() from error
-        finally:
-            timer.cancel()
-        return result
+        with _StallWatch(stall_timeout_s, self._process.kill) as watch:
+            try:
+                return self._exchange(job, relay)
+            except EOFError as error:
+                if watch.expired:
+                    what = f"no progress for {stall_timeout_s:g} s, worker killed"
+                    raise WorkerError(what) from error
+                raise self._died() from error
 
-    def _exchange(self, job: dict[str, Any], on_progress: OnProgress | None) -> dict[str, Any]:
+    def _exchange(self, job: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
         stdin, stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
         try:
             stdin.write(json.dumps(job, ensure_ascii=False) + "\n")
@@ -230,7 +227,7 @@ class _Worker:
                 self._ready = True
             elif event.get("id") != job["id"]:
                 log.debug("event of another job: %s", event)
-            elif event["event"] == "progress" and on_progress is not None:
+            elif event["event"] == "progress":
                 on_progress(event)
             elif event["event"] == "result":
                 self.usable = True
@@ -295,6 +292,40 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class _StallWatch:
+    """Calls ``expire`` once nobody has called `restart` for some seconds."""
+
+    def __init__(self, timeout_s: float, expire: Callable[[], None]) -> None:
+        self._timeout_s = timeout_s
+        self._expire = expire
+        self._end = time.monotonic() + timeout_s
+        self._over = threading.Event()
+        self.expired = False
+
+    def __enter__(self) -> _StallWatch:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+
+    def restart(self) -> None:
+        """Something moved: the clock starts again."""
+        self._end = time.monotonic() + self._timeout_s
+
+    def _watch(self) -> None:
+        while not self._over.wait(max(0.0, self._end - time.monotonic())):
+            if time.monotonic() >= self._end:
+                self.expired = True
+                self._expire()
+                return
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:

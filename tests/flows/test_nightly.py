@@ -133,12 +133,12 @@ def test_show(finished: Finished, qstar: Qstar, stage: str) -> None:
 def test_failed_shards_are_retried_then_explained(
     config: Path, qstar: Qstar, prefect_server: str
 ) -> None:
-    limits = ("--set", "runtime.shard_timeout_s=0.05", "--set", "runtime.retries=1")
+    limits = ("--set", "runtime.stall_timeout_s=0.05", "--set", "runtime.retries=1")
     result = qstar("run", config, *limits, PREFECT_API_URL=prefect_server)
     assert result.returncode == 1, result.stdout + result.stderr
     assert result.stderr.count("trying again") == 2
     assert "Error: problems: 2 of 2 shards failed" in result.stderr
-    assert "no result after 0.05 s" in result.stderr
+    assert "no progress for 0.05 s" in result.stderr
     assert "Next: run the same command again" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list((config.parent / "out").rglob("manifest.json"))

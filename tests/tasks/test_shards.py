@@ -20,7 +20,7 @@ class FakePool:
     def __init__(self) -> None:
         self.specs: list[dict[str, Any]] = []
 
-    def run(self, spec: dict[str, Any], timeout_s: float, on_progress: Any) -> dict[str, Any]:
+    def run(self, spec: dict[str, Any], stall_timeout_s: float, on_progress: Any) -> dict[str, Any]:
         self.specs.append(spec)
         on_progress({"event": "progress", "done": 1, "total": 2, "unit": "u", "note": ""})
         return RECEIPT
