@@ -19,9 +19,16 @@ import time
 import traceback
 from typing import IO, Any
 
-from qstar_core.errors import UserError
+from qstar_core.errors import UserError, users_to_mend
 
 PROGRESS_INTERVAL_S = 0.2
+GIVEN_PATHS = (  # fields that name files or folders of the user
+    ("domain", "train_file"),
+    ("domain", "test_file"),
+    ("policy", "path"),
+    ("qvm", "init"),
+    ("qvm", "path"),
+)
 
 
 def main() -> None:
@@ -72,25 +79,26 @@ def _serve(job: dict[str, Any], out: IO[str]) -> dict[str, Any]:
 
     try:
         return {"event": "result", "id": job["id"], "result": _run(job["spec"], progress)}
-    except UserError as error:
-        return {"event": "error", "id": job["id"], "kind": "user", **error.to_dict()}
-    except OSError as error:
-        return {
-            "event": "error",
-            "id": job["id"],
-            "kind": "user",
-            "what": f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),
-            "safe": "finished shards are on disk and will be kept",
-            "next_step": "free the space or mend the permission, then run the same command again",
-        }
     except Exception as error:  # a worker reports every failure of a shard and lives on
-        return {
-            "event": "error",
-            "id": job["id"],
-            "kind": "crash",
-            "what": f"{type(error).__name__}: {error}",
-            "traceback": traceback.format_exc(),
-        }
+        return {"event": "error", "id": job["id"], **_report(error, job["spec"])}
+
+
+def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
+    """What the parent is told: an error of the user's, or one that it may try again."""
+    users: Exception | None = error
+    if isinstance(error, OSError):
+        users = users_to_mend(error, _inputs(spec))
+    if isinstance(users, UserError):
+        return {"kind": "user", **users.to_dict()}
+    what = f"{type(error).__name__}: {error}"
+    return {"kind": "crash", "what": what, "traceback": traceback.format_exc()}
+
+
+def _inputs(spec: dict[str, Any]) -> list[str]:
+    """The files and folders that a shard reads."""
+    config = spec.get("config", {})
+    given = [config.get(section, {}).get(field) for section, field in GIVEN_PATHS]
+    return [*spec.get("inputs", {}).values(), *filter(None, given)]
 
 
 def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:

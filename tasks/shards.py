@@ -18,7 +18,7 @@ from prefect.tasks import exponential_backoff
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
-from qstar_core.errors import WorkerError
+from qstar_core.errors import WorkerError, users_to_mend
 from tasks.records import note_task_run
 from tasks.workers import WorkerPool
 
@@ -61,9 +61,11 @@ def is_finished(spec: Spec) -> bool:
 
 
 def mendable(_task: Any, task_run: Any, state: Any) -> bool:
-    """Whether a retry may help: after a worker's death and after errors of the system."""
+    """Whether a retry may help: after a worker's death and most errors of the system."""
     error = state.data
     if not isinstance(error, WorkerError | OSError):
+        return False
+    if isinstance(error, OSError) and users_to_mend(error) is not None:
         return False
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     log.warning("%s: %s; trying again", task_run.name, first)

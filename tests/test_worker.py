@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import subprocess
 import sys
@@ -7,7 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from qstar_core import pipeline
+from qstar_core import worker as worker_module
 from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig
 from tests.models import tiny_policy
 
@@ -67,6 +72,36 @@ def test_a_shard_is_served_and_errors_do_not_end_the_worker(tmp_path: Path) -> N
     manifest = pipeline.publish(stage, run, [answers[3]["result"], answers[4]["result"]])
     assert manifest["figures"] == {"train": 3, "test": 2}
     assert pipeline.published(stage) == manifest
+
+
+def test_errors_of_the_system_reach_the_parent_as_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = config(tmp_path)
+    inputs = {"problems": str(tmp_path / "problems")}
+    spec = {"stage": "rollouts", "inputs": inputs, "config": run.model_dump(mode="json")}
+
+    def answer(error: OSError) -> dict[str, Any]:
+        def fail(spec: dict[str, Any], progress: object) -> None:
+            raise error
+
+        monkeypatch.setattr(worker_module, "_run", fail)
+        return worker_module._serve({"id": 1, "spec": spec}, io.StringIO())
+
+    full = answer(OSError(errno.ENOSPC, "No space left on device", "/x"))
+    assert (full["kind"], full["what"]) == ("user", "No space left on device: /x")
+    gone = answer(FileNotFoundError(errno.ENOENT, "gone", f"{run.policy.path}/config.json"))
+    assert gone["kind"] == "user"
+    gone = answer(FileNotFoundError(errno.ENOENT, "gone", inputs["problems"] + "/part.parquet"))
+    assert gone["kind"] == "user"
+    for passing in (
+        FileNotFoundError(errno.ENOENT, "gone", "/out/.writing/x"),
+        OSError(errno.EIO, "Input/output error"),
+    ):
+        told = answer(passing)
+        assert told["kind"] == "crash"
+        assert type(passing).__name__ in told["what"]
+        assert "Traceback" in told["traceback"]
 
 
 def test_a_worker_ends_with_its_standard_input() -> None:

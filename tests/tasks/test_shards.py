@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +71,9 @@ def test_one_bench_at_a_time() -> None:
         (WorkerError("signal SIGKILL"), True),
         (OSError("broken pipe"), True),
         (WorkerError(""), True),
+        (OSError(errno.EIO, "Input/output error"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
         (UserError("row 3"), False),
         (PoolClosed("interrupted"), False),
         (ValueError("a bug"), False),
