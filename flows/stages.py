@@ -17,7 +17,7 @@ from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from tasks.artifacts import record_comparison, record_report
 from tasks.records import wait_recorded
-from tasks.shards import Bench, at_bench, is_finished, publish_stage, run_shard
+from tasks.shards import Bench, at_bench, kept_receipt, publish_stage, run_shard
 from tasks.workers import WorkerPool
 
 Manifest = dict[str, Any]
@@ -86,7 +86,8 @@ class Workshop:
     ) -> list[dict[str, Any]]:
         """Runs all shards, whether or not some of them fail; returns their receipts in order."""
         stage = specs[0]["stage"]
-        self.show.begin(stage, {spec["shard"]: is_finished(spec) for spec in specs}, estimate)
+        there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
+        self.show.begin(stage, there, estimate)
         task = run_shard.with_options(retries=self.config.runtime.retries)
         futures = self.runner.map(task, {"spec": specs})
         wait(list(futures))

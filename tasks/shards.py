@@ -55,9 +55,9 @@ def at_bench(bench: Bench) -> Iterator[None]:
         _bench = None
 
 
-def is_finished(spec: Spec) -> bool:
-    """Whether a shard is on disk already; pretraining has no receipt and always runs."""
-    return spec["stage"] != "pretrain" and pipeline.finished(spec) is not None
+def kept_receipt(spec: Spec) -> dict[str, Any] | None:
+    """The receipt of a shard that is on disk already; pretraining has none and always runs."""
+    return None if spec["stage"] == "pretrain" else pipeline.finished(spec)
 
 
 def mendable(_task: Any, task_run: Any, state: Any) -> bool:
@@ -90,7 +90,7 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     if _bench is None:
         raise RuntimeError("run_shard is called outside of at_bench")
     bench = _bench
-    receipt = pipeline.finished(spec) if is_finished(spec) else None
+    receipt = kept_receipt(spec)
     if receipt is None:
         receipt = bench.pool.run(
             spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)

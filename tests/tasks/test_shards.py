@@ -10,7 +10,7 @@ from prefect.logging import disable_run_logger
 from qstar_core import pipeline
 from qstar_core.errors import UserError, WorkerError
 from tasks import shards
-from tasks.shards import Bench, at_bench, is_finished, mendable, run_shard
+from tasks.shards import Bench, at_bench, kept_receipt, mendable, run_shard
 from tasks.workers import PoolClosed
 
 RECEIPT = {"shard": "a", "files": [], "rows": 3, "figures": {}}
@@ -43,18 +43,20 @@ def test_shard_goes_to_the_pool_and_its_events_to_the_display() -> None:
 
 
 def test_finished_shard_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "finished", lambda spec: RECEIPT)
+    reads: list[dict[str, Any]] = []
+    monkeypatch.setattr(pipeline, "finished", lambda spec: reads.append(spec) or RECEIPT)
     pool = FakePool()
     receipt, events = work(SPEC, pool)
     assert receipt == RECEIPT
     assert pool.specs == []
+    assert reads == [SPEC]  # once
     assert [event["event"] for event in events] == ["finished"]
 
 
 def test_pretraining_always_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "finished", lambda spec: RECEIPT)
-    assert not is_finished({**SPEC, "stage": "pretrain"})
-    assert is_finished(SPEC)
+    assert kept_receipt({**SPEC, "stage": "pretrain"}) is None
+    assert kept_receipt(SPEC) == RECEIPT
 
 
 def test_one_bench_at_a_time() -> None:
