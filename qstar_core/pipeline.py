@@ -155,18 +155,22 @@ def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
 
 
 def published(stage: Stage) -> dict[str, Any] | None:
-    """The manifest of a stage's data set when it is complete, else None."""
-    return dataset.read_manifest(stage.uri)
+    """The manifest of a stage's data set when it is complete, else None.
+
+    Raises:
+        UserError: one of its files is missing or damaged; says how to make it anew.
+    """
+    return dataset.read_complete(stage.uri)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
     """The shard specifications of a stage, to hand to workers.
 
     Raises:
-        UserError: an input is not published; says which command makes it.
+        UserError: an input is not published or damaged; says which command makes it.
     """
     for name, uri in stage.inputs.items():
-        if dataset.read_manifest(uri) is None:
+        if dataset.read_complete(uri) is None:
             raise UserError(
                 f"{stage.name}: its input {name} is not there yet ({uri})",
                 next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",

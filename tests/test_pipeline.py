@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from qstar_core import pipeline
 from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunConfig
 from qstar_core.errors import UserError
+from qstar_core.store import dataset, open_store
 from tests.models import tiny_policy
 
 
@@ -118,3 +120,34 @@ def test_the_estimate_counts_the_rows_of_a_file(tmp_path: Path) -> None:
     stages = pipeline.plan(run)
     assert pipeline.estimate(stages["problems"], run)["units"] == 2001
     assert pipeline.estimate(stages["evaluation"], run)["units"] == 3
+
+
+def publish_problems(run: RunConfig) -> pipeline.Stage:
+    """Puts some files where the problems of a run belong."""
+    stage = pipeline.plan(run)["problems"]
+    receipts = []
+    for split in ("train", "test"):
+        file = open_store(stage.uri).scratch() / f"part-{split}.parquet"
+        dataset.write_table(file, pa.table({"x": [1, 2]}))
+        receipts.append(dataset.finish_shard(stage.uri, split, [file], {}))
+    pipeline.publish(stage, run, receipts)
+    return stage
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_published_data_set_without_a_file_is_not_taken_for_complete(
+    tmp_path: Path, deleted: bool
+) -> None:
+    run = config(tmp_path)
+    stage = publish_problems(run)
+    assert pipeline.published(stage) is not None
+    part = Path(stage.uri) / "part-test.parquet"
+    if deleted:
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-1])
+    rollouts = pipeline.plan(run)["rollouts"]
+    for look in (lambda: pipeline.published(stage), lambda: pipeline.shards(rollouts, run)):
+        with pytest.raises(UserError, match=r"part-test\.parquet is missing or damaged") as caught:
+            look()
+        assert f"rm -r {stage.uri}" in caught.value.next_step

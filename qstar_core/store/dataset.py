@@ -80,11 +80,7 @@ def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:
     if not store.exists(name):
         return None
     receipt: dict[str, Any] = json.loads(store.read(name))
-    for entry in receipt["files"]:
-        path = Path(store.path(entry["name"]))
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            return None
-    return receipt
+    return receipt if all(_is_whole(store, entry) for entry in receipt["files"]) else None
 
 
 def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -133,30 +129,46 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
     return manifest
 
 
+def read_complete(uri: str) -> dict[str, Any] | None:
+    """The manifest of a complete data set whose files are all there with their sizes, else None.
+
+    Raises:
+        UserError: a file is missing or was changed in size; says how to make it anew.
+    """
+    manifest = read_manifest(uri)
+    if manifest is None:
+        return None
+    store = open_store(uri)
+    for entry in manifest["files"]:
+        if not _is_whole(store, entry):
+            path = store.path(entry["name"])
+            raise UserError(
+                f"{path} is missing or damaged (the manifest says {entry['bytes']} bytes)",
+                safe="all other data sets are untouched",
+                next_step=f"rm -r {uri} and run again: the same key gives the same rows",
+            )
+    return manifest
+
+
 def data_files(uri: str) -> list[str]:
     """The Parquet files of a complete data set, in order, for polars and pyarrow.
 
     Raises:
         UserError: the data set is not published, or a file is missing or was changed in size.
     """
-    manifest = read_manifest(uri)
+    manifest = read_complete(uri)
     if manifest is None:
         raise UserError(
             f"no complete data set at {uri}", next_step="run the stage that makes it first"
         )
     store = open_store(uri)
-    paths = []
-    for entry in manifest["files"]:
-        path = Path(store.path(entry["name"]))
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            raise UserError(
-                f"{path} is missing or damaged (the manifest says {entry['bytes']} bytes)",
-                safe="all other data sets are untouched",
-                next_step=f"rm -r {uri} and run again: the same key gives the same rows",
-            )
-        if path.suffix == ".parquet":
-            paths.append(str(path))
-    return paths
+    names = [entry["name"] for entry in manifest["files"]]
+    return [store.path(name) for name in names if name.endswith(".parquet")]
+
+
+def _is_whole(store: Store, entry: dict[str, Any]) -> bool:
+    path = Path(store.path(entry["name"]))
+    return path.is_file() and path.stat().st_size == entry["bytes"]
 
 
 def _schema(store: Store, files: list[dict[str, Any]]) -> list[list[str]]:
