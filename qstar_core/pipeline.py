@@ -157,10 +157,15 @@ def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
 def published(stage: Stage) -> dict[str, Any] | None:
     """The manifest of a stage's data set when it is complete, else None.
 
+    Clears away what a run that was killed after the manifest had left.
+
     Raises:
         UserError: one of its files is missing or damaged; says how to make it anew.
     """
-    return dataset.read_complete(stage.uri)
+    manifest = dataset.read_complete(stage.uri)
+    if manifest is not None:
+        dataset.clear_rubbish(stage.uri, manifest)
+    return manifest
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:

@@ -151,3 +151,13 @@ def test_a_published_data_set_without_a_file_is_not_taken_for_complete(
         with pytest.raises(UserError, match=r"part-test\.parquet is missing or damaged") as caught:
             look()
         assert f"rm -r {stage.uri}" in caught.value.next_step
+
+
+def test_the_next_look_clears_what_a_run_killed_after_the_manifest_left(tmp_path: Path) -> None:
+    run = config(tmp_path)
+    stage = publish_problems(run)
+    published = sorted(Path(stage.uri).rglob("*"))
+    (open_store(stage.uri).scratch() / "half.parquet").write_text("")
+    (Path(stage.uri) / "part-old-size.parquet").write_text("")
+    assert pipeline.published(stage) is not None
+    assert sorted(Path(stage.uri).rglob("*")) == published

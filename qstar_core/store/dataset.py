@@ -4,12 +4,13 @@ A data set is a folder ``{out}/{stage}/{key}``. A shard's files appear first, th
 ``shards/{shard}.json`` (row counts, sizes, sha256): a shard with a receipt is finished and is
 never made again. When all shards are finished the manifest ``manifest.json`` is put with a
 conditional write: a data set with a manifest is complete and never changes. ``kill -9`` at any
-moment therefore leaves only finished shards and rubbish below ``.writing``, which is removed when
-the data set is published.
+moment therefore leaves only finished shards and rubbish, which is removed when the data set is
+published, or on the next look at it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -106,12 +107,27 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
     if not store.put_new(MANIFEST, _json(manifest)):
         published: dict[str, Any] = json.loads(store.read(MANIFEST))
         return published
-    kept = {entry["name"] for entry in files} | {f"shards/{r['shard']}.json" for r in receipts}
-    for name in store.names():
-        if name not in kept and name != MANIFEST:
-            store.delete(name)
-    shutil.rmtree(Path(store.path(SCRATCH)), ignore_errors=True)
+    clear_rubbish(uri, manifest)
     return manifest
+
+
+def clear_rubbish(uri: str, manifest: dict[str, Any]) -> None:
+    """Removes from a published data set what its manifest does not list, if anything is left.
+
+    ``.writing`` goes last: while it is there, a run was killed before it had cleared everything.
+    What cannot be removed does no harm.
+    """
+    store = open_store(uri)
+    scratch = Path(store.path(SCRATCH))
+    if not scratch.exists():
+        return
+    kept = {MANIFEST, *(entry["name"] for entry in manifest["files"])}
+    kept |= {f"shards/{shard['shard']}.json" for shard in manifest["shards"]}
+    with contextlib.suppress(OSError):
+        for name in store.names():
+            if name not in kept:
+                store.delete(name)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def read_manifest(uri: str) -> dict[str, Any] | None:
