@@ -69,15 +69,23 @@ class Workshop:
     def make(self, stage: pipeline.Stage) -> Manifest:
         """Makes one stage's data set unless it is published; returns its manifest.
 
+        While another run makes it, this one waits.
+
         Raises:
             UserError: an input is missing, or a shard says what the user has to mend.
             StageFailed: shards failed after all retries.
         """
         manifest = pipeline.published(stage)
-        if manifest is not None:
-            self.show.already_there(stage.name, manifest["rows"])
-            return manifest
-        specs = pipeline.shards(stage, self.config)
+        if manifest is None:
+            specs = pipeline.shards(stage, self.config)  # says a missing input
+            with pipeline.making(stage, lambda by: self.show.waiting(stage.name, by)):
+                manifest = pipeline.published(stage)  # perhaps by the run that was waited for
+                if manifest is None:
+                    return self._make(stage, specs)
+        self.show.already_there(stage.name, manifest["rows"])
+        return manifest
+
+    def _make(self, stage: pipeline.Stage, specs: list[dict[str, Any]]) -> Manifest:
         receipts = self.run_shards(specs, pipeline.estimate(stage, self.config))
         manifest = publish_stage(stage, self.config, receipts)
         self.show.end(manifest["rows"])

@@ -9,6 +9,8 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +168,11 @@ def published(stage: Stage) -> dict[str, Any] | None:
     if manifest is not None:
         dataset.clear_rubbish(stage.uri, manifest)
     return manifest
+
+
+def making(stage: Stage, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Keeps other runs from making a stage's data set at once; see `dataset.making`."""
+    return dataset.making(stage.uri, on_wait)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:

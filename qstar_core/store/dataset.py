@@ -14,7 +14,8 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ import pyarrow.parquet as pq
 from qstar_core.errors import UserError
 from qstar_core.store import Store, open_store
 from qstar_core.store.local import SCRATCH
+from qstar_core.store.lock import exclusive
 
 MANIFEST = "manifest.json"
+LOCK = "lock"  # below .writing: gone when the data set is published
 ROW_GROUP_ROWS = 65_536
 
 
@@ -38,6 +41,18 @@ def sha256_of(path: Path) -> str:
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes Parquet with zstd; equal tables give equal bytes."""
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+
+
+def making(uri: str, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Keeps other runs from making the same data set at once.
+
+    Args:
+        uri: folder of the data set.
+        on_wait: told who is making it, before waiting for that process to publish it or to end.
+    """
+    store = open_store(uri)
+    lock = Path(store.path(SCRATCH)) / LOCK
+    return exclusive(lock, lambda: store.exists(MANIFEST), on_wait)
 
 
 def finish_shard(
@@ -53,17 +68,21 @@ def finish_shard(
 
     Returns:
         The receipt: {"shard", "files": [{"name", "rows", "bytes", "sha256"}], "rows", "figures"}.
+
+    Raises:
+        UserError: the data set is published already and does not change any more.
     """
     store = open_store(uri)
-    entries = []
-    for file in files:
-        entry: dict[str, Any] = {"name": file.name, "bytes": file.stat().st_size}
-        if file.suffix == ".parquet":
-            metadata = pq.read_metadata(file)
-            entry["rows"] = metadata.num_rows
-        entry["sha256"] = sha256_of(file)
+    sources = list(files)
+    entries = [_entry(file) for file in sources]
+    if store.exists(MANIFEST):
+        raise UserError(
+            f"{uri} is published already: shard {shard} is not put into it",
+            safe="the published data set is as it was",
+            next_step="run the same command again: it goes on with the published data set",
+        )
+    for file in sources:
         store.put(file.name, file)
-        entries.append(entry)
     receipt = {
         "shard": shard,
         "files": entries,
@@ -72,6 +91,14 @@ def finish_shard(
     }
     store.replace(f"shards/{shard}.json", _json(receipt))
     return receipt
+
+
+def _entry(file: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": file.name, "bytes": file.stat().st_size}
+    if file.suffix == ".parquet":
+        entry["rows"] = pq.read_metadata(file).num_rows
+    entry["sha256"] = sha256_of(file)
+    return entry
 
 
 def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:

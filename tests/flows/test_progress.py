@@ -40,6 +40,14 @@ def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert lines[-1].startswith("rollouts    finished: 96 rows in ")
 
 
+def test_a_wait_for_another_run_is_one_line() -> None:
+    show, out = make(terminal=False)
+    with show:
+        show.waiting("rollouts", "pid 12 on box since 2026-01-02T03:04:05+00:00")
+    (line,) = out.getvalue().splitlines()
+    assert line.startswith("rollouts    another run is making it: pid 12 on box since 2026-01-02")
+
+
 def test_few_lines_by_default() -> None:
     show, out = make(terminal=False)
     with show:

@@ -1,14 +1,29 @@
 from __future__ import annotations
 
+import io
 import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from flows import stages
-from flows.stages import SHOWN_FAILURES, StageFailed, explain, pick, workshop
-from qstar_core.config import RunConfig
+from flows.progress import StageProgress
+from flows.stages import SHOWN_FAILURES, StageFailed, Workshop, explain, pick, workshop
+from qstar_core import pipeline
+from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError, WorkerError
+from qstar_core.store import dataset, open_store
+from tests.models import tiny_policy
+
+TIMEOUT_S = 120.0
 
 
 @pytest.fixture
@@ -82,3 +97,58 @@ def test_the_first_error_survives_a_server_that_is_gone(
     assert "no server" in caplog.text
     with workshop(RunConfig()):  # and what was made stays made
         pass
+
+
+def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(out=str(tmp_path), policy=PolicyConfig(path=str(tiny_policy())))
+    stage = pipeline.plan(config)["problems"]
+    began, may, made = threading.Event(), threading.Event(), []
+
+    def run_shards(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
+        began.set()
+        assert may.wait(TIMEOUT_S)
+        receipts = []
+        for spec in specs:
+            file = open_store(spec["uri"]).scratch() / f"part-{spec['shard']}.parquet"
+            dataset.write_table(file, pa.table({"x": [1, 2]}))
+            receipts.append(dataset.finish_shard(spec["uri"], spec["shard"], [file], {}))
+            made.append(spec["shard"])
+        return receipts
+
+    monkeypatch.setattr(Workshop, "run_shards", run_shards)
+    monkeypatch.setattr(stages, "publish_stage", pipeline.publish)
+    outs = io.StringIO(), io.StringIO()
+    shows = [StageProgress(Console(file=out)) for out in outs]
+    runner = stages._task_threads(1)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(Workshop(config, runner, shows[0]).make, stage)
+        assert began.wait(TIMEOUT_S)
+        second = threads.submit(Workshop(config, runner, shows[1]).make, stage)
+        while "waiting" not in outs[1].getvalue():
+            assert not second.done()
+            time.sleep(0.01)
+        may.set()
+        assert second.result(TIMEOUT_S) == first.result(TIMEOUT_S) == pipeline.published(stage)
+    assert made == ["train", "test"]
+    waited, there = outs[1].getvalue().splitlines()
+    assert f"problems    another run is making it: pid {os.getpid()} on " in waited
+    assert there == "problems    already there (4 rows)"
+    assert not list(tmp_path.rglob(".writing"))
+
+
+def test_a_run_that_failed_leaves_the_stage_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(out=str(tmp_path), policy=PolicyConfig(path=str(tiny_policy())))
+    stage = pipeline.plan(config)["problems"]
+
+    def fail(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
+        raise WorkerError("signal SIGKILL")
+
+    monkeypatch.setattr(Workshop, "run_shards", fail)
+    shop = Workshop(config, stages._task_threads(1), StageProgress(Console(file=io.StringIO())))
+    for _ in range(2):
+        with pytest.raises(WorkerError):
+            shop.make(stage)
