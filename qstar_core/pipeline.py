@@ -16,10 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qstar_core import __version__
+from qstar_core import __version__, environment
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown, countdown_problems
-from qstar_core.environment import describe
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
@@ -270,7 +269,8 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "config": config.model_dump(mode="json"),
         "inputs": {name: Path(uri).name for name, uri in stage.inputs.items()},
         "figures": figures,
-        "environment": describe(),
+        # of the workers that made the shards; empty where a receipt does not say
+        "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
     }
     return dataset.publish(stage.uri, head, receipts)

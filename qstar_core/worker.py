@@ -17,11 +17,15 @@ import sys
 import threading
 import time
 import traceback
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from qstar_core.errors import UserError, users_to_mend
 
+if TYPE_CHECKING:
+    from qstar_core.config import RunConfig
+
 PROGRESS_INTERVAL_S = 0.2
+WITHOUT_TORCH = ("problems", "labels", "report")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
@@ -103,14 +107,27 @@ def _inputs(spec: dict[str, Any]) -> list[str]:
 
 def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     from qstar_core.config import RunConfig
+    from qstar_core.environment import describe
     from qstar_core.jobs import JOBS
 
-    if spec["stage"] not in ("problems", "labels", "report"):
-        import torch
-
-        torch.set_num_threads(spec.get("threads", 1))
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
-    return JOBS[spec["stage"]](spec, config, progress)
+    environment = describe()
+    if spec["stage"] not in WITHOUT_TORCH:
+        environment = {**environment, **_torch(spec, config)}
+    return JOBS[spec["stage"]]({**spec, "environment": environment}, config, progress)
+
+
+def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """Sets torch's threads; returns them and the device for the receipt."""
+    import torch
+
+    from qstar_core.policies.transformers import pick_device
+
+    torch.set_num_threads(spec.get("threads", 1))
+    chosen = config.policy.device if spec["stage"] in ("rollouts", "evaluation") else "auto"
+    device = pick_device(chosen)
+    name = f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+    return {"threads": torch.get_num_threads(), "device": name}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -122,14 +123,16 @@ def test_the_estimate_counts_the_rows_of_a_file(tmp_path: Path) -> None:
     assert pipeline.estimate(stages["evaluation"], run)["units"] == 3
 
 
-def publish_problems(run: RunConfig) -> pipeline.Stage:
+def publish_problems(
+    run: RunConfig, environments: tuple[dict[str, Any] | None, ...] = (None, None)
+) -> pipeline.Stage:
     """Puts some files where the problems of a run belong."""
     stage = pipeline.plan(run)["problems"]
     receipts = []
-    for split in ("train", "test"):
+    for split, environment in zip(("train", "test"), environments, strict=True):
         file = open_store(stage.uri).scratch() / f"part-{split}.parquet"
         dataset.write_table(file, pa.table({"x": [1, 2]}))
-        receipts.append(dataset.finish_shard(stage.uri, split, [file], {}))
+        receipts.append(dataset.finish_shard(stage.uri, split, [file], {}, environment))
     pipeline.publish(stage, run, receipts)
     return stage
 
@@ -161,3 +164,20 @@ def test_the_next_look_clears_what_a_run_killed_after_the_manifest_left(tmp_path
     (Path(stage.uri) / "part-old-size.parquet").write_text("")
     assert pipeline.published(stage) is not None
     assert sorted(Path(stage.uri).rglob("*")) == published
+
+
+@pytest.mark.parametrize(
+    ("receipts", "expected"),
+    [
+        (({"threads": 1}, {"threads": 1}), {"threads": 1}),
+        (({"threads": 1}, {"threads": 2}), [{"threads": 1}, {"threads": 2}]),
+        (({"threads": 1}, None), [{"threads": 1}, {}]),  # a receipt of an earlier version
+        ((None, None), {}),
+    ],
+)
+def test_a_manifest_has_the_environment_of_the_workers(
+    tmp_path: Path, receipts: tuple[dict[str, Any] | None, ...], expected: object
+) -> None:
+    manifest = pipeline.published(publish_problems(config(tmp_path), receipts))
+    assert manifest is not None
+    assert manifest["environment"] == expected

@@ -14,6 +14,7 @@ import pytest
 from qstar_core import pipeline
 from qstar_core import worker as worker_module
 from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig
+from qstar_core.jobs import JOBS
 from tests.models import tiny_policy
 
 
@@ -69,9 +70,22 @@ def test_a_shard_is_served_and_errors_do_not_end_the_worker(tmp_path: Path) -> N
     assert "absent.jsonl" in answers[2]["what"]
     assert answers[3]["result"]["rows"] == 3
     assert answers[4]["result"] == pipeline.finished(test)
+    assert answers[4]["result"]["environment"]["interpreter"] == sys.executable
     manifest = pipeline.publish(stage, run, [answers[3]["result"], answers[4]["result"]])
     assert manifest["figures"] == {"train": 3, "test": 2}
+    assert manifest["environment"] == answers[4]["result"]["environment"]
     assert pipeline.published(stage) == manifest
+
+
+def test_a_stage_with_a_model_says_threads_and_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = config(tmp_path).model_copy(update={"policy": PolicyConfig(device="cpu")})
+    spec = {"stage": "rollouts", "threads": 1, "config": run.model_dump(mode="json")}
+    monkeypatch.setitem(JOBS, "rollouts", lambda spec, config, progress: spec["environment"])
+    environment = worker_module._run(spec, None)
+    assert (environment["threads"], environment["device"]) == (1, "cpu")
+    assert environment["interpreter"] == sys.executable
 
 
 def test_errors_of_the_system_reach_the_parent_as_what_they_are(

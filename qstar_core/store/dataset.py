@@ -56,7 +56,11 @@ def making(uri: str, on_wait: Callable[[str], None]) -> AbstractContextManager[N
 
 
 def finish_shard(
-    uri: str, shard: str, files: Iterable[Path], figures: dict[str, Any]
+    uri: str,
+    shard: str,
+    files: Iterable[Path],
+    figures: dict[str, Any],
+    environment: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Moves the files of a finished shard into the data set and writes its receipt.
 
@@ -65,9 +69,11 @@ def finish_shard(
         shard: name of the shard, unique within the data set and a function of its content.
         files: finished files below the store's scratch folder; their names are kept.
         figures: measurements that are no rows (seconds, tokens per second, ...).
+        environment: machine and packages of this process, where they are to be on record.
 
     Returns:
-        The receipt: {"shard", "files": [{"name", "rows", "bytes", "sha256"}], "rows", "figures"}.
+        The receipt: {"shard", "files": [{"name", "rows", "bytes", "sha256"}], "rows", "figures"},
+        and "environment" if one was given.
 
     Raises:
         UserError: the data set is published already and does not change any more.
@@ -88,6 +94,7 @@ def finish_shard(
         "files": entries,
         "rows": sum(entry.get("rows", 0) for entry in entries),
         "figures": figures,
+        **({"environment": environment} if environment is not None else {}),
     }
     store.replace(f"shards/{shard}.json", _json(receipt))
     return receipt
