@@ -22,8 +22,7 @@ from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError, WorkerError
 from qstar_core.store import dataset, open_store
 from tests.models import tiny_policy
-
-TIMEOUT_S = 120.0
+from tests.processes import PATIENCE_S
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
 
     def run_shards(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
         began.set()
-        assert may.wait(TIMEOUT_S)
+        assert may.wait(PATIENCE_S)
         receipts = []
         for spec in specs:
             file = open_store(spec["uri"]).scratch() / f"part-{spec['shard']}.parquet"
@@ -124,13 +123,13 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
     runner = stages._task_threads(1)
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(Workshop(config, runner, shows[0]).make, stage)
-        assert began.wait(TIMEOUT_S)
+        assert began.wait(PATIENCE_S)
         second = threads.submit(Workshop(config, runner, shows[1]).make, stage)
         while "waiting" not in outs[1].getvalue():
             assert not second.done()
             time.sleep(0.01)
         may.set()
-        assert second.result(TIMEOUT_S) == first.result(TIMEOUT_S) == pipeline.published(stage)
+        assert second.result(PATIENCE_S) == first.result(PATIENCE_S) == pipeline.published(stage)
     assert made == ["train", "test"]
     waited, there = outs[1].getvalue().splitlines()
     assert f"problems    another run is making it: pid {os.getpid()} on " in waited

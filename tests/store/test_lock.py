@@ -8,15 +8,14 @@ import sys
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from qstar_core.errors import UserError
 from qstar_core.store import dataset, lock, open_store
+from tests.processes import PATIENCE_S, ended
 
 from .test_dataset import make_shard
 
-TIMEOUT_S = 120.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,10 +46,10 @@ def test_a_second_run_waits_and_says_once_for_whom(tmp_path: Path) -> None:
     uri = str(tmp_path / "set")
     with dataset.making(uri, no_wait):
         waiter = Waiter(uri)
-        assert waiter.waits.wait(TIMEOUT_S)
+        assert waiter.waits.wait(PATIENCE_S)
         waiter.join(3 * lock.POLL_S)
         assert waiter.is_alive()
-    waiter.join(TIMEOUT_S)
+    waiter.join(PATIENCE_S)
     assert not waiter.is_alive()
     (holder,) = waiter.holders
     assert holder.startswith(f"pid {os.getpid()} on ")
@@ -61,9 +60,9 @@ def test_the_wait_ends_when_the_data_set_is_published(tmp_path: Path) -> None:
     uri = str(tmp_path / "set")
     with dataset.making(uri, no_wait):
         waiter = Waiter(uri)
-        assert waiter.waits.wait(TIMEOUT_S)
+        assert waiter.waits.wait(PATIENCE_S)
         manifest = dataset.publish(uri, {}, [make_shard(uri, "a", 3)])
-        waiter.join(TIMEOUT_S)
+        waiter.join(PATIENCE_S)
         assert not waiter.is_alive()
     dataset.clear_rubbish(uri, manifest)
     assert open_store(uri).names() == ["manifest.json", "part-a.parquet", "shards/a.json"]
@@ -101,15 +100,15 @@ def test_kill_nine_releases_the_lock_although_a_child_lives_on(tmp_path: Path) -
         cwd=ROOT,
     )
     assert holder.stdout and holder.stdin
-    child = psutil.Process(int(holder.stdout.readline()))
+    child = int(holder.stdout.readline())
     waiter = Waiter(uri)
-    assert waiter.waits.wait(TIMEOUT_S)
+    assert waiter.waits.wait(PATIENCE_S)
     assert waiter.holders[0].startswith(f"pid {holder.pid} on ")
     holder.kill()
     holder.wait()
-    waiter.join(TIMEOUT_S)
+    waiter.join(PATIENCE_S)
     assert not waiter.is_alive()
-    assert child.status() != psutil.STATUS_ZOMBIE
+    assert not ended(child)
     holder.stdin.close()
     holder.stdout.close()
 
