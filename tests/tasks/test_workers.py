@@ -7,14 +7,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from qstar_core.errors import UserError, WorkerError
-from tasks import workers
+from tasks import process
 from tasks.workers import PoolClosed, WorkerPool
 from tests.processes import PATIENCE_S, children, ended, wait_until
 
@@ -80,32 +79,9 @@ def test_every_progress_event_restarts_the_clock(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restarts: list[object] = []
-    monkeypatch.setattr(workers._StallWatch, "restart", lambda watch: restarts.append(watch))
+    monkeypatch.setattr(process.StallWatch, "restart", lambda watch: restarts.append(watch))
     pool.run({"do": "ok", "steps": 5}, PATIENCE_S)
     assert len(restarts) == 5
-
-
-def test_the_clock_runs_from_the_last_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, fired = [0.0], threading.Event()
-    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with workers._StallWatch(0.05, fired.set) as watch:
-        now[0] = 0.04
-        watch.restart()
-        now[0] = 0.08
-        assert not fired.wait(0.2)
-        assert not watch.expired
-        now[0] = 0.1
-        assert fired.wait(PATIENCE_S)
-        assert watch.expired
-
-
-def test_a_clock_that_is_no_longer_needed_does_not_fire(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, fired = [0.0], threading.Event()
-    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with workers._StallWatch(0.05, fired.set):
-        pass
-    now[0] = 1.0
-    assert not fired.wait(0.2)
 
 
 def test_user_error_keeps_its_parts_and_the_worker(pool: WorkerPool) -> None:
