@@ -97,6 +97,10 @@ class StageProgress:
         """A stage whose data set is complete."""
         self._print(f"{stage:<11} already there ({rows:,} rows)")
 
+    def waiting(self, stage: str, holder: str) -> None:
+        """A stage that another run is making."""
+        self._print(f"{stage:<11} another run is making it: {holder}; waiting")
+
     def begin(self, stage: str, shards: dict[str, bool], estimate: dict[str, Any]) -> None:
         """Starts a stage.
 

@@ -202,8 +202,8 @@ class RuntimeConfig(Section):
     """Interpreter of the workers; None is this one."""
     threads: int | None = runtime_only(None)
     """Torch threads per worker; None shares out the cores."""
-    shard_timeout_s: Float = runtime_only(3600.0, gt=0.0)
-    """A worker that has not finished a shard by then is killed, the shard retried."""
+    stall_timeout_s: Float = runtime_only(3600.0, gt=0.0)
+    """A worker that reports no progress for this long is killed, the shard retried."""
     retries: int = runtime_only(2, ge=0)
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class UserError(Exception):
     """An error caused by input or surroundings, shown without a traceback, exit code 2.
@@ -25,3 +31,29 @@ class UserError(Exception):
 
 class WorkerError(Exception):
     """A shard worker crashed, hung or failed in a way that a retry may mend."""
+
+
+def users_to_mend(error: OSError, inputs: Iterable[str] = ()) -> UserError | None:
+    """The user's error behind an error of the system; None where a retry may mend it.
+
+    Args:
+        error: of the system.
+        inputs: files and folders that were there at the start: a retry does not bring them back.
+    """
+    what = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    # what comes out of Rust has no errno and no filename, only its type and a text "...: path"
+    path = Path(error.filename or str(error).rpartition(": ")[2]).absolute()
+    if error.errno in DISK_FULL:
+        step = "free space on that disk or set out to a folder on another one"
+    elif error.errno == errno.EROFS:
+        step = "make that file system writable or set out to a folder on another one"
+    elif isinstance(error, PermissionError):
+        step = "give yourself the permission (ls -ld shows it)"
+    elif isinstance(error, FileNotFoundError) and any(
+        path.is_relative_to(Path(place).absolute()) for place in inputs
+    ):
+        step = f"put {path} back"
+    else:
+        return None
+    safe = "finished shards are on disk and will be kept"
+    return UserError(what, safe=safe, next_step=f"{step}, then run the same command again")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from qstar_core.config import PolicyConfig, QvmConfig, RunConfig
 from qstar_core.domains import countdown_problems
+from qstar_core.environment import as_mapping
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
@@ -78,7 +80,13 @@ def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) ->
     for name, table in tables.items():
         files.append(scratch / f"{name}.parquet")
         dataset.write_table(files[-1], table)
-    receipt = dataset.finish_shard(spec["uri"], spec["shard"], files, figures)
+    return _put(spec, scratch, files, figures)
+
+
+def _put(spec: Spec, scratch: Path, files: list[Path], figures: dict[str, Any]) -> Receipt:
+    """Finishes the shard with the files it has written to a scratch folder."""
+    where, environment = (spec["uri"], spec["shard"]), spec.get("environment")
+    receipt = dataset.finish_shard(*where, files, figures, environment)
     shutil.rmtree(scratch, ignore_errors=True)
     return receipt
 
@@ -157,9 +165,7 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     figures["seconds"] = round(time.monotonic() - start, 3)
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())
-    receipt = dataset.finish_shard(spec["uri"], spec["shard"], files, figures)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return receipt
+    return _put(spec, scratch, files, figures)
 
 
 def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -188,9 +194,10 @@ def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     scratch = open_store(spec["uri"]).scratch()
     page = scratch / "report.html"
-    page.write_text(render(assemble(spec["inputs"], spec["key"], config)), encoding="utf-8")
-    receipt = dataset.finish_shard(spec["uri"], spec["shard"], [page], {})
-    shutil.rmtree(scratch, ignore_errors=True)
+    data = assemble(spec["inputs"], spec["key"], config)
+    data = replace(data, environment=as_mapping(data.environment))
+    page.write_text(render(data), encoding="utf-8")
+    receipt = _put(spec, scratch, [page], {})
     progress(1, 1, "report", "")
     return receipt
 

@@ -9,15 +9,16 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qstar_core import __version__
+from qstar_core import __version__, environment
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown, countdown_problems
-from qstar_core.environment import describe
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
@@ -155,18 +156,32 @@ def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
 
 
 def published(stage: Stage) -> dict[str, Any] | None:
-    """The manifest of a stage's data set when it is complete, else None."""
-    return dataset.read_manifest(stage.uri)
+    """The manifest of a stage's data set when it is complete, else None.
+
+    Clears away what a run that was killed after the manifest had left.
+
+    Raises:
+        UserError: one of its files is missing or damaged; says how to make it anew.
+    """
+    manifest = dataset.read_complete(stage.uri)
+    if manifest is not None:
+        dataset.clear_rubbish(stage.uri, manifest)
+    return manifest
+
+
+def making(stage: Stage, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Keeps other runs from making a stage's data set at once; see `dataset.making`."""
+    return dataset.making(stage.uri, on_wait)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
     """The shard specifications of a stage, to hand to workers.
 
     Raises:
-        UserError: an input is not published; says which command makes it.
+        UserError: an input is not published or damaged; says which command makes it.
     """
     for name, uri in stage.inputs.items():
-        if dataset.read_manifest(uri) is None:
+        if dataset.read_complete(uri) is None:
             raise UserError(
                 f"{stage.name}: its input {name} is not there yet ({uri})",
                 next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
@@ -254,7 +269,8 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "config": config.model_dump(mode="json"),
         "inputs": {name: Path(uri).name for name, uri in stage.inputs.items()},
         "figures": figures,
-        "environment": describe(),
+        # of the workers that made the shards; empty where a receipt does not say
+        "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
     }
     return dataset.publish(stage.uri, head, receipts)

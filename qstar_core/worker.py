@@ -17,11 +17,22 @@ import sys
 import threading
 import time
 import traceback
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from qstar_core.errors import UserError
+from qstar_core.errors import UserError, users_to_mend
+
+if TYPE_CHECKING:
+    from qstar_core.config import RunConfig
 
 PROGRESS_INTERVAL_S = 0.2
+WITHOUT_TORCH = ("problems", "labels", "report")
+GIVEN_PATHS = (  # fields that name files or folders of the user
+    ("domain", "train_file"),
+    ("domain", "test_file"),
+    ("policy", "path"),
+    ("qvm", "init"),
+    ("qvm", "path"),
+)
 
 
 def main() -> None:
@@ -72,37 +83,51 @@ def _serve(job: dict[str, Any], out: IO[str]) -> dict[str, Any]:
 
     try:
         return {"event": "result", "id": job["id"], "result": _run(job["spec"], progress)}
-    except UserError as error:
-        return {"event": "error", "id": job["id"], "kind": "user", **error.to_dict()}
-    except OSError as error:
-        return {
-            "event": "error",
-            "id": job["id"],
-            "kind": "user",
-            "what": f"{error.strerror or error}: {error.filename or ''}".rstrip(": "),
-            "safe": "finished shards are on disk and will be kept",
-            "next_step": "free the space or mend the permission, then run the same command again",
-        }
     except Exception as error:  # a worker reports every failure of a shard and lives on
-        return {
-            "event": "error",
-            "id": job["id"],
-            "kind": "crash",
-            "what": f"{type(error).__name__}: {error}",
-            "traceback": traceback.format_exc(),
-        }
+        return {"event": "error", "id": job["id"], **_report(error, job["spec"])}
+
+
+def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
+    """What the parent is told: an error of the user's, or one that it may try again."""
+    users: Exception | None = error
+    if isinstance(error, OSError):
+        users = users_to_mend(error, _inputs(spec))
+    if isinstance(users, UserError):
+        return {"kind": "user", **users.to_dict()}
+    what = f"{type(error).__name__}: {error}"
+    return {"kind": "crash", "what": what, "traceback": traceback.format_exc()}
+
+
+def _inputs(spec: dict[str, Any]) -> list[str]:
+    """The files and folders that a shard reads."""
+    config = spec.get("config", {})
+    given = [config.get(section, {}).get(field) for section, field in GIVEN_PATHS]
+    return [*spec.get("inputs", {}).values(), *filter(None, given)]
 
 
 def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     from qstar_core.config import RunConfig
+    from qstar_core.environment import describe
     from qstar_core.jobs import JOBS
 
-    if spec["stage"] not in ("problems", "labels", "report"):
-        import torch
-
-        torch.set_num_threads(spec.get("threads", 1))
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
-    return JOBS[spec["stage"]](spec, config, progress)
+    environment = describe()
+    if spec["stage"] not in WITHOUT_TORCH:
+        environment = {**environment, **_torch(spec, config)}
+    return JOBS[spec["stage"]]({**spec, "environment": environment}, config, progress)
+
+
+def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """Sets torch's threads; returns them and the device for the receipt."""
+    import torch
+
+    from qstar_core.policies.transformers import pick_device
+
+    torch.set_num_threads(spec.get("threads", 1))
+    chosen = config.policy.device if spec["stage"] in ("rollouts", "evaluation") else "auto"
+    device = pick_device(chosen)
+    name = f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+    return {"threads": torch.get_num_threads(), "device": name}
 
 
 if __name__ == "__main__":

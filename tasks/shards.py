@@ -18,7 +18,7 @@ from prefect.tasks import exponential_backoff
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
-from qstar_core.errors import WorkerError
+from qstar_core.errors import WorkerError, users_to_mend
 from tasks.records import note_task_run
 from tasks.workers import WorkerPool
 
@@ -32,10 +32,10 @@ RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
 
 @dataclass(frozen=True)
 class Bench:
-    """What the shards of this process are worked on with: the pool, the timeout, the display."""
+    """What the shards of this process are worked on with: the pool, its patience, the display."""
 
     pool: WorkerPool
-    timeout_s: float
+    stall_timeout_s: float
     on_event: OnEvent
 
 
@@ -55,15 +55,17 @@ def at_bench(bench: Bench) -> Iterator[None]:
         _bench = None
 
 
-def is_finished(spec: Spec) -> bool:
-    """Whether a shard is on disk already; pretraining has no receipt and always runs."""
-    return spec["stage"] != "pretrain" and pipeline.finished(spec) is not None
+def kept_receipt(spec: Spec) -> dict[str, Any] | None:
+    """The receipt of a shard that is on disk already; pretraining has none and always runs."""
+    return None if spec["stage"] == "pretrain" else pipeline.finished(spec)
 
 
 def mendable(_task: Any, task_run: Any, state: Any) -> bool:
-    """Whether a retry may help: after a worker's death and after errors of the system."""
+    """Whether a retry may help: after a worker's death and most errors of the system."""
     error = state.data
     if not isinstance(error, WorkerError | OSError):
+        return False
+    if isinstance(error, OSError) and users_to_mend(error) is not None:
         return False
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     log.warning("%s: %s; trying again", task_run.name, first)
@@ -88,9 +90,11 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     if _bench is None:
         raise RuntimeError("run_shard is called outside of at_bench")
     bench = _bench
-    receipt = pipeline.finished(spec) if is_finished(spec) else None
+    receipt = kept_receipt(spec)
     if receipt is None:
-        receipt = bench.pool.run(spec, bench.timeout_s, lambda event: bench.on_event(spec, event))
+        receipt = bench.pool.run(
+            spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)
+        )
     bench.on_event(spec, {"event": "finished"})
     return receipt
 

@@ -8,30 +8,19 @@ the group stops them too.
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from qstar_core.errors import UserError, WorkerError
-
-log = logging.getLogger("qstar_core.workers")
-
-Event = dict[str, Any]
-OnProgress = Callable[[Event], None]
+from qstar_core.errors import WorkerError
+from tasks.process import OnProgress, Worker
 
 WORKER = ("-m", "qstar_core.worker")
-STDERR_LINES = 200  # kept per worker
-STDERR_SHOWN = 15  # of these, in an error
 CLOSE_TIMEOUT_S = 2.0
-EXIT_TIMEOUT_S = 5.0  # between the end of the output and the exit
 
 
 class PoolClosed(Exception):
@@ -67,8 +56,8 @@ class WorkerPool:
             **(env or {}),
         }
         self._changed = threading.Condition()
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
         self._starting = 0
         self._next_id = 0
         self._closed = False
@@ -85,13 +74,13 @@ class WorkerPool:
         self.close()
 
     def run(
-        self, spec: dict[str, Any], timeout_s: float, on_progress: OnProgress | None = None
+        self, spec: dict[str, Any], stall_timeout_s: float, on_progress: OnProgress | None = None
     ) -> dict[str, Any]:
         """Hands a shard to a free worker and waits for its result.
 
         Args:
             spec: the shard specification.
-            timeout_s: seconds after which the worker is killed.
+            stall_timeout_s: seconds without progress after which the worker is killed.
             on_progress: called in this thread with every progress event.
 
         Returns:
@@ -104,7 +93,7 @@ class WorkerPool:
         """
         worker, number = self._take()
         try:
-            return worker.serve({"id": number, "spec": spec}, timeout_s, on_progress)
+            return worker.serve({"id": number, "spec": spec}, stall_timeout_s, on_progress)
         except WorkerError as error:
             if self._closed or worker.exit_code() == -signal.SIGINT:
                 raise PoolClosed("interrupted") from error
@@ -123,7 +112,7 @@ class WorkerPool:
         for worker in workers:
             worker.end(CLOSE_TIMEOUT_S)
 
-    def _take(self) -> tuple[_Worker, int]:
+    def _take(self) -> tuple[Worker, int]:
         with self._changed:
             while not self._closed and not self._idle and self._full():
                 self._changed.wait()
@@ -138,9 +127,9 @@ class WorkerPool:
                     return worker, number
                 worker.end(0.0)  # died while it had nothing to do
             self._starting += 1
-        started: _Worker | None = None
+        started: Worker | None = None
         try:
-            started = _Worker(self._argv, self._env)
+            started = Worker(self._argv, self._env)
         finally:
             with self._changed:
                 self._starting -= 1
@@ -154,7 +143,7 @@ class WorkerPool:
     def _full(self) -> bool:
         return len(self._busy) + self._starting >= self.count
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: Worker) -> None:
         usable = worker.usable and worker.exit_code() is None
         if not usable:
             worker.end(0.0)
@@ -163,158 +152,3 @@ class WorkerPool:
             if usable and not self._closed:
                 self._idle.append(worker)
             self._changed.notify()
-
-
-class _Worker:
-    """One worker process; `serve` is called by one thread at a time."""
-
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
-        try:
-            self._process = subprocess.Popen(
-                argv,
-                env=env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                bufsize=1,
-            )
-        except (FileNotFoundError, PermissionError) as error:
-            raise UserError(
-                f"runtime.python: cannot start {argv[0]}: {error.strerror}",
-                next_step="name an interpreter that has qstar_core, or leave runtime.python out",
-            ) from error
-        self._python = argv[0]
-        self._ready = False
-        self.usable = True
-        self._tail: deque[str] = deque(maxlen=STDERR_LINES)
-        self._drain = threading.Thread(target=self._read_stderr, daemon=True)
-        self._drain.start()
-
-    def serve(
-        self, job: dict[str, Any], timeout_s: float, on_progress: OnProgress | None
-    ) -> dict[str, Any]:
-        """Sends one job and relays its events until its result."""
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            self._process.kill()
-
-        timer = threading.Timer(timeout_s, expire)
-        timer.daemon = True
-        timer.start()
-        self.usable = False  # until the result is here: an exception leaves the protocol half-way
-        try:
-            result = self._exchange(job, on_progress)
-        except EOFError as error:
-            if expired.is_set():
-                raise WorkerError(f"no result after {timeout_s:g} s, worker killed") from error
-            raise self._died() from error
-        finally:
-            timer.cancel()
-        return result
-
-    def _exchange(self, job: dict[str, Any], on_progress: OnProgress | None) -> dict[str, Any]:
-        stdin, stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
-        try:
-            stdin.write(json.dumps(job, ensure_ascii=False) + "\n")
-            stdin.flush()
-        except (OSError, ValueError) as error:
-            raise EOFError from error
-        while True:
-            event = self._next_event(stdout)
-            if event["event"] == "ready":
-                self._ready = True
-            elif event.get("id") != job["id"]:
-                log.debug("event of another job: %s", event)
-            elif event["event"] == "progress" and on_progress is not None:
-                on_progress(event)
-            elif event["event"] == "result":
-                self.usable = True
-                result: dict[str, Any] = event["result"]
-                return result
-            elif event["event"] == "error":
-                self.usable = True
-                raise _error(event)
-
-    def _next_event(self, stdout: IO[str]) -> Event:
-        while True:
-            try:
-                line = stdout.readline()
-            except (OSError, ValueError) as error:
-                raise EOFError from error
-            if not line:
-                raise EOFError
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                event = None
-            if isinstance(event, dict) and "event" in event:
-                return event
-            log.debug("worker %d: %s", self._process.pid, line.rstrip())
-
-    def _read_stderr(self) -> None:
-        for line in _pipe(self._process.stderr):
-            self._tail.append(line.rstrip())
-            log.debug("worker %d: %s", self._process.pid, line.rstrip())
-
-    def _died(self) -> Exception:
-        try:
-            code = self._process.wait(EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        self._drain.join(1.0)
-        last = list(self._tail)[-STDERR_SHOWN:]
-        if not self._ready and any("No module named" in line for line in last):
-            return UserError(
-                f"runtime.python: {self._python} cannot import the worker: {last[-1]}",
-                next_step=f"{self._python} -m pip install .",
-            )
-        return WorkerError("\n".join([f"the worker ended with {_code_name(code)}", *last]))
-
-    def exit_code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
-
-    def close_input(self) -> None:
-        """Tells the worker to end."""
-        try:
-            _pipe(self._process.stdin).close()
-        except (OSError, ValueError):
-            log.debug("worker %d: its input was closed already", self._process.pid)
-
-    def end(self, timeout_s: float) -> None:
-        """Closes the input, waits, kills, and reaps the process."""
-        self.close_input()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    if stream is None:
-        raise RuntimeError("the worker was started without pipes")
-    return stream
-
-
-def _error(event: Event) -> Exception:
-    if event.get("kind") == "user":
-        return UserError(
-            str(event["what"]),
-            safe=str(event.get("safe", "")),
-            next_step=str(event.get("next_step", "")),
-        )
-    log.debug("%s", event.get("traceback", ""))
-    return WorkerError("\n".join(filter(None, [str(event["what"]), event.get("traceback", "")])))
-
-
-def _code_name(code: int) -> str:
-    if code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"

@@ -72,7 +72,7 @@ def test_override_a_method(tmp_path: Path) -> None:
         ("", ["qvm.learning_rate=1e999"], "qvm.learning_rate: Input should be a finite"),
         ("", ["qvm.learning_rate=-1e-3"], "qvm.learning_rate: Input should be greater than 0"),
         ("", ["pretrain.numbers={3: .inf}"], "pretrain.numbers.3: Input should be a finite"),
-        ("", ["runtime.shard_timeout_s=.inf"], "runtime.shard_timeout_s"),
+        ("", ["runtime.stall_timeout_s=.inf"], "runtime.stall_timeout_s"),
         ("", ["rollouts.samples=1e3"], "rollouts.samples: Input should be a valid integer"),
         ("", ["qvm.learning_rate=1e"], "qvm.learning_rate: Input should be a valid number"),
         ("", ["evaluation.methods.9.k=1"], "methods"),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from qstar_core import pipeline
 from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunConfig
 from qstar_core.errors import UserError
+from qstar_core.store import dataset, open_store
 from tests.models import tiny_policy
 
 
@@ -118,3 +121,63 @@ def test_the_estimate_counts_the_rows_of_a_file(tmp_path: Path) -> None:
     stages = pipeline.plan(run)
     assert pipeline.estimate(stages["problems"], run)["units"] == 2001
     assert pipeline.estimate(stages["evaluation"], run)["units"] == 3
+
+
+def publish_problems(
+    run: RunConfig, environments: tuple[dict[str, Any] | None, ...] = (None, None)
+) -> pipeline.Stage:
+    """Puts some files where the problems of a run belong."""
+    stage = pipeline.plan(run)["problems"]
+    receipts = []
+    for split, environment in zip(("train", "test"), environments, strict=True):
+        file = open_store(stage.uri).scratch() / f"part-{split}.parquet"
+        dataset.write_table(file, pa.table({"x": [1, 2]}))
+        receipts.append(dataset.finish_shard(stage.uri, split, [file], {}, environment))
+    pipeline.publish(stage, run, receipts)
+    return stage
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_published_data_set_without_a_file_is_not_taken_for_complete(
+    tmp_path: Path, deleted: bool
+) -> None:
+    run = config(tmp_path)
+    stage = publish_problems(run)
+    assert pipeline.published(stage) is not None
+    part = Path(stage.uri) / "part-test.parquet"
+    if deleted:
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-1])
+    rollouts = pipeline.plan(run)["rollouts"]
+    for look in (lambda: pipeline.published(stage), lambda: pipeline.shards(rollouts, run)):
+        with pytest.raises(UserError, match=r"part-test\.parquet is missing or damaged") as caught:
+            look()
+        assert f"rm -r {stage.uri}" in caught.value.next_step
+
+
+def test_the_next_look_clears_what_a_run_killed_after_the_manifest_left(tmp_path: Path) -> None:
+    run = config(tmp_path)
+    stage = publish_problems(run)
+    published = sorted(Path(stage.uri).rglob("*"))
+    (open_store(stage.uri).scratch() / "half.parquet").write_text("")
+    (Path(stage.uri) / "part-old-size.parquet").write_text("")
+    assert pipeline.published(stage) is not None
+    assert sorted(Path(stage.uri).rglob("*")) == published
+
+
+@pytest.mark.parametrize(
+    ("receipts", "expected"),
+    [
+        (({"threads": 1}, {"threads": 1}), {"threads": 1}),
+        (({"threads": 1}, {"threads": 2}), [{"threads": 1}, {"threads": 2}]),
+        (({"threads": 1}, None), [{"threads": 1}, {}]),  # a receipt of an earlier version
+        ((None, None), {}),
+    ],
+)
+def test_a_manifest_has_the_environment_of_the_workers(
+    tmp_path: Path, receipts: tuple[dict[str, Any] | None, ...], expected: object
+) -> None:
+    manifest = pipeline.published(publish_problems(config(tmp_path), receipts))
+    assert manifest is not None
+    assert manifest["environment"] == expected

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "prefect", "transformers", "polars", "pyarrow", "scipy", "boto3"}
 LIBRARY = ["-c", "import qstar_core"]
 HELP = ["-m", "flows.cli", "--help"]
-TRIES = 5
+TRIES = 20
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:

@@ -32,7 +32,7 @@ class LocalStore:
         except FileExistsError:
             return False
         finally:
-            scratch.unlink()
+            scratch.unlink(missing_ok=True)  # whoever sees the manifest may clear it away
         _sync(target.parent)
         return True
 

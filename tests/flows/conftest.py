@@ -72,7 +72,7 @@ def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]
         env={**os.environ, "COLUMNS": "200", **PATIENT, **env},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,  # only a hang takes so long, however busy the machine
     )
 
 

@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,14 @@ import psutil
 import pytest
 
 from benchmarks.kill_nine import parquet_files
+from tests.processes import PATIENCE_S, children, ended, has_loaded, wait_until
 
 from .conftest import ROOT, Finished, Qstar
 
 STAGES = ("problems", "rollouts", "labels", "qvm", "evaluation", "report")
 SHARDS = {"problems": 2, "rollouts": 3, "labels": 1, "qvm": 1, "evaluation": 6, "report": 1}
+CPU_LIMIT_S = 3.0
+TRIES = 5
 ENDLESS = ("--set", "rollouts.samples=5000", "--set", "domain.ranges.numbers=4")
 
 
@@ -78,14 +80,18 @@ def test_every_task_run_is_on_record(finished: Finished) -> None:
 def test_second_run_says_so_and_does_not_start_prefect(
     finished: Finished, qstar: Qstar, tmp_path: Path
 ) -> None:
-    before = cpu_seconds()
-    again = qstar("run", finished.config, PREFECT_HOME=str(tmp_path / "prefect"))
-    seconds = cpu_seconds() - before
-    assert again.returncode == 0, again.stderr
-    assert "Everything is already there" in again.stdout
-    assert "best-of-N" in again.stdout
-    assert not (tmp_path / "prefect").exists()
-    assert seconds < 3  # the clock would measure the other processes of the machine
+    seconds = []
+    while not seconds or (min(seconds) >= CPU_LIMIT_S and len(seconds) < TRIES):
+        before = cpu_seconds()
+        again = qstar("run", finished.config, PREFECT_HOME=str(tmp_path / "prefect"))
+        seconds.append(cpu_seconds() - before)
+        assert again.returncode == 0, again.stderr
+        assert "Everything is already there" in again.stdout
+        assert "best-of-N" in again.stdout
+        assert not (tmp_path / "prefect").exists()
+    # The clock would measure the other processes of the machine, and even the processor's time is
+    # longer while they share its caches: the best of some tries.
+    assert min(seconds) < CPU_LIMIT_S
 
 
 def test_plan_writes_nothing(config: Path, finished: Finished, qstar: Qstar) -> None:
@@ -133,12 +139,12 @@ def test_show(finished: Finished, qstar: Qstar, stage: str) -> None:
 def test_failed_shards_are_retried_then_explained(
     config: Path, qstar: Qstar, prefect_server: str
 ) -> None:
-    limits = ("--set", "runtime.shard_timeout_s=0.05", "--set", "runtime.retries=1")
+    limits = ("--set", "runtime.stall_timeout_s=0.05", "--set", "runtime.retries=1")
     result = qstar("run", config, *limits, PREFECT_API_URL=prefect_server)
     assert result.returncode == 1, result.stdout + result.stderr
     assert result.stderr.count("trying again") == 2
     assert "Error: problems: 2 of 2 shards failed" in result.stderr
-    assert "no result after 0.05 s" in result.stderr
+    assert "no progress for 0.05 s" in result.stderr
     assert "Next: run the same command again" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list((config.parent / "out").rglob("manifest.json"))
@@ -166,41 +172,42 @@ def begin(config: Path, api: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_workers(process: subprocess.Popen[str], out: Path) -> list[psutil.Process]:
-    """Waits until the problems are published and the rollouts have begun."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
+def wait_for_rollouts(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Waits until a worker is busy with rollouts; returns all workers.
+
+    The problems are made without torch. So a worker that loads it has been handed its first shard
+    of rollouts; before that a worker may be idle between two stages.
+    """
+
+    def workers() -> list[psutil.Process]:
+        return children(process.pid, "qstar_core.worker")
+
+    def sampling() -> bool:
         assert process.poll() is None, process.communicate()
-        workers = [
-            child
-            for child in psutil.Process(process.pid).children()
-            if "qstar_core.worker" in child.cmdline()
-        ]
-        if workers and list(out.glob("problems/*/manifest.json")):
-            return workers
-        time.sleep(0.05)
-    raise AssertionError("no worker began")
+        return any(has_loaded(worker, "libtorch") for worker in workers())
+
+    wait_until(sampling, "a worker loads torch")
+    return workers()
 
 
 def test_ctrl_c_ends_at_once_and_names_the_way_on(config: Path, prefect_server: str) -> None:
     process = begin(config, prefect_server, *ENDLESS)
-    workers = wait_for_workers(process, config.parent / "out")
-    time.sleep(1.0)
+    workers = wait_for_rollouts(process)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert stderr.startswith("Error: interrupted")
     assert "\nSafe: " in stderr
     assert f"Next: qstar rollouts {config}" in stderr
     assert "Traceback" not in stderr
-    assert not any(worker.is_running() for worker in workers)
+    wait_until(lambda: all(ended(worker.pid) for worker in workers), "the workers end")
 
 
 def test_a_killed_worker_is_replaced(config: Path, finished: Finished, prefect_server: str) -> None:
     process = begin(config, prefect_server, "--set", "runtime.workers=1")
-    for worker in wait_for_workers(process, config.parent / "out"):
+    for worker in wait_for_rollouts(process):
         worker.kill()
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, stdout + stderr
     assert "SIGKILL; trying again" in stderr
     made = parquet_files(config.parent / "out")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,13 +41,29 @@ def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert lines[-1].startswith("rollouts    finished: 96 rows in ")
 
 
-def test_few_lines_by_default() -> None:
+def test_a_wait_for_another_run_is_one_line() -> None:
+    show, out = make(terminal=False)
+    with show:
+        show.waiting("rollouts", "pid 12 on box since 2026-01-02T03:04:05+00:00")
+    (line,) = out.getvalue().splitlines()
+    assert line.startswith("rollouts    another run is making it: pid 12 on box since 2026-01-02")
+
+
+def test_few_lines_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     show, out = make(terminal=False)
     with show:
         show.begin("rollouts", {"a": False}, ESTIMATE)
+        assert show._stage is not None
+        begin = show._stage.start
         for done in range(100):
+            now[0] = begin + 0.1 * done
             show.on_event({"shard": "a"}, event(done, 100))
-    assert len(out.getvalue().splitlines()) == 1
+        assert len(out.getvalue().splitlines()) == 1
+        now[0] = begin + progress.LINE_INTERVAL_S
+        show.on_event({"shard": "a"}, event(99, 100))
+    assert len(out.getvalue().splitlines()) == 2
 
 
 def test_bar_on_a_terminal_counts_all_shards() -> None:

@@ -102,3 +102,19 @@ def test_put_new_never_overwrites(tmp_path: Path) -> None:
     store.delete("a/b.json")
     store.delete("a/b.json")
     assert not store.exists("a/b.json")
+
+
+def test_rubbish_that_cannot_be_removed_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "set")
+    manifest = dataset.publish(uri, {}, [make_shard(uri, "a", 3)])
+    (tmp_path / "set" / "unlisted").write_text("")
+    open_store(uri).scratch()
+
+    def refuse(store: LocalStore, name: str) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(LocalStore, "delete", refuse)
+    dataset.clear_rubbish(uri, manifest)
+    assert dataset.read_complete(uri) == manifest

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ from prefect.logging import disable_run_logger
 from qstar_core import pipeline
 from qstar_core.errors import UserError, WorkerError
 from tasks import shards
-from tasks.shards import Bench, at_bench, is_finished, mendable, run_shard
+from tasks.shards import Bench, at_bench, kept_receipt, mendable, run_shard
 from tasks.workers import PoolClosed
 
 RECEIPT = {"shard": "a", "files": [], "rows": 3, "figures": {}}
@@ -20,7 +21,7 @@ class FakePool:
     def __init__(self) -> None:
         self.specs: list[dict[str, Any]] = []
 
-    def run(self, spec: dict[str, Any], timeout_s: float, on_progress: Any) -> dict[str, Any]:
+    def run(self, spec: dict[str, Any], stall_timeout_s: float, on_progress: Any) -> dict[str, Any]:
         self.specs.append(spec)
         on_progress({"event": "progress", "done": 1, "total": 2, "unit": "u", "note": ""})
         return RECEIPT
@@ -42,18 +43,20 @@ def test_shard_goes_to_the_pool_and_its_events_to_the_display() -> None:
 
 
 def test_finished_shard_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "finished", lambda spec: RECEIPT)
+    reads: list[dict[str, Any]] = []
+    monkeypatch.setattr(pipeline, "finished", lambda spec: reads.append(spec) or RECEIPT)
     pool = FakePool()
     receipt, events = work(SPEC, pool)
     assert receipt == RECEIPT
     assert pool.specs == []
+    assert reads == [SPEC]  # once
     assert [event["event"] for event in events] == ["finished"]
 
 
 def test_pretraining_always_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "finished", lambda spec: RECEIPT)
-    assert not is_finished({**SPEC, "stage": "pretrain"})
-    assert is_finished(SPEC)
+    assert kept_receipt({**SPEC, "stage": "pretrain"}) is None
+    assert kept_receipt(SPEC) == RECEIPT
 
 
 def test_one_bench_at_a_time() -> None:
@@ -70,6 +73,9 @@ def test_one_bench_at_a_time() -> None:
         (WorkerError("signal SIGKILL"), True),
         (OSError("broken pipe"), True),
         (WorkerError(""), True),
+        (OSError(errno.EIO, "Input/output error"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
         (UserError("row 3"), False),
         (PoolClosed("interrupted"), False),
         (ValueError("a bug"), False),

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +13,11 @@ import psutil
 import pytest
 
 from qstar_core.errors import UserError, WorkerError
+from tasks import process
 from tasks.workers import PoolClosed, WorkerPool
+from tests.processes import PATIENCE_S, children, ended, wait_until
 
 FAKE = str(Path(__file__).parent / "fake_worker.py")
-TIMEOUT_S = 30.0
 
 
 def make_pool(count: int = 1, **options: Any) -> WorkerPool:
@@ -30,135 +30,139 @@ def pool() -> Iterator[WorkerPool]:
         yield made
 
 
-def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
+def worker_pids() -> set[int]:
+    return {child.pid for child in children(os.getpid(), FAKE)}
 
 
 def test_starts_no_worker_before_the_first_shard(pool: WorkerPool) -> None:
-    before = children()
-    pool.run({"do": "ok"}, TIMEOUT_S)
-    assert len(children() - before) == 1
+    assert not worker_pids()
+    pool.run({"do": "ok"}, PATIENCE_S)
+    assert len(worker_pids()) == 1
 
 
 def test_keeps_a_worker_for_the_next_shard(pool: WorkerPool) -> None:
-    pids = {pool.run({"do": "ok"}, TIMEOUT_S)["pid"] for _ in range(3)}
+    pids = {pool.run({"do": "ok"}, PATIENCE_S)["pid"] for _ in range(3)}
     assert len(pids) == 1
 
 
 def test_relays_progress_in_order(pool: WorkerPool) -> None:
     seen: list[int] = []
-    pool.run({"do": "ok", "steps": 5}, TIMEOUT_S, lambda event: seen.append(event["done"]))
+    pool.run({"do": "ok", "steps": 5}, PATIENCE_S, lambda event: seen.append(event["done"]))
     assert seen == [1, 2, 3, 4, 5]
 
 
 def test_survives_noise_on_both_outputs(pool: WorkerPool) -> None:
-    assert pool.run({"do": "noise", "shard": "a"}, TIMEOUT_S)["shard"] == "a"
+    assert pool.run({"do": "noise", "shard": "a"}, PATIENCE_S)["shard"] == "a"
 
 
 def test_crash_tells_exit_code_and_last_words_and_is_replaced(pool: WorkerPool) -> None:
     with pytest.raises(WorkerError, match="exit code 3") as caught:
-        pool.run({"do": "crash"}, TIMEOUT_S)
+        pool.run({"do": "crash"}, PATIENCE_S)
     assert "the last words" in str(caught.value)
-    assert pool.run({"do": "ok"}, TIMEOUT_S)["rows"] == 1
+    assert pool.run({"do": "ok"}, PATIENCE_S)["rows"] == 1
 
 
 def test_kill_names_the_signal(pool: WorkerPool, tmp_path: Path) -> None:
     spec = {"do": "crash-once", "mark": str(tmp_path / "mark")}
     with pytest.raises(WorkerError, match="SIGKILL"):
-        pool.run(spec, TIMEOUT_S)
-    assert pool.run(spec, TIMEOUT_S)["rows"] == 1
+        pool.run(spec, PATIENCE_S)
+    assert pool.run(spec, PATIENCE_S)["rows"] == 1
 
 
-def test_hang_is_killed_at_the_timeout(pool: WorkerPool) -> None:
-    start = time.monotonic()
-    with pytest.raises(WorkerError, match=r"no result after 0\.5 s"):
+def test_a_worker_without_progress_is_killed(pool: WorkerPool) -> None:
+    with pytest.raises(WorkerError, match=r"no progress for 0\.5 s"):
         pool.run({"do": "hang"}, 0.5)
-    assert time.monotonic() - start < 10
-    assert pool.run({"do": "ok"}, TIMEOUT_S)["rows"] == 1
+    assert pool.run({"do": "ok"}, PATIENCE_S)["rows"] == 1
+
+
+def test_every_progress_event_restarts_the_clock(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarts: list[object] = []
+    monkeypatch.setattr(process.StallWatch, "restart", lambda watch: restarts.append(watch))
+    pool.run({"do": "ok", "steps": 5}, PATIENCE_S)
+    assert len(restarts) == 5
 
 
 def test_user_error_keeps_its_parts_and_the_worker(pool: WorkerPool) -> None:
-    pid = pool.run({"do": "ok"}, TIMEOUT_S)["pid"]
+    pid = pool.run({"do": "ok"}, PATIENCE_S)["pid"]
     with pytest.raises(UserError) as caught:
-        pool.run({"do": "user"}, TIMEOUT_S)
+        pool.run({"do": "user"}, PATIENCE_S)
     assert caught.value.to_dict() == {"what": "row 3", "safe": "all", "next_step": "mend it"}
-    assert pool.run({"do": "ok"}, TIMEOUT_S)["pid"] == pid
+    assert pool.run({"do": "ok"}, PATIENCE_S)["pid"] == pid
 
 
 def test_failure_in_a_shard_is_a_worker_error(pool: WorkerPool) -> None:
     with pytest.raises(WorkerError, match="ValueError: x"):
-        pool.run({"do": "fail"}, TIMEOUT_S)
+        pool.run({"do": "fail"}, PATIENCE_S)
 
 
 def test_error_in_the_progress_callback_replaces_the_worker(pool: WorkerPool) -> None:
-    pid = pool.run({"do": "ok"}, TIMEOUT_S)["pid"]
+    pid = pool.run({"do": "ok"}, PATIENCE_S)["pid"]
     with pytest.raises(ZeroDivisionError):
-        pool.run({"do": "ok", "steps": 1}, TIMEOUT_S, lambda event: print(1 / 0))
-    assert pool.run({"do": "ok", "shard": "b"}, TIMEOUT_S)["shard"] == "b"
+        pool.run({"do": "ok", "steps": 1}, PATIENCE_S, lambda event: print(1 / 0))
+    assert pool.run({"do": "ok", "shard": "b"}, PATIENCE_S)["shard"] == "b"
     assert not psutil.pid_exists(pid)
 
 
 def test_ctrl_c_in_a_worker_is_not_for_a_retry(pool: WorkerPool) -> None:
     with pytest.raises(PoolClosed):
-        pool.run({"do": "interrupted"}, TIMEOUT_S)
+        pool.run({"do": "interrupted"}, PATIENCE_S)
 
 
 def test_threads_share_the_workers_and_get_their_own_results() -> None:
     specs = [{"do": "ok", "shard": str(n), "steps": 3, "seconds": 0.01} for n in range(20)]
     with make_pool(2) as pool, ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(lambda spec: pool.run(spec, TIMEOUT_S), specs))
+        results = list(threads.map(lambda spec: pool.run(spec, PATIENCE_S), specs))
     assert [r["shard"] for r in results] == [s["shard"] for s in specs]
     assert len({r["pid"] for r in results}) <= 2
 
 
 def test_close_ends_running_shards_at_once_and_reaps_the_workers() -> None:
-    before = children()
     pool = make_pool(1)
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            pool.run({"do": "hang"}, TIMEOUT_S)
+            pool.run({"do": "hang"}, PATIENCE_S)
         except PoolClosed as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(2)]  # one runs, one waits
     for thread in threads:
         thread.start()
-    while not children() - before:
-        time.sleep(0.01)
-    start = time.monotonic()
+    wait_until(lambda: bool(worker_pids()), "the worker starts")
+    (worker,) = worker_pids()
     pool.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)  # the shard would hang for longer
     assert len(errors) == 2
-    assert time.monotonic() - start < 8
-    assert children() == before
+    assert not psutil.pid_exists(worker)
 
 
 def test_a_closed_pool_takes_no_shard() -> None:
     with make_pool() as pool:
         pass
     with pytest.raises(PoolClosed):
-        pool.run({"do": "ok"}, TIMEOUT_S)
+        pool.run({"do": "ok"}, PATIENCE_S)
 
 
 def test_environment_of_the_workers() -> None:
     with make_pool(threads=3, env={"QSTAR_TEST": "yes"}) as pool:
-        env = pool.run({"do": "ok"}, TIMEOUT_S)["env"]
+        env = pool.run({"do": "ok"}, PATIENCE_S)["env"]
     assert (env["OMP_NUM_THREADS"], env["MKL_NUM_THREADS"], env["QSTAR_TEST"]) == ("3", "3", "yes")
 
 
 def test_cores_are_shared_out() -> None:
     with make_pool(10_000) as pool:
-        assert pool.run({"do": "ok"}, TIMEOUT_S)["env"]["OMP_NUM_THREADS"] == "1"
+        assert pool.run({"do": "ok"}, PATIENCE_S)["env"]["OMP_NUM_THREADS"] == "1"
 
 
 def test_missing_interpreter_is_the_users_to_mend() -> None:
     with make_pool(python="/no/such/python") as pool:
         for _ in range(2):  # the place of the worker that did not start is free again
             with pytest.raises(UserError, match=r"runtime\.python"):
-                pool.run({"do": "ok"}, TIMEOUT_S)
+                pool.run({"do": "ok"}, PATIENCE_S)
 
 
 def test_interpreter_without_the_core_is_the_users_to_mend() -> None:
@@ -166,14 +170,14 @@ def test_interpreter_without_the_core_is_the_users_to_mend() -> None:
         WorkerPool(1, command=["-m", "no_such_module_of_qstar"]) as pool,
         pytest.raises(UserError, match="No module named"),
     ):
-        pool.run({"do": "ok"}, TIMEOUT_S)
+        pool.run({"do": "ok"}, PATIENCE_S)
 
 
 def test_workers_die_with_a_killed_parent() -> None:
     program = (
         "import sys, threading; from tasks.workers import WorkerPool\n"
         f"pool = WorkerPool(1, command=[{FAKE!r}])\n"
-        "print(pool.run({'do': 'ok'}, 30)['pid'], flush=True)\n"
+        f"print(pool.run({{'do': 'ok'}}, {PATIENCE_S})['pid'], flush=True)\n"
         "threading.Event().wait()\n"
     )
     root = Path(__file__).parents[2]
@@ -185,8 +189,5 @@ def test_workers_die_with_a_killed_parent() -> None:
     assert os.getpgid(worker) == os.getpgid(parent.pid)
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 10
-    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < end, "the worker outlived its parent"
-        time.sleep(0.05)
+    wait_until(lambda: ended(worker), "the worker ends with its parent")
     parent.stdout.close()

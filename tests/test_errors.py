@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from qstar_core.errors import users_to_mend
+
+
+def system_error(number: int, path: str = "/data/x") -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free space"),
+        (errno.EDQUOT, "free space"),
+        (errno.EROFS, "writable"),
+        (errno.EACCES, "permission"),
+        (errno.EPERM, "permission"),
+    ],
+)
+def test_what_a_retry_cannot_mend_is_the_users(number: int, advice: str) -> None:
+    error = users_to_mend(system_error(number))
+    assert error is not None
+    assert error.what == f"{os.strerror(number)}: /data/x"
+    assert "will be kept" in error.safe
+    assert advice in error.next_step
+    assert error.next_step.endswith("run the same command again")
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.EPIPE]
+)
+def test_other_errors_of_the_system_may_pass(number: int) -> None:
+    assert users_to_mend(system_error(number), ["/data"]) is None
+
+
+def test_only_a_missing_input_is_the_users() -> None:
+    missing = system_error(errno.ENOENT, "/data/x")
+    assert users_to_mend(missing) is None
+    assert users_to_mend(missing, ["/out", "/dat"]) is None
+    error = users_to_mend(missing, ["/out", "/data"])
+    assert error is not None
+    assert "put /data/x back" in error.next_step
+
+
+def test_a_missing_input_that_polars_looked_for_is_known(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        pl.scan_parquet(tmp_path / "gone.parquet").collect()
+    error = users_to_mend(caught.value, [str(tmp_path)])
+    assert error is not None
+    assert "gone.parquet" in error.next_step
