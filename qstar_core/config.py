@@ -55,13 +55,15 @@ def _plain(value: Any) -> Any:
 
 
 class CountdownRanges(Section):
-    """Countdown problems: how many numbers, and inclusive ranges."""
+    """Countdown problems: how many numbers, inclusive ranges, and how easy at least."""
 
     numbers: int = Field(default=4, ge=2, le=6)
     min_number: int = Field(default=1, ge=0)
     max_number: int = Field(default=13, ge=1, le=200)
     min_target: int = Field(default=10, ge=0)
     max_target: int = Field(default=100, ge=1, le=200)
+    min_solutions: int = Field(default=1, ge=1)
+    """Problems that fewer distinct plays solve are left out; more of them make it easier."""
 
     @model_validator(mode="after")
     def _ordered(self) -> CountdownRanges:

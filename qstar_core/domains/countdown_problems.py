@@ -33,7 +33,9 @@ def generate(
     seed: int,
     left_out: frozenset[str] = frozenset(),
 ) -> list[Problem]:
-    """The first ``count`` distinct solvable problems of a split in a seeded random order.
+    """The first ``count`` distinct problems of a split in a seeded random order.
+
+    All of them can be solved, in at least ``ranges.min_solutions`` ways.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -43,7 +45,7 @@ def generate(
         left_out: ids of problems that must not be among them.
 
     Raises:
-        UserError: the ranges hold fewer solvable problems than asked for.
+        UserError: the ranges hold fewer such problems than asked for.
     """
     rng = random.Random(canonical_json(["countdown", split, seed]))
     found: dict[tuple[tuple[int, ...], int], Problem] = {}
@@ -57,17 +59,24 @@ def generate(
         key = (numbers, target)
         if key in found or countdown.split_of(numbers, target) != split:
             continue
-        if not countdown.solvable(countdown.ordered([Fraction(n) for n in numbers]), target):
+        if not _easy_enough(numbers, target, ranges.min_solutions):
             continue
         problem = countdown.make_problem(numbers, target)
         if problem.id not in left_out:
             found[key] = problem
     if len(found) < count:
         raise UserError(
-            f"domain: only {len(found)} solvable {split} problems found, {count} asked for",
+            f"domain: only {len(found)} {split} problems of these ranges found, {count} asked for",
             next_step=f"widen domain.ranges, or set a lower domain.{split}_problems",
         )
     return list(found.values())
+
+
+def _easy_enough(numbers: tuple[int, ...], target: int, min_solutions: int) -> bool:
+    start = countdown.ordered([Fraction(n) for n in numbers])
+    if not countdown.solvable(start, target):
+        return False
+    return min_solutions == 1 or countdown.count_solutions(start, target) >= min_solutions
 
 
 @dataclass(frozen=True, slots=True)
