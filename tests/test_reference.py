@@ -1,31 +1,59 @@
-"""The reference policy that comes with qstar is what its manifest and the documentation say."""
+"""The checkpoints that come with qstar are what their manifests and the documentation say."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
-from qstar_core.policies.checkpoint import REFERENCE, resolve_checkpoint
+from qstar_core.policies.checkpoint import REFERENCE, fingerprint, resolve_checkpoint
 from qstar_core.store.dataset import sha256_of
+from qstar_core.values.metrics import by_step
+from qstar_core.values.score import TransformersValue
 
 ROOT = Path(__file__).parents[1]
 POLICY = REFERENCE / "countdown-policy"
-MANIFEST = json.loads((POLICY / "manifest.json").read_text())
+QVM = REFERENCE / "countdown-qvm"
 
 
-def test_the_manifest_names_every_file_with_its_hash() -> None:
-    files = {f.name: sha256_of(f) for f in POLICY.iterdir() if f.name != "manifest.json"}
-    assert {entry["name"]: entry["sha256"] for entry in MANIFEST["files"]} == files
-    assert sum(entry["bytes"] for entry in MANIFEST["files"]) < 12 * 2**20
+def manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return content
 
 
-def test_it_writes_legal_lines_and_plans_imperfectly() -> None:
-    figures = MANIFEST["figures"]
+@pytest.mark.parametrize("folder", [POLICY, QVM], ids=lambda path: path.name)
+def test_the_manifest_names_every_file_with_its_hash(folder: Path) -> None:
+    files = {f.name: sha256_of(f) for f in folder.iterdir() if f.name != "manifest.json"}
+    entries = manifest(folder)["files"]
+    assert {entry["name"]: entry["sha256"] for entry in entries} == files
+    assert sum(entry["bytes"] for entry in entries) < 12 * 2**20
+
+
+def test_the_policy_writes_legal_lines_and_plans_imperfectly() -> None:
+    figures = manifest(POLICY)["figures"]
     assert figures["sampled_legal_lines"] >= 0.99
     assert 0.25 <= figures["greedy_accuracy"] <= 0.50
+
+
+def test_the_qvm_starts_from_the_policy_and_ranks_held_out_steps() -> None:
+    assert manifest(QVM)["rows_from"]["backbone"] == fingerprint(POLICY, "float64")
+    figures = by_step(pl.read_parquet(QVM / "predictions.parquet"))
+    assert figures == manifest(QVM)["figures"]["heldout"]
+    reached = {row["step"]: row["auc_truth"] for row in figures}
+    assert reached["first"] >= 0.80 and reached["second"] >= 0.90 and reached["final"] >= 0.98
+
+
+def test_the_qvm_tells_a_line_that_reaches_the_target() -> None:
+    value = TransformersValue(QVM, "float64", "cpu", 8)
+    start = "6 5 4 3 > 8\n6 - 5 = 1 | 4 3 1 > 8\n4 + 3 = 7 | 7 1 > 8\n"
+    right, wrong = value.score(
+        [start + "7 + 1 = 8 | 8 > 8", start + "7 * 1 = 7 | 7 > 8"], [True] * 2
+    )
+    assert right > 0.9 and wrong < 0.1
 
 
 DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deployments/*.yaml")]

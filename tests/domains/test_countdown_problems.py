@@ -175,9 +175,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_problems_that_few_plays_solve_can_be_left_out() -> None:
     ranges = CountdownRanges(max_number=9, max_target=30, min_solutions=20)
-    for problem in generate("test", 20, ranges, 0):
+    for problem in countdown_problems.generate("test", 20, ranges, 0):
         row = json.loads(problem.reference)
         numbers = countdown.ordered([Fraction(n) for n in row["numbers"]])
         assert countdown.count_solutions(numbers, row["target"]) >= 20
     with pytest.raises(UserError, match=r"only \d+ test problems of these ranges"):
-        generate("test", 500, ranges.model_copy(update={"min_solutions": 10_000}), 0)
+        countdown_problems.generate(
+            "test", 500, ranges.model_copy(update={"min_solutions": 10_000}), 0
+        )
