@@ -19,6 +19,7 @@ class LocalStore:
     def put(self, name: str, source: Path) -> None:
         """Moves a finished file (made below `scratch`) to its name: flush, rename, flush."""
         target = self._target(name)
+        source.chmod(_file_mode())
         _sync(source)
         source.replace(target)
         _sync(target.parent)
@@ -82,10 +83,18 @@ class LocalStore:
         base.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=base)
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, _file_mode())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         return Path(name)
+
+
+def _file_mode() -> int:
+    """What the user's umask leaves of rw-rw-rw-; temporary files and safetensors are private."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _sync(path: Path) -> None:
