@@ -137,7 +137,7 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
             at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),
         ):
             yield Workshop(config, runner, show)
-    except Exception:
+    except Exception:  # raised again; after Ctrl-C nothing is waited for
         await_records(flow_run_id)
         raise
     await_records(flow_run_id)

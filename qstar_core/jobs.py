@@ -24,7 +24,7 @@ from qstar_core.environment import as_mapping
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
-from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.store import dataset, open_store
 from qstar_core.values import ValueModel
 
@@ -149,19 +149,15 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     frame = pl.read_parquet(dataset.data_files(spec["inputs"]["labels"]))
     known = read_problems(spec["inputs"]["problems"], "train")
-    source = config.qvm.init or config.policy.path
-    backbone = resolve_checkpoint(source, "qvm.init" if config.qvm.init else "policy.path")
-    dtype = "float32" if config.qvm.init else config.policy.dtype
-    expect(spec, "backbone", fingerprint(backbone, dtype))
+    folder, found = backbone(config)
+    expect(spec, "backbone", found)
     scratch = open_store(spec["uri"]).scratch()
     start = time.monotonic()
 
     def report(step: int, of: int, note: str) -> None:
         progress(step, of, "updates", note)
 
-    figures, predictions = train_qvm(
-        frame, known, backbone, scratch, config.qvm, config.seed, report
-    )
+    figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
     figures["seconds"] = round(time.monotonic() - start, 3)
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())

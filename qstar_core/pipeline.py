@@ -21,7 +21,7 @@ from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import backbone, fingerprint, resolve_checkpoint
 from qstar_core.store import dataset
 
 ROWS_VERSION = {
@@ -90,10 +90,8 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         grader = _grader(config)
         labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
         add("labels", labels, "problems", "rollouts")
-        backbone = policy
-        if config.qvm.init is not None:
-            backbone = fingerprint(resolve_checkpoint(config.qvm.init, "qvm.init"), "float32")
-        fit = {"labels": stages["labels"].key, "backbone": backbone, "seed": config.seed}
+        _, start = backbone(config)
+        fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
         add("qvm", {**fit, **config.qvm.rows()}, "problems", "labels")
         value = stages["qvm"].key
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.store.dataset import sha256_of
@@ -48,6 +49,15 @@ def resolve_checkpoint(path: str, field: str) -> Path:
             next_step=f"name a Hugging Face folder, a hub name, or one of: {known or '(none)'}",
         )
     return folder
+
+
+def backbone(config: RunConfig) -> tuple[Path, str]:
+    """Folder and fingerprint of the causal LM that the QVM starts from: qvm.init, or the policy."""
+    if config.qvm.init is None:
+        folder = resolve_checkpoint(config.policy.path, "policy.path")
+        return folder, fingerprint(folder, config.policy.dtype)
+    folder = resolve_checkpoint(config.qvm.init, "qvm.init")
+    return folder, fingerprint(folder, "float32")
 
 
 def _from_hub(name: str, field: str) -> Path:
