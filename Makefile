@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RAY_STAMP := $(VENV)/.installed-ray
 PYTEST_ARGS ?= -q -n auto --maxprocesses=4 --dist=loadfile
 
 MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-slow lint types bench doctor clean
+.PHONY: help install demo up down test test-slow ray test-ray lint types bench doctor clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,10 +27,15 @@ down: $(STAMP) ## Stop it
 	@$(BIN)/qstar down
 
 test: $(STAMP) ## Run the tests except the slow ones, the import contracts included
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not ray" $(PYTEST_ARGS)
 
 test-slow: $(STAMP) ## Run the slow tests
-	@$(BIN)/python -m pytest -m slow -q
+	@$(BIN)/python -m pytest -m "slow and not ray" -q
+
+ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
+
+test-ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
+	@$(BIN)/python -m pytest -m ray -q
 
 lint: $(STAMP) ## Check style and import directions
 	@$(BIN)/ruff check .
@@ -63,4 +69,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the pinned dependencies into $(VENV) (some minutes the first time)."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,dev]'
+	@touch $@
+
+$(RAY_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	@touch $@

@@ -40,7 +40,8 @@ class Guarded(TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             safe, step = error.safe, error.next_step.replace("CONFIG", _config_of(ctx))
-            _explain(error.what, safe, step or command)
+            title = getattr(error, "title", "Error")
+            _explain(error.what, safe, step or command, title)
             code = getattr(error, "exit_code", USER_ERROR)
         except BrokenPipeError:  # the reader of our output has seen enough
             raise
@@ -260,10 +261,10 @@ def _config_of(ctx: Any) -> str:
     return shlex.quote(given[0]) if given else "CONFIG"
 
 
-def _explain(what: str, safe: str, next_step: str) -> None:
+def _explain(what: str, safe: str, next_step: str, title: str = "Error") -> None:
     from rich.console import Console
 
-    lines = [f"Error: {what}"]
+    lines = [f"{title}: {what}"]
     if safe:
         lines.append(f"Safe: {safe}")
     if next_step:

@@ -154,6 +154,10 @@ class StageProgress:
             seconds = time.monotonic() - stage.start
             self._print(f"{stage.name:<11} finished: {rows:,} rows in {seconds:,.0f} s")
 
+    def remark(self, stage: str, text: str) -> None:
+        """Something to know of a stage that is published."""
+        self._print(f"{stage:<11} {text}")
+
     def _show(self, stage: _Stage) -> None:
         if self._bars is not None:
             self._bars.update(

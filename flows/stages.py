@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prefect import runtime
-from prefect.futures import PrefectFuture, wait
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.progress import StageProgress
+from flows.remarks import remarks
+from flows.submit import submit_all
 from qstar_core import pipeline
-from qstar_core.config import RunConfig
+from qstar_core.config import RunConfig, RuntimeConfig
 from qstar_core.errors import UserError
 from tasks.artifacts import record_comparison, record_report
-from tasks.records import wait_recorded
-from tasks.shards import Bench, at_bench, kept_receipt, publish_stage, run_shard
+from tasks.bench import Bench
+from tasks.budget import Budget
+from tasks.on_ray import ray_runner
+from tasks.records import note_submitted, wait_recorded
+from tasks.shards import at_bench, kept_receipt, publish_stage, run_shard
 from tasks.workers import WorkerPool
 
 log = logging.getLogger("qstar_core.stages")
@@ -32,6 +38,13 @@ class StageFailed(UserError):
     """Shards of a stage failed after all retries."""
 
     exit_code = 1
+
+
+class BudgetSpent(UserError):
+    """A run stopped because its tokens or hours are spent; nothing is wrong."""
+
+    title = "Stopped"
+    exit_code = 3
 
 
 def run_name() -> str:
@@ -60,11 +73,12 @@ def pick(stages: dict[str, pipeline.Stage], name: str) -> pipeline.Stage:
 
 @dataclass(frozen=True)
 class Workshop:
-    """The task threads and the display of one flow run."""
+    """The task runner, the display and the budget of one flow run."""
 
     config: RunConfig
-    runner: ThreadPoolTaskRunner[Any]
+    runner: TaskRunner[Any]
     show: StageProgress
+    budget: Budget
 
     def make(self, stage: pipeline.Stage) -> Manifest:
         """Makes one stage's data set unless it is published; returns its manifest.
@@ -89,28 +103,57 @@ class Workshop:
         receipts = self.run_shards(specs, pipeline.estimate(stage, self.config))
         manifest = publish_stage(stage, self.config, receipts)
         self.show.end(manifest["rows"])
+        for remark in remarks(manifest):
+            self.show.remark(stage.name, remark)
         self._record(stage, manifest)
         return manifest
 
     def run_shards(
         self, specs: list[dict[str, Any]], estimate: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        """Runs all shards, whether or not some of them fail; returns their receipts in order."""
+        """Runs all shards, whether or not some of them fail; returns their receipts in order.
+
+        Raises:
+            BudgetSpent: the run's budget ended before all were started.
+            StageFailed: shards failed after all retries.
+        """
         stage = specs[0]["stage"]
         there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
         self.show.begin(stage, there, estimate)
-        task = run_shard.with_options(retries=self.config.runtime.retries)
-        futures = self.runner.map(task, {"spec": specs})
-        wait(list(futures))
+
+        def done(spec: dict[str, Any], future: PrefectFuture[Any]) -> None:
+            if future.state.is_completed():
+                self.show.on_event(spec, {"event": "finished"})
+                if not there[spec["shard"]]:
+                    self.budget.take(future.result())
+
+        options = self.config.runtime
+        task = run_shard.with_options(retries=options.retries)
+        waiting = sorted(specs, key=lambda spec: not there[spec["shard"]])  # those are free
+        futures = submit_all(
+            self.runner,
+            task,
+            waiting,
+            options.workers,
+            go_on=lambda: not self.budget.spent(),
+            note=partial(note_submitted, str(runtime.flow_run.id)),
+            on_done=done,
+        )
         failed = {
-            spec["shard"]: _error(future)
-            for spec, future in zip(specs, futures, strict=True)
+            shard: _error(future)
+            for shard, future in futures.items()
             if not future.state.is_completed()
         }
         if failed:
             raise explain(stage, len(specs), failed)
-        receipts: list[dict[str, Any]] = [future.state.result() for future in futures]
-        return receipts
+        if len(futures) < len(specs):
+            raise self._stopped(stage, len(futures), len(specs))
+        return [futures[spec["shard"]].result() for spec in specs]
+
+    def _stopped(self, stage: str, kept: int, shards: int) -> BudgetSpent:
+        safe = f"{kept} of {shards} shards of {stage} are finished and will be kept"
+        step = f"run the same command again: it goes on with the {shards - kept} missing"
+        return BudgetSpent(f"{stage}: {self.budget.spent()}", safe=safe, next_step=step)
 
     def _record(self, stage: pipeline.Stage, manifest: Manifest) -> None:
         """Puts the comparison or the way to the report on record in Prefect."""
@@ -132,11 +175,11 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
     try:
         with (
             StageProgress() as show,
-            _task_threads(options.workers) as runner,
+            _task_runner(options) as runner,
             WorkerPool(options.workers, options.python, options.threads) as pool,
             at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),
         ):
-            yield Workshop(config, runner, show)
+            yield Workshop(config, runner, show, Budget(options))
     except Exception:  # raised again; after Ctrl-C nothing is waited for
         await_records(flow_run_id)
         raise
@@ -185,8 +228,10 @@ def explain(stage: str, shards: int, failed: Mapping[str, BaseException]) -> Use
     )
 
 
-def _task_threads(count: int) -> ThreadPoolTaskRunner[Any]:
-    return ThreadPoolTaskRunner(max_workers=count)
+def _task_runner(options: RuntimeConfig) -> AbstractContextManager[TaskRunner[Any]]:
+    if options.runner == "ray":
+        return ray_runner(options)
+    return ThreadPoolTaskRunner(max_workers=options.workers)
 
 
 def _error(future: PrefectFuture[Any]) -> BaseException:

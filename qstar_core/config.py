@@ -109,6 +109,8 @@ class RolloutsConfig(Section):
     temperature: Float = Field(default=1.0, ge=0.0)
     max_new_tokens: int = Field(default=96, ge=1)
     shard_problems: int = runtime_only(500, ge=1)
+    max_quarantined: Float = runtime_only(0.02, ge=0.0, le=1.0)
+    """Share of a shard's problems that may fail and be left out; one always may."""
 
 
 class LabelsConfig(Section):
@@ -207,6 +209,16 @@ class RuntimeConfig(Section):
     stall_timeout_s: Float = runtime_only(3600.0, gt=0.0)
     """A worker that reports no progress for this long is killed, the shard retried."""
     retries: int = runtime_only(2, ge=0)
+    max_tokens: int | None = runtime_only(None, ge=1)
+    """Policy tokens of one run, after which no further shard is started."""
+    max_hours: Float | None = runtime_only(None, gt=0.0)
+    """Hours of one run, after which no further shard is started."""
+    runner: Literal["local", "ray"] = runtime_only("local")
+    """Where shards are worked on: worker processes of this machine, or a Ray cluster."""
+    ray_address: str | None = runtime_only(None)
+    """Of a Ray cluster, ``host:port`` or ``ray://host:port``; None starts one on this machine."""
+    gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
+    """GPUs that Ray reserves for each shard."""
 
 
 class PretrainConfig(Section):

@@ -29,8 +29,16 @@ class UserError(Exception):
         return {"what": self.what, "safe": self.safe, "next_step": self.next_step}
 
 
+class EngineUnavailable(UserError):
+    """The engine as a whole cannot serve: no request is at fault, none is quarantined for it."""
+
+
 class WorkerError(Exception):
     """A shard worker crashed, hung or failed in a way that a retry may mend."""
+
+
+class WorkerDied(WorkerError):
+    """The worker's process ended, or was killed because it hung."""
 
 
 def users_to_mend(error: OSError, inputs: Iterable[str] = ()) -> UserError | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -102,7 +102,8 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Samples and grades all rollouts of a range of problems."""
-    from qstar_core.rollouts.sample import sample_rollouts
+    from qstar_core.rollouts.quarantine import sample_shard
+    from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
     policy = load_policy(config.policy)
@@ -115,11 +116,19 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         nonlocal finished, tokens
         finished, tokens = finished + samples, tokens + new_tokens
         rate = tokens / max(1e-9, time.monotonic() - start)
-        progress(finished, total, "rollouts", f"{rate:,.0f} tokens/s")
+        # halves of a failing group are counted again
+        progress(min(finished, total), total, "rollouts", f"{rate:,.0f} tokens/s")
 
-    table = sample_rollouts(chosen, policy, config.rollouts, config.seed, done)
+    def sample(some: Sequence[Problem]) -> pa.Table:
+        return sample_rollouts(some, policy, config.rollouts, config.seed, done)
+
+    limits = config.rollouts.max_quarantined, config.runtime.retries
+    parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
+    table = pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
     seconds = time.monotonic() - start
-    figures = {"seconds": round(seconds, 3), "tokens": tokens}
+    figures: dict[str, Any] = {"seconds": round(seconds, 3), "tokens": tokens}
+    if quarantined:
+        figures["quarantined"] = quarantined
     return _finish(spec, {f"part-{spec['shard']}": table}, figures)
 
 

@@ -22,6 +22,7 @@ from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import backbone, fingerprint, resolve_checkpoint
+from qstar_core.rollouts.figures import combined
 from qstar_core.store import dataset
 
 ROWS_VERSION = {
@@ -249,10 +250,12 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         The manifest.
     """
     figures: dict[str, Any] = {}
-    if len(receipts) == 1:
-        figures = receipts[0]["figures"]
+    if stage.name == "rollouts":
+        figures = combined(receipts)
     elif stage.name == "problems":
         figures = {r["shard"]: r["rows"] for r in receipts}
+    elif len(receipts) == 1:
+        figures = receipts[0]["figures"]
     elif stage.name == "evaluation":
         from qstar_core.evaluation.summary import summarise
 

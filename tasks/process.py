@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from qstar_core.errors import UserError, WorkerError
+from qstar_core.errors import UserError, WorkerDied, WorkerError
 
 log = logging.getLogger("qstar_core.workers")
 
@@ -74,7 +74,7 @@ class Worker:
             except EOFError as error:
                 if watch.expired:
                     what = f"no progress for {stall_timeout_s:g} s, worker killed"
-                    raise WorkerError(what) from error
+                    raise WorkerDied(what) from error
                 raise self._died() from error
 
     def _exchange(self, job: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Worker:
                 f"runtime.python: {self._python} cannot import the worker: {last[-1]}",
                 next_step=f"{self._python} -m pip install .",
             )
-        return WorkerError("\n".join([f"the worker ended with {_code_name(code)}", *last]))
+        return WorkerDied("\n".join([f"the worker ended with {_code_name(code)}", *last]))
 
     def exit_code(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""

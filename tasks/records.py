@@ -33,6 +33,11 @@ def note_task_run() -> None:
         _seen[str(flow_run.id)].add(str(task_run.id))
 
 
+def note_submitted(flow_run_id: str, task_run_id: UUID) -> None:
+    """Remembers a task run that may be worked on in another process."""
+    _seen[flow_run_id].add(str(task_run_id))
+
+
 def wait_recorded(flow_run_id: str, timeout_s: float = 60.0) -> tuple[int, int]:
     """Waits until every noted task run of a flow run is on record in a terminal state.
 

@@ -7,9 +7,8 @@ sets are the truth about what is done.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
@@ -19,24 +18,15 @@ from prefect.tasks import exponential_backoff
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import WorkerError, users_to_mend
+from tasks.bench import Bench
+from tasks.poison import guarded
 from tasks.records import note_task_run
-from tasks.workers import WorkerPool
 
 log = logging.getLogger("qstar_core.shards")
 
 Spec = dict[str, Any]
-OnEvent = Callable[[Spec, dict[str, Any]], None]
 
 RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What the shards of this process are worked on with: the pool, its patience, the display."""
-
-    pool: WorkerPool
-    stall_timeout_s: float
-    on_event: OnEvent
 
 
 _bench: Bench | None = None
@@ -87,16 +77,26 @@ def run_shard(spec: Spec) -> dict[str, Any]:
         The shard's receipt.
     """
     note_task_run()
-    if _bench is None:
-        raise RuntimeError("run_shard is called outside of at_bench")
-    bench = _bench
+    bench = _bench if _bench is not None else _remote_bench(spec)
     receipt = kept_receipt(spec)
     if receipt is None:
-        receipt = bench.pool.run(
-            spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)
-        )
-    bench.on_event(spec, {"event": "finished"})
+
+        def run(spec: Spec) -> dict[str, Any]:
+            return bench.pool.run(
+                spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)
+            )
+
+        receipt = guarded(spec, run)
     return receipt
+
+
+def _remote_bench(spec: Spec) -> Bench:
+    """Outside of the flow's process, which is on Ray, a process has a bench of its own."""
+    from tasks.on_ray import bench_here
+
+    if spec.get("config", {}).get("runtime", {}).get("runner") != "ray":
+        raise RuntimeError("run_shard is called outside of at_bench")
+    return bench_here(spec)
 
 
 @task(

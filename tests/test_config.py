@@ -97,8 +97,8 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
         new = str(tiny_policy())
     if runtime:
         other = {"out": str(tmp_path / "elsewhere"), "name": "another"}.get(name, value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            other = value + 1
+        if isinstance(value, int | float):
+            other = changed(value)
         assert keys(replaced(base, name, other)) == keys(base)
     elif new is not None:
         before, after = keys(base), keys(replaced(base, name, new))

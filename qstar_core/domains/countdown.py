@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,6 +38,7 @@ MAX_INTEGER = 200
 MAX_NUMERATOR = 40
 MAX_DENOMINATOR = 13
 OPERATORS = ("+", "-", "*", "/")
+TABULATED_NUMBERS = 3  # so many remaining numbers have few endings: all are counted at once
 TEST_BUCKETS = 10  # of 100 hash buckets: one problem in ten is held out from all training
 
 Numbers = tuple[Fraction, ...]
@@ -116,9 +118,20 @@ def solvable(numbers: Numbers, target: int) -> bool:
 @lru_cache(maxsize=100_000)
 def count_solutions(numbers: Numbers, target: int) -> int:
     """The number of distinct legal plays (sequences of lines) that reach the target."""
-    if len(numbers) == 1:
-        return int(numbers[0] == target)
+    if len(numbers) <= TABULATED_NUMBERS:
+        return _endings(numbers).get(target, 0)
     return sum(count_solutions(m[3], target) for m in moves(numbers))
+
+
+@lru_cache(maxsize=20_000)
+def _endings(numbers: Numbers) -> dict[int, int]:
+    """For each integer that some play ends in, the number of plays that do."""
+    if len(numbers) == 1:
+        return {int(numbers[0]): 1} if numbers[0].denominator == 1 else {}
+    found: Counter[int] = Counter()
+    for move in moves(numbers):
+        found.update(_endings(move[3]))
+    return dict(found)
 
 
 def bucket(numbers: Sequence[int], target: int) -> int:

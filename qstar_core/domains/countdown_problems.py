@@ -74,9 +74,9 @@ def generate(
 
 def _easy_enough(numbers: tuple[int, ...], target: int, min_solutions: int) -> bool:
     start = countdown.ordered([Fraction(n) for n in numbers])
-    if not countdown.solvable(start, target):
-        return False
-    return min_solutions == 1 or countdown.count_solutions(start, target) >= min_solutions
+    if min_solutions == 1:
+        return countdown.solvable(start, target)
+    return countdown.count_solutions(start, target) >= min_solutions
 
 
 @dataclass(frozen=True, slots=True)

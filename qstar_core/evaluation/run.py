@@ -82,7 +82,7 @@ def evaluate(
 
     Returns:
         A table of `SCHEMA` in the order of the problems, and the shard's figures: method,
-        seconds, problems.
+        seconds, problems, tokens.
     """
     limits = config.evaluation
     budget = Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions)
@@ -109,7 +109,8 @@ def evaluate(
     )
     seconds = round(time.monotonic() - start, 3)
     table = pa.Table.from_pylist([_row(result, method) for result in results], schema=SCHEMA)
-    return table, {"method": method.name, "seconds": seconds, "problems": len(problems)}
+    figures = {"method": method.name, "seconds": seconds, "problems": len(problems)}
+    return table, {**figures, "tokens": tokens}
 
 
 def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from qstar_core import pipeline
 from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError, WorkerError
 from qstar_core.store import dataset, open_store
+from tasks.budget import Budget
 from tests.models import tiny_policy
 from tests.processes import PATIENCE_S
 
@@ -120,11 +121,15 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
     monkeypatch.setattr(stages, "publish_stage", pipeline.publish)
     outs = io.StringIO(), io.StringIO()
     shows = [StageProgress(Console(file=out)) for out in outs]
-    runner = stages._task_threads(1)
+    runner, budget = stages._task_runner(config.runtime), Budget(config.runtime)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(Workshop(config, runner, shows[0]).make, stage)
+        first = threads.submit(
+            Workshop(config, runner, shows[0], Budget(config.runtime)).make, stage
+        )
         assert began.wait(PATIENCE_S)
-        second = threads.submit(Workshop(config, runner, shows[1]).make, stage)
+        second = threads.submit(
+            Workshop(config, runner, shows[1], Budget(config.runtime)).make, stage
+        )
         while "waiting" not in outs[1].getvalue():
             assert not second.done()
             time.sleep(0.01)
@@ -147,7 +152,8 @@ def test_a_run_that_failed_leaves_the_stage_to_the_next(
         raise WorkerError("signal SIGKILL")
 
     monkeypatch.setattr(Workshop, "run_shards", fail)
-    shop = Workshop(config, stages._task_threads(1), StageProgress(Console(file=io.StringIO())))
+    show = StageProgress(Console(file=io.StringIO()))
+    shop = Workshop(config, stages._task_runner(config.runtime), show, Budget(config.runtime))
     for _ in range(2):
         with pytest.raises(WorkerError):
             shop.make(stage)

@@ -1,0 +1,23 @@
+"""What a person should know of a data set that was made: one line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def remarks(manifest: dict[str, Any]) -> list[str]:
+    """Remarks on a manifest; none where everything went as planned."""
+    figures = manifest.get("figures", {})
+    return [*_quarantined(figures.get("quarantined", []), manifest["uri"])]
+
+
+def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:
+    if not problems:
+        return []
+    first = problems[0]
+    count = "1 problem has" if len(problems) == 1 else f"{len(problems):,} problems have"
+    error = first["error"].splitlines()[0]
+    return [
+        f"{count} no rollouts, for example {first['prompt'].strip()}: {error} "
+        f"(all of them: qstar show {uri})"
+    ]

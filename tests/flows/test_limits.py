@@ -1,0 +1,58 @@
+"""Runs that stop at a budget, and problems that are set aside, from the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from tests.flows.conftest import Finished, Qstar
+
+
+def parquet(out: Path, stage: str) -> dict[str, str]:
+    files = sorted(out.glob(f"{stage}/*/*.parquet"))
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def test_a_spent_budget_stops_cleanly_and_the_same_command_goes_on(
+    finished: Finished, qstar: Qstar, prefect_server: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ("rollouts", finished.config, "--set", f"out={out}", "--set", "runtime.workers=1")
+    spent = ("--set", "runtime.max_tokens=10")
+    for kept in (1, 2):  # one more shard each time
+        result = qstar(*command, *spent, PREFECT_API_URL=prefect_server)
+        text = " ".join(result.stderr.split())
+        assert result.returncode == 3, text
+        assert "rollouts: runtime.max_tokens: " in text
+        assert f"{kept} of 3 shards of rollouts are finished and will be kept" in text
+        assert f"it goes on with the {3 - kept} missing" in text
+        assert len(parquet(out, "rollouts")) == kept
+    result = qstar(*command, PREFECT_API_URL=prefect_server)
+    assert result.returncode == 0, result.stderr
+    assert parquet(out, "rollouts") == parquet(finished.out, "rollouts")
+
+
+def test_a_problem_too_long_for_the_model_is_quarantined_and_reported(
+    config: Path, qstar: Qstar, prefect_server: str, tmp_path: Path
+) -> None:
+    rows = [{"numbers": [k, 2, 3], "target": 7} for k in range(3, 9)]
+    rows.insert(2, {"numbers": [12, 11, 10, 9, 8, 7], "target": 24})
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = [f"domain.train_file={file}", "domain.train_problems=null"]
+    # the prompts have 6 tokens, the poisonous one 9, and the context is 128
+    sets += ["rollouts.max_new_tokens=120", "rollouts.samples=1"]
+    command = [part for one in sets for part in ("--set", one)]
+    result = qstar("rollouts", config, *command, PREFECT_API_URL=prefect_server)
+    assert result.returncode == 0, result.stderr
+    [path] = (tmp_path / "out").glob("rollouts/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    [bad] = manifest["figures"]["quarantined"]
+    assert "12 11 10 9 8 7" in bad["prompt"]
+    assert "exceed the model's context of 128" in bad["error"]
+    assert manifest["rows"] == 6
+    text = " ".join(result.stdout.split())
+    assert "1 problem has no rollouts" in text
+    labelled = qstar("label", config, *command, PREFECT_API_URL=prefect_server)
+    assert labelled.returncode == 0, labelled.stderr
