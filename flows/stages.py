@@ -20,11 +20,11 @@ from qstar_core import pipeline
 from qstar_core.config import RunConfig, RuntimeConfig
 from qstar_core.errors import UserError
 from tasks.artifacts import record_comparison, record_report
-from tasks.bench import Bench
+from tasks.bench import Bench, at_bench
 from tasks.budget import Budget
 from tasks.on_ray import ray_runner
 from tasks.records import note_submitted, wait_recorded
-from tasks.shards import at_bench, kept_receipt, publish_stage, run_shard
+from tasks.shards import kept_receipt, publish_stage, run_shard
 from tasks.workers import WorkerPool
 
 log = logging.getLogger("qstar_core.stages")

@@ -1,14 +1,26 @@
-"""What shards are worked on with, in one process."""
+"""What shards are worked on with, in one process.
+
+The task `run_shard` reaches it by a function and not by a global of its own module: Ray pickles a
+decorated task with the globals that it names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import atexit
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from qstar_core.config import RuntimeConfig
 from tasks.workers import WorkerPool
 
-OnEvent = Callable[[dict[str, Any], dict[str, Any]], None]
+log = logging.getLogger("qstar_core.bench")
+
+Spec = dict[str, Any]
+OnEvent = Callable[[Spec, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -24,3 +36,52 @@ class Bench:
     pool: WorkerPool
     stall_timeout_s: float
     on_event: OnEvent
+
+
+_bench: Bench | None = None
+_on_ray: tuple[str, Bench] | None = None
+
+
+@contextmanager
+def at_bench(bench: Bench) -> Iterator[None]:
+    """Makes a bench the one that `run_shard` uses; one at a time in a process."""
+    global _bench
+    if _bench is not None:
+        raise RuntimeError("a flow of this process already has its workers")
+    _bench = bench
+    try:
+        yield
+    finally:
+        _bench = None
+
+
+def bench_for(spec: Spec) -> Bench:
+    """The bench of this process; a process of Ray makes its own with its first shard.
+
+    Raises:
+        RuntimeError: outside of `at_bench`, and not on Ray.
+    """
+    if _bench is not None:
+        return _bench
+    if spec.get("config", {}).get("runtime", {}).get("runner") != "ray":
+        raise RuntimeError("run_shard is called outside of at_bench")
+    return _bench_on_ray(spec)
+
+
+def _bench_on_ray(spec: Spec) -> Bench:
+    """One worker, kept for all shards; a new one where Ray has moved this process to other GPUs."""
+    global _on_ray
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if _on_ray is not None and _on_ray[0] == devices:
+        return _on_ray[1]
+    if _on_ray is not None:
+        _on_ray[1].pool.close()
+    options = RuntimeConfig.model_validate(spec["config"]["runtime"])
+    pool = WorkerPool(1, options.python, options.threads or spec["threads"])
+    atexit.register(pool.close)
+    _on_ray = (devices, Bench(pool, options.stall_timeout_s, _log_event))
+    return _on_ray[1]
+
+
+def _log_event(spec: Spec, event: dict[str, Any]) -> None:
+    log.debug("%s-%s: %s", spec["stage"], spec["shard"], event)

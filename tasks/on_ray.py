@@ -1,16 +1,15 @@
-"""Shards on a Ray cluster: Prefect's Ray task runner, and the worker of each Ray process.
+"""Shards on a Ray cluster, by Prefect's Ray task runner.
 
 The body of a task is the same `run_shard`. In a Ray worker process it keeps one shard worker of
-its own (`bench_here`), with the models loaded once for all the shards that this process is given;
+its own (`tasks.bench`), with the models loaded once for all the shards that this process is given;
 Ray reuses its processes as long as tasks ask for the same resources. What a person sees moves on
 with whole shards only.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,16 +18,11 @@ from prefect.task_runners import TaskRunner
 
 from qstar_core.config import RuntimeConfig
 from qstar_core.errors import UserError
-from tasks.bench import Bench
-from tasks.workers import WorkerPool
-
-log = logging.getLogger("qstar_core.ray")
 
 # Ray would run its workers at niceness 15, which starves them beside anything else.
 ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 CPUS_PER_SHARD = 1
-
-_here: tuple[str, Bench] | None = None
+CONNECT_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -48,6 +42,7 @@ def ray_runner(options: RuntimeConfig) -> Iterator[TaskRunner[Any]]:
             f"runtime.runner: ray is not installed ({error})",
             next_step="pip install 'qstar[ray]', or from a checkout: make ray",
         ) from error
+    _check(options.ray_address)
     init: dict[str, Any] = {"log_to_driver": False}
     if options.ray_address is None:
         init |= {"num_cpus": options.workers * CPUS_PER_SHARD, "include_dashboard": False}
@@ -58,10 +53,7 @@ def ray_runner(options: RuntimeConfig) -> Iterator[TaskRunner[Any]]:
     try:
         runner.__enter__()
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"runtime.ray_address: no Ray cluster at {options.ray_address}: {error}",
-            next_step="start one (ray start --head) and give its address, or leave it out",
-        ) from error
+        raise _unreachable(options.ray_address, error) from error
     try:
         with remote_options(**resources):
             yield runner
@@ -69,23 +61,19 @@ def ray_runner(options: RuntimeConfig) -> Iterator[TaskRunner[Any]]:
         runner.__exit__(None, None, None)
 
 
-def bench_here(spec: dict[str, Any]) -> Bench:
-    """The bench of this Ray worker process, made with its first shard.
-
-    A process that Ray moves to other GPUs gets a new one.
-    """
-    global _here
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if _here is not None and _here[0] == devices:
-        return _here[1]
-    if _here is not None:
-        _here[1].pool.close()
-    options = RuntimeConfig.model_validate(spec["config"]["runtime"])
-    pool = WorkerPool(1, options.python, options.threads or spec["threads"])
-    atexit.register(pool.close)
-    _here = (devices, Bench(pool, options.stall_timeout_s, _log_event))
-    return _here[1]
+def _check(address: str | None) -> None:
+    """Ray itself tries for minutes before it says that nobody listens."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise _unreachable(address, error) from error
 
 
-def _log_event(spec: dict[str, Any], event: dict[str, Any]) -> None:
-    log.debug("%s-%s: %s", spec["stage"], spec["shard"], event)
+def _unreachable(address: str | None, error: Exception) -> UserError:
+    return UserError(
+        f"runtime.ray_address: no Ray cluster at {address}: {error}",
+        next_step="start one (ray start --head) and give its host:port, or leave it out",
+    )

@@ -7,8 +7,6 @@ sets are the truth about what is done.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from prefect import task
@@ -18,7 +16,7 @@ from prefect.tasks import exponential_backoff
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import WorkerError, users_to_mend
-from tasks.bench import Bench
+from tasks.bench import bench_for
 from tasks.poison import guarded
 from tasks.records import note_task_run
 
@@ -27,22 +25,6 @@ log = logging.getLogger("qstar_core.shards")
 Spec = dict[str, Any]
 
 RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
-
-
-_bench: Bench | None = None
-
-
-@contextmanager
-def at_bench(bench: Bench) -> Iterator[None]:
-    """Makes a bench the one that `run_shard` uses; one at a time in a process."""
-    global _bench
-    if _bench is not None:
-        raise RuntimeError("a flow of this process already has its workers")
-    _bench = bench
-    try:
-        yield
-    finally:
-        _bench = None
 
 
 def kept_receipt(spec: Spec) -> dict[str, Any] | None:
@@ -77,7 +59,7 @@ def run_shard(spec: Spec) -> dict[str, Any]:
         The shard's receipt.
     """
     note_task_run()
-    bench = _bench if _bench is not None else _remote_bench(spec)
+    bench = bench_for(spec)
     receipt = kept_receipt(spec)
     if receipt is None:
 
@@ -88,15 +70,6 @@ def run_shard(spec: Spec) -> dict[str, Any]:
 
         receipt = guarded(spec, run)
     return receipt
-
-
-def _remote_bench(spec: Spec) -> Bench:
-    """Outside of the flow's process, which is on Ray, a process has a bench of its own."""
-    from tasks.on_ray import bench_here
-
-    if spec.get("config", {}).get("runtime", {}).get("runner") != "ray":
-        raise RuntimeError("run_shard is called outside of at_bench")
-    return bench_here(spec)
 
 
 @task(

@@ -123,13 +123,9 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
     shows = [StageProgress(Console(file=out)) for out in outs]
     runner, budget = stages._task_runner(config.runtime), Budget(config.runtime)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(
-            Workshop(config, runner, shows[0], Budget(config.runtime)).make, stage
-        )
+        first = threads.submit(Workshop(config, runner, shows[0], budget).make, stage)
         assert began.wait(PATIENCE_S)
-        second = threads.submit(
-            Workshop(config, runner, shows[1], Budget(config.runtime)).make, stage
-        )
+        second = threads.submit(Workshop(config, runner, shows[1], budget).make, stage)
         while "waiting" not in outs[1].getvalue():
             assert not second.done()
             time.sleep(0.01)

@@ -10,7 +10,8 @@ from prefect.logging import disable_run_logger
 from qstar_core import pipeline
 from qstar_core.errors import UserError, WorkerError
 from tasks import shards
-from tasks.shards import Bench, at_bench, kept_receipt, mendable, run_shard
+from tasks.bench import Bench, at_bench
+from tasks.shards import kept_receipt, mendable, run_shard
 from tasks.workers import PoolClosed
 
 RECEIPT = {"shard": "a", "files": [], "rows": 3, "figures": {}}
