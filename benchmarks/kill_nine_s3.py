@@ -28,8 +28,9 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from qstar_core.store import open_store  # noqa: E402
 from tests.s3 import S3Server  # noqa: E402
+
+from qstar_core.store import open_store  # noqa: E402
 
 TARGETS = ("worker", "flow", "server")
 MOST_RUNS = 5
@@ -142,7 +143,9 @@ def main() -> None:
             same = contents(out, ".parquet") == whole
             equal += same and kept
             words = ["yes" if found else "NO" for found in (kept, same)]
-            print(f"{target:>8}  {moment:>6.1f} s  {then:>11}  {runs:>4}  {words[0]:<4}  {words[1]}")
+            print(
+                f"{target:>8}  {moment:>6.1f} s  {then:>11}  {runs:>4}  {words[0]:<4}  {words[1]}"
+            )
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)

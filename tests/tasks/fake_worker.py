@@ -35,6 +35,8 @@ def serve(number: int, spec: dict[str, Any]) -> None:
     if do == "fail":
         send(event="error", id=number, kind="crash", what="ValueError: x", traceback="Traceback")
         return
+    if do == "poison":
+        poison(spec)
     if do == "noise":
         sys.stdout.write("a library's greeting\n{}\n[1]\n")
         sys.stderr.write("x" * 500_000 + "\n")
@@ -43,6 +45,18 @@ def serve(number: int, spec: dict[str, Any]) -> None:
     time.sleep(spec.get("seconds", 0))
     result = {"shard": spec.get("shard"), "pid": os.getpid(), "env": dict(os.environ), "rows": 1}
     send(event="result", id=number, result=result)
+
+
+def poison(spec: dict[str, Any]) -> None:
+    """Is killed at poisonous problems, as by the kernel for its memory."""
+    hints = spec["hints"]
+    left = [p for p in spec["problems"] if p not in hints["quarantined"]]
+    for problem in sorted(left, key=lambda p: p != hints.get("suspect")):
+        if hints["careful"]:
+            with open(hints["mark"], "w") as mark:
+                mark.write(problem)
+        if problem in spec["poisonous"]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:

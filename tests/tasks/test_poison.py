@@ -9,6 +9,8 @@ import pytest
 from qstar_core.errors import WorkerDied, WorkerError
 from tasks import poison
 from tasks.poison import guarded
+from tasks.workers import WorkerPool
+from tests.processes import PATIENCE_S
 
 SPEC = {"stage": "rollouts", "uri": "/nowhere", "shard": "a"}
 
@@ -105,3 +107,21 @@ def test_mark_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     guarded(SPEC, lambda spec: spec)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_real_processes_that_are_killed() -> None:
+    fake = str(Path(__file__).parent / "fake_worker.py")
+    spec = {**SPEC, "do": "poison", "problems": list("abcdef"), "poisonous": ["b", "e"]}
+    hints: list[dict[str, Any]] = []
+
+    def run(spec: dict[str, Any]) -> dict[str, Any]:
+        hints.append(spec["hints"])
+        return pool.run(spec, PATIENCE_S)
+
+    with WorkerPool(1, command=[fake]) as pool:
+        for _ in range(2):
+            with pytest.raises(WorkerDied, match="SIGKILL"):
+                guarded(spec, run)
+        assert guarded(spec, run)["rows"] == 1
+    assert hints[-1]["quarantined"] == dict.fromkeys("be", "the worker ended with signal SIGKILL")
+    assert len(hints) == 7
