@@ -124,14 +124,17 @@ def _own_scratch(pid: int) -> Path:
         held = hold(Path(name))  # None where somebody is just clearing it away
     folder = Path(name).with_suffix("")
     folder.mkdir()
-    atexit.register(_leave, folder, Path(name), pid)
+    atexit.register(leave)
     return folder
 
 
-def _leave(folder: Path, lock: Path, pid: int) -> None:
-    if os.getpid() == pid:  # not in a fork of this process
+def leave() -> None:
+    """Removes this process's scratch folders; called by itself at a normal exit."""
+    if _own_scratch.cache_info().currsize:
+        folder = _own_scratch(os.getpid())
         shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+        _own_scratch.cache_clear()
 
 
 def _clear_dead(base: Path) -> None:

@@ -30,6 +30,7 @@ from qstar_core.store.s3_client import client, endpoint, patiently
 MEGABYTE = 1024 * 1024
 PART_BYTES = 16 * MEGABYTE
 THREADS = 4
+PAGE = 1000  # names per request of a listing, the most there can be
 MULTIPART = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=THREADS
 )
@@ -163,8 +164,9 @@ class S3Store:
 
     def _list(self, prefix: str) -> Iterator[Object]:
         cut = len(self._key(""))
-        pages = client().get_paginator("list_objects_v2").paginate
-        for page in pages(Bucket=self._bucket, Prefix=prefix):
+        listing = client().get_paginator("list_objects_v2")
+        where = {"Bucket": self._bucket, "Prefix": prefix}
+        for page in listing.paginate(**where, PaginationConfig={"PageSize": PAGE}):
             for each in page.get("Contents", ()):
                 yield Object(each["Key"][cut:], int(each["Size"]), str(each["ETag"]))
 
