@@ -13,12 +13,9 @@ import socket
 import struct
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 FAULTS = ("503", "reset", "broken", "stall")
-SLOW_DOWN = (
-    b'<?xml version="1.0"?><Error><Code>ServiceUnavailable</Code>'
-    b"<Message>Please reduce your request rate.</Message></Error>"
-)
 CHUNK = 65_536
 
 
@@ -31,6 +28,7 @@ class FaultProxy:
         seed: of the lots.
         stall_s: seconds an answer is held back.
         faults: which kinds there are.
+        answer: given the head of a request, its whole answer; None is to be passed on.
     """
 
     def __init__(
@@ -40,11 +38,13 @@ class FaultProxy:
         seed: int = 0,
         stall_s: float = 5.0,
         faults: tuple[str, ...] = FAULTS,
+        answer: Callable[[bytes], bytes | None] = lambda head: None,
     ) -> None:
         self.share, self.stall_s, self.faults = share, stall_s, faults
         self.spoiled: Counter[str] = Counter()
         self.requests = 0
         self._behind = port
+        self._answer = answer
         self._lots = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -86,9 +86,10 @@ class FaultProxy:
             if fault == "reset":
                 _reset(writer)
                 return
-            if fault == "503":
+            own = error_answer(503, "ServiceUnavailable") if fault == "503" else self._answer(head)
+            if own is not None:
                 await _body(reader, head, None)
-                writer.write(_answer_503())
+                writer.write(own)
                 await writer.drain()
                 return
             if fault == "stall":
@@ -153,11 +154,11 @@ async def _body(
             await target.drain()
 
 
-def _answer_503() -> bytes:
-    head = (
-        f"HTTP/1.1 503 Slow Down\r\nContent-Length: {len(SLOW_DOWN)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + SLOW_DOWN
+def error_answer(status: int, code: str) -> bytes:
+    """An answer as S3 gives it when it fails or refuses."""
+    body = f"<Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
+    head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

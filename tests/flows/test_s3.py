@@ -86,7 +86,9 @@ def test_models_and_problems_on_s3_have_the_keys_of_local_ones(
 ) -> None:
     (value,) = (finished.out / "qvm").iterdir()
     problems = tmp_path / "problems.jsonl"
-    problems.write_text('{"numbers": [1, 2, 3], "target": 6}\n{"numbers": [1, 2, 4], "target": 7}\n')
+    problems.write_text(
+        '{"numbers": [1, 2, 3], "target": 6}\n{"numbers": [1, 2, 4], "target": 7}\n'
+    )
     upload(policy, f"{bucket}/policy")
     upload(value, f"{bucket}/value")
     open_store(bucket).replace("problems.jsonl", problems.read_bytes())
