@@ -1,6 +1,6 @@
 """A real object store on loopback: OpenStack Swift with its S3 API, all in one process.
 
-Usage: LOCAL_S3_SECRET=... python tests/s3_server.py --data FOLDER --port PORT
+Usage: LOCAL_S3_SECRET=... python tests/s3_server.py --data FOLDER --port PORT [--bucket NAME]
 
 Prints ``ready`` once it accepts requests. The access key is ``local:admin``. What is stored lies
 below FOLDER/srv and survives ``kill -9``; FOLDER/etc is written anew at every start. It needs a
@@ -188,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--bucket", help="made unless it is there")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     os.umask(0o077)
@@ -214,10 +215,24 @@ def main() -> None:
             url_length_limit=constraints.MAX_REQUEST_LINE,
         )
     eventlet.sleep(0)
+    if arguments.bucket:
+        make_bucket(arguments.bucket, arguments.port)
     print("ready", flush=True)
     eventlet.spawn(end_with_parent, os.getppid())
     while True:
         eventlet.sleep(3600)
+
+
+def make_bucket(name: str, port: int) -> None:
+    import boto3
+
+    boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=f"{ACCOUNT}:{USER}",
+        aws_secret_access_key=os.environ["LOCAL_S3_SECRET"],
+    ).create_bucket(Bucket=name)
 
 
 def end_with_parent(parent: int) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from qstar_core.store import open_store, scan
+from qstar_core.store.s3 import S3Store
 from tests.fault_proxy import FaultProxy
+from tests.processes import wait_until
 from tests.s3 import S3Server
 
-from .conftest import TINY, Finished, Qstar, call
+from .conftest import PATIENT, ROOT, TINY, Finished, Qstar, call
 
 pytestmark = pytest.mark.slow
 
@@ -160,3 +165,63 @@ def test_no_credential_is_written_anywhere(
         assert s3.secret.encode() not in file.read_bytes(), file
     shutil.rmtree(home)
     assert s3.secret == os.environ["AWS_SECRET_ACCESS_KEY"]  # it was there to be written
+
+
+def start(config: Path, out: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", str(config), "--out", out],
+        cwd=ROOT,
+        env={**os.environ, **PATIENT, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_server_is_killed_again_and_again_during_a_run(
+    config: Path,
+    finished: Finished,
+    prefect_server: str,
+    cache: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = S3Server(tmp_path / "server")
+    server.start()
+    for name, value in server.env().items():
+        monkeypatch.setenv(name, value)
+    out = f"{server.bucket()}/night"
+    run = start(config, out, {"PREFECT_API_URL": prefect_server, **cache})
+    kills = 0
+    while run.poll() is None:
+        time.sleep(random.uniform(1.0, 4.0))
+        server.kill()
+        kills += 1
+        time.sleep(random.uniform(0.0, 1.0))
+        server.start()
+    output, _ = run.communicate()
+    assert run.returncode == 0, output
+    assert kills >= 2
+    assert parquet_files(out) == parquet_files(str(finished.out))
+    assert "S3 requests repeated: 0" not in output
+    server.kill()
+
+
+def test_kill_nine_of_a_run_on_s3_keeps_what_was_finished(
+    config: Path, finished: Finished, bucket: str, prefect_server: str, cache: dict[str, str]
+) -> None:
+    out, env = f"{bucket}/night", {"PREFECT_API_URL": prefect_server, **cache}
+    store = open_store(out)
+    run = start(config, out, env)
+    wait_until(lambda: sum("rollouts/" in name for name in store.names()) >= 2, "a shard")
+    run.kill()
+    run.communicate()
+    kept = {name: store.read(name) for name in store.names() if name.endswith(".json")}
+    assert kept
+    again = start(config, out, env)
+    output, _ = again.communicate()
+    assert again.returncode == 0, output
+    assert parquet_files(out) == parquet_files(str(finished.out))
+    assert {name: store.read(name) for name in kept} == kept  # nothing was made twice
+    assert not [each.name for each in S3Store(out).objects() if ".writing" in each.name]
+    assert not list((Path(cache["QSTAR_CACHE"]) / "scratch").iterdir())
