@@ -142,7 +142,9 @@ def main() -> None:
             same = contents(out, ".parquet") == whole
             equal += same and kept
             words = ["yes" if found else "NO" for found in (kept, same)]
-            print(f"{target:>8}  {moment:>6.1f} s  {then:>11}  {runs:>4}  {words[0]:<4}  {words[1]}")
+            print(
+                f"{target:>8}  {moment:>6.1f} s  {then:>11}  {runs:>4}  {words[0]:<4}  {words[1]}"
+            )
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
