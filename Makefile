@@ -10,10 +10,10 @@ MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-slow ray test-ray lint types bench doctor clean
+.PHONY: help install demo up down s3 test test-slow ray test-ray lint types bench doctor clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make the virtual environment (every target that needs it does this by itself)
 
@@ -25,6 +25,9 @@ up: $(STAMP) ## Start a local Prefect server with its web page, to watch runs
 
 down: $(STAMP) ## Stop it
 	@$(BIN)/qstar down
+
+s3: $(STAMP) ## Start a local S3 server with a bucket named qstar (README says how to use it)
+	@LOCAL_S3_SECRET=local-only $(BIN)/python tests/s3_server.py --data .s3 --port 9000 --bucket qstar
 
 test: $(STAMP) ## Run the tests except the slow ones, the import contracts included
 	@$(BIN)/python -m pytest -m "not slow and not ray" $(PYTEST_ARGS)

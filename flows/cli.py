@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,7 +64,13 @@ app = typer.Typer(
     "Q-value model, evaluation, report.",
 )
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
+ConfigFile = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="YAML file of the run, a path or s3:// URI.")
+]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", metavar="FOLDER", help="Overrides out: a folder or s3://bucket/prefix."),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH.TO.FIELD=VALUE", help="Overrides a field; repeatable."),
@@ -79,13 +84,14 @@ def run(
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would run and is there; run nothing.")
     ] = False,
+    out: Out = None,
     set_: Sets = None,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole pipeline; what is already there is kept."""
     from flows import inspect
 
-    settings = _load(config, set_)
+    settings = _load(config, set_, out)
     console = _console()
     _notes(console, settings)
     if plan:
@@ -101,51 +107,66 @@ def run(
         manifests = nightly(settings)
     else:
         console.print(f"Everything is already there: {len(manifests)} data sets.\n")
-    inspect.show_end(console, settings, manifests, f"qstar run {shlex.quote(str(config))}")
+    command = ["qstar", "run", config, *(["--out", out] if out else [])]
+    inspect.show_end(console, settings, manifests, shlex.join(command))
+    _say_retries(console)
 
 
 @app.command()
-def rollouts(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+def rollouts(
+    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+) -> None:
     """Make the problems and sample rollouts from the training problems."""
-    _single("rollouts", "rollouts", config, set_, verbose)
+    _single("rollouts", "rollouts", config, out, set_, verbose)
 
 
 @app.command()
-def label(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+def label(config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False) -> None:
     """Make Q-labels from the rollouts."""
-    _single("labels", "label", config, set_, verbose)
+    _single("labels", "label", config, out, set_, verbose)
 
 
 @app.command(name="train-qvm")
-def train_qvm(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+def train_qvm(
+    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+) -> None:
     """Train the Q-value model on the labels."""
-    _single("qvm", "train_qvm", config, set_, verbose)
+    _single("qvm", "train_qvm", config, out, set_, verbose)
 
 
 @app.command()
-def evaluate(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+def evaluate(
+    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+) -> None:
     """Run the search methods on the held-out problems."""
-    _single("evaluation", "evaluate", config, set_, verbose)
+    _single("evaluation", "evaluate", config, out, set_, verbose)
 
 
 @app.command()
-def report(config: ConfigFile, set_: Sets = None, verbose: Verbose = False) -> None:
+def report(
+    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+) -> None:
     """Write the HTML report of the evaluation."""
-    _single("report", "report", config, set_, verbose)
+    _single("report", "report", config, out, set_, verbose)
 
 
 @app.command()
 def pretrain(
     config: ConfigFile,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the checkpoint [OUT/pretrain].")
+        str | None,
+        typer.Option("--out", help="Folder or s3:// URI of the checkpoint [OUT/pretrain]."),
     ] = None,
     set_: Sets = None,
     verbose: Verbose = False,
 ) -> None:
     """Train the embedded reference policy from generated plays."""
+    from qstar_core.store import open_store
+    from qstar_core.store.uri import join
+
     settings = _load(config, set_)
-    folder = str(out or Path(settings.out) / "pretrain")
+    folder = out or join(settings.out, "pretrain")
+    open_store(folder).check("--out")
     _prefect(verbose)
     from flows.pretrain import pretrain as flow
 
@@ -160,12 +181,33 @@ def pretrain(
 
 @app.command()
 def show(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Folder or s3:// URI of a data set.")
+    ],
 ) -> None:
     """Show a data set: manifest, schema, figures, first rows."""
     from flows.inspect import show_dataset
 
     show_dataset(_console(), dataset)
+
+
+@app.command()
+def fetch(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Folder or s3:// URI of a data set.")
+    ],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Local folder to copy it to.")],
+) -> None:
+    """Copy a published data set to a local folder, every file verified by its sha256."""
+    from qstar_core.store.copying import fetch as copy
+
+    files = copy(dataset, folder)
+    _console().print(
+        f"{len(files)} files, verified, in {folder}\nNext: qstar show {shlex.quote(folder)}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -198,11 +240,13 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _single(stage: str, flow: str, path: Path, overrides: list[str] | None, verbose: bool) -> None:
+def _single(
+    stage: str, flow: str, path: str, out: str | None, overrides: list[str] | None, verbose: bool
+) -> None:
     """Runs the flow ``flows.{flow}`` of one stage unless its data set is there already."""
     from qstar_core import pipeline
 
-    config = _load(path, overrides)
+    config = _load(path, overrides, out)
     found = pipeline.plan(config).get(stage)
     manifest = pipeline.published(found) if found is not None else None
     console = _console()
@@ -220,12 +264,22 @@ def _single(stage: str, flow: str, path: Path, overrides: list[str] | None, verb
         markup=False,
         soft_wrap=True,
     )
+    _say_retries(console)
 
 
-def _load(path: Path, overrides: list[str] | None) -> RunConfig:
+def _load(path: str, overrides: list[str] | None, out: str | None = None) -> RunConfig:
     from qstar_core.config_file import load_config
 
-    return load_config(path, overrides)
+    return load_config(path, overrides, out)
+
+
+def _say_retries(console: Console) -> None:
+    """Where S3 was used: how many of its requests this command had to repeat."""
+    from qstar_core.store import retries
+
+    count = retries.total()
+    if count is not None:
+        console.print(f"S3 requests repeated: {count:,}", highlight=False)
 
 
 def _notes(console: Console, config: RunConfig) -> None:

@@ -11,7 +11,8 @@ from flows import tables
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
-from qstar_core.store import dataset
+from qstar_core.store import dataset, filesystem, open_store
+from qstar_core.store.uri import is_remote, join, leaf
 
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
@@ -64,13 +65,17 @@ def show_end(
     comparison = manifests["evaluation"]["figures"].get("comparison", [])
     console.print(tables.comparison_table(comparison))
     report = manifests["report"]
-    page = Path(report["uri"]) / report["files"][0]["name"]
+    page = join(report["uri"], report["files"][0]["name"])
+    if is_remote(page):
+        opening = f"qstar fetch {report['uri']} report   (then open report/{leaf(page)})"
+    else:
+        opening = f"open {Path(page).absolute().as_uri()}"
     lines = [
         f"Results    {manifests['evaluation']['uri']}",
-        f"Manifests  {config.out}/*/*/{dataset.MANIFEST}",
+        f"Manifests  {join(config.out, '*/*')}/{dataset.MANIFEST}",
         f"Report     {page}",
         "",
-        f"Next: open {page.absolute().as_uri()}",
+        f"Next: {opening}",
         f"      qstar show {manifests['evaluation']['uri']}",
         f"      {command} --set rollouts.samples=32   (a variant; what is equal is kept)",
     ]
@@ -90,18 +95,27 @@ def show_dataset(console: Console, uri: str) -> None:
         console.print(table)
     if manifest["schema"]:
         console.print(tables.schema_table(manifest["schema"]))
-    files = dataset.data_files(folder)
-    if files:
-        console.print(tables.rows_table(first_rows(files, SHOWN_ROWS)))
+    dataset.read_complete(folder)  # says which file is missing
+    names = [entry["name"] for entry in manifest["files"] if entry["name"].endswith(".parquet")]
+    if names:
+        console.print(tables.rows_table(first_rows(folder, names, SHOWN_ROWS)))
     for entry in manifest["files"]:
         if not entry["name"].endswith(".parquet"):
             console.print(f"{folder}/{entry['name']}", highlight=False, markup=False)
 
 
 def _manifest(folder: str) -> Manifest:
-    manifest = dataset.read_manifest(folder) if Path(folder).is_dir() else None
+    if is_remote(folder):
+        open_store(folder).check("DATASET")
+    there = is_remote(folder) or Path(folder).is_dir()
+    manifest = dataset.read_manifest(folder) if there else None
     if manifest is not None and "files" in manifest:
         return manifest
+    if is_remote(folder):
+        raise UserError(
+            f"no complete data set at {folder}: it has no {dataset.MANIFEST}",
+            next_step="qstar run CONFIG makes data sets and says where they lie",
+        )
     path = Path(folder)
     if not path.exists():
         what, base = f"no such folder: {folder}", path.parent
@@ -125,15 +139,17 @@ def _datasets(base: Path) -> list[str]:
     return [str(path.parent) for path in found[:SUGGESTIONS]]
 
 
-def first_rows(files: list[str], count: int) -> list[dict[str, Any]]:
-    """The first rows of Parquet files, without reading the rest."""
+def first_rows(folder: str, names: list[str], count: int) -> list[dict[str, Any]]:
+    """The first rows of a data set's Parquet files, without reading the rest."""
     import pyarrow.parquet as pq
 
+    system, base = filesystem(folder)
     rows: list[dict[str, Any]] = []
-    for file in files:
+    for name in names:
         if len(rows) >= count:
             break
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=count):
-            rows += batch.to_pylist()
-            break
+        with system.open_input_file(f"{base}/{name}") as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=count):
+                rows += batch.to_pylist()
+                break
     return rows[:count]

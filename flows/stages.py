@@ -19,6 +19,7 @@ from flows.submit import submit_all
 from qstar_core import pipeline
 from qstar_core.config import RunConfig, RuntimeConfig
 from qstar_core.errors import UserError
+from qstar_core.store import retries
 from tasks.artifacts import record_comparison, record_report
 from tasks.bench import Bench, at_bench
 from tasks.budget import Budget
@@ -125,7 +126,9 @@ class Workshop:
             if future.state.is_completed():
                 self.show.on_event(spec, {"event": "finished"})
                 if not there[spec["shard"]]:
-                    self.budget.take(future.result())
+                    receipt = future.result()
+                    self.budget.take(receipt)
+                    retries.add(receipt["figures"].get("s3_retries", 0))
 
         options = self.config.runtime
         task = run_shard.with_options(retries=options.retries)

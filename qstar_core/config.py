@@ -84,7 +84,7 @@ class DomainConfig(Section):
     """None is all of ``test_file``, or 500 generated ones; of a file the first ones are used."""
     ranges: CountdownRanges = CountdownRanges()
     train_file: str | None = None
-    """JSONL of training problems instead of generated ones."""
+    """JSONL of training problems instead of generated ones, a path or ``s3://`` URI."""
     test_file: str | None = None
     """JSONL of evaluation problems instead of generated ones."""
 
@@ -94,7 +94,7 @@ class PolicyConfig(Section):
 
     backend: Literal["transformers"] = "transformers"
     path: str = "reference:countdown-policy"
-    """Folder or hub name of a causal LM; ``reference:NAME`` is one that comes with qstar."""
+    """Folder, ``s3://`` URI or hub name of a causal LM; ``reference:NAME`` comes with qstar."""
     dtype: Literal["float64", "float32", "bfloat16"] = "float64"
     """float64 makes samples independent of the batch's shape; see docs/adr/0002."""
     device: str = runtime_only("auto")
@@ -126,7 +126,7 @@ class QvmConfig(Section):
     path: str | None = None
     """A trained QVM to evaluate with instead of training one."""
     init: str | None = None
-    """Folder or hub name of the backbone; None is the policy itself."""
+    """Folder, ``s3://`` URI or hub name of the backbone; None is the policy itself."""
     loss: Literal["bce", "mse"] = "bce"
     holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the training problems kept out, for the held-out figures."""
@@ -260,7 +260,7 @@ class RunConfig(Section):
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$", json_schema_extra=RUNTIME_ONLY)
     out: str = runtime_only("results")
-    """Folder of all data sets and reports."""
+    """Folder or ``s3://bucket/prefix`` of all data sets and reports."""
     seed: int = 0
     domain: DomainConfig = DomainConfig()
     policy: PolicyConfig = PolicyConfig()

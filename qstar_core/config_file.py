@@ -11,33 +11,39 @@ from pydantic import ValidationError
 
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
+from qstar_core.store import open_store
+from qstar_core.store.uri import is_remote, leaf
 
 MANIFEST = "manifest.json"
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 """What PyYAML raises; the last three for scalars it cannot build and for too deep nesting."""
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Reads a YAML configuration and applies ``path.to.field=value`` overrides.
+def load_config(
+    path: Path | str, overrides: list[str] | None = None, out: str | None = None
+) -> RunConfig:
+    """Reads a YAML configuration, local or on S3, and applies ``path.to.field=value`` overrides.
 
     A data set's ``manifest.json`` is a configuration too: that of the run which made it.
+
+    Args:
+        path: of the file.
+        overrides: in this order.
+        out: overrides the field ``out``, last.
 
     Raises:
         UserError: missing or malformed file, unknown field, wrong type or value; names the field.
     """
-    if not path.is_file():
-        raise UserError(
-            f"no such configuration: {path}",
-            next_step="qstar run deployments/demo.yaml",
-        )
-    tree = _parse(path.read_bytes(), str(path), f"mend {path} and run again") or {}
+    tree = _parse(_read(str(path)), str(path), f"mend {path} and run again") or {}
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a mapping of fields is expected", next_step=f"mend {path}")
-    is_manifest = path.name == MANIFEST and isinstance(tree.get("config"), dict)
+    is_manifest = leaf(str(path)) == MANIFEST and isinstance(tree.get("config"), dict)
     if is_manifest:
         tree = tree["config"]
     for override in overrides or []:
         _override(tree, override)
+    if out is not None:
+        tree["out"] = out
     try:
         if is_manifest:  # JSON has no integer keys; its reader knows that
             return RunConfig.model_validate_json(json.dumps(tree))
@@ -47,6 +53,20 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
             _explain(error, str(path)),
             next_step=f"mend the field in {path} (or its --set) and run again",
         ) from error
+
+
+def _read(path: str) -> bytes:
+    folder, _, name = path.rpartition("/")
+    try:
+        if is_remote(path):
+            store = open_store(folder)
+            store.check("CONFIG")
+            return store.read(name)
+        if Path(path).is_file():
+            return Path(path).read_bytes()
+    except FileNotFoundError:
+        pass
+    raise UserError(f"no such configuration: {path}", next_step="qstar run deployments/demo.yaml")
 
 
 def _parse(text: str | bytes, source: str, next_step: str) -> Any:

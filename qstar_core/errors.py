@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
+S3 = "s3://"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -50,18 +51,22 @@ def users_to_mend(error: OSError, inputs: Iterable[str] = ()) -> UserError | Non
     """
     what = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
     # what comes out of Rust has no errno and no filename, only its type and a text "...: path"
-    path = Path(error.filename or str(error).rpartition(": ")[2]).absolute()
+    named = str(error.filename or str(error).rpartition(": ")[2])
     if error.errno in DISK_FULL:
         step = "free space on that disk or set out to a folder on another one"
     elif error.errno == errno.EROFS:
         step = "make that file system writable or set out to a folder on another one"
     elif isinstance(error, PermissionError):
         step = "give yourself the permission (ls -ld shows it)"
-    elif isinstance(error, FileNotFoundError) and any(
-        path.is_relative_to(Path(place).absolute()) for place in inputs
-    ):
-        step = f"put {path} back"
+    elif isinstance(error, FileNotFoundError) and any(_is_below(named, place) for place in inputs):
+        step = f"put {named if named.startswith(S3) else Path(named).absolute()} back"
     else:
         return None
     safe = "finished shards are on disk and will be kept"
     return UserError(what, safe=safe, next_step=f"{step}, then run the same command again")
+
+
+def _is_below(named: str, place: str) -> bool:
+    if named.startswith(S3) or place.startswith(S3):
+        return named == place or named.startswith(f"{place.rstrip('/')}/")
+    return Path(named).absolute().is_relative_to(Path(place).absolute())

@@ -26,6 +26,7 @@ from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.store import dataset, open_store
+from qstar_core.store.uri import is_remote
 from qstar_core.values import ValueModel
 
 Progress = Callable[[int, int, str, str], None]
@@ -181,7 +182,7 @@ def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     if config.qvm.path is not None:
         folder = resolve_checkpoint(config.qvm.path, "qvm.path")
     else:
-        folder = Path(spec["inputs"]["qvm"])
+        folder = dataset.local_folder(spec["inputs"]["qvm"])
     value = load_value(folder, config.qvm, config.policy.device)
     if config.qvm.path is not None:
         expect(spec, "qvm", value.fingerprint)
@@ -215,7 +216,17 @@ def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         note = f"loss {figures['loss']:.4f}, {figures['plays_per_second']:.0f} plays/s"
         progress(figures["step"], figures["of"], "updates", note)
 
-    return pretrain_into(config, Path(spec["uri"]), report)
+    if not is_remote(spec["uri"]):
+        return pretrain_into(config, Path(spec["uri"]), report)
+    store = open_store(spec["uri"])
+    store.check("out")
+    store.delete(dataset.MANIFEST)
+    folder = store.scratch()
+    receipt = pretrain_into(config, folder, report)
+    for entry in receipt["files"]:
+        store.put(entry["name"], folder / entry["name"])
+    store.put(dataset.MANIFEST, folder / dataset.MANIFEST)
+    return receipt
 
 
 JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {

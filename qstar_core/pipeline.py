@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from qstar_core import __version__, environment
@@ -23,7 +22,8 @@ from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import backbone, fingerprint, resolve_checkpoint
 from qstar_core.rollouts.figures import combined
-from qstar_core.store import dataset
+from qstar_core.store import dataset, open_store
+from qstar_core.store.uri import join, leaf
 
 ROWS_VERSION = {
     "problems": 1,
@@ -71,9 +71,9 @@ def plan(config: RunConfig) -> dict[str, Stage]:
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
-            cannot be written.
+            cannot be written, or its bucket not be reached.
     """
-    _check_writable(config.out)
+    open_store(config.out).check("out")
     policy = fingerprint(resolve_checkpoint(config.policy.path, "policy.path"), config.policy.dtype)
     train, test = (_problem_set(config, split) for split in ("train", "test"))
     stages: dict[str, Stage] = {}
@@ -82,7 +82,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         rows = {"stage": name, "rows_version": ROWS_VERSION[name], **rows}
         key = content_id(rows)
         read = {i: stages[i].uri for i in inputs}
-        stages[name] = Stage(name, key, f"{config.out}/{name}/{key}", read, rows)
+        stages[name] = Stage(name, key, join(config.out, f"{name}/{key}"), read, rows)
 
     add("problems", {"train": train, "test": test})
     if config.qvm.path is None:
@@ -108,17 +108,6 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
     add("report", shown, "evaluation", *reads)
     return stages
-
-
-def _check_writable(out: str) -> None:
-    nearest = Path(out).absolute()
-    while not nearest.exists() and not os.path.lexists(nearest):
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(
-            f"out: cannot write below {nearest} (asked for {out})",
-            next_step="set out to a folder you may write, for example --set out=results/mine",
-        )
 
 
 def _policy_shape(config: RunConfig) -> dict[str, Any]:
@@ -259,8 +248,8 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
     elif stage.name == "evaluation":
         from qstar_core.evaluation.summary import summarise
 
-        files = [f"{stage.uri}/{e['name']}" for r in receipts for e in r["files"]]
-        figures = summarise(files, receipts, config)
+        files = [entry for receipt in receipts for entry in receipt["files"]]
+        figures = summarise(dataset.verified(stage.uri, files), receipts, config)
     head = {
         "kind": stage.name,
         "key": stage.key,
@@ -268,7 +257,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "rows_from": stage.rows,
         "config": config.model_dump(mode="json"),
-        "inputs": {name: Path(uri).name for name, uri in stage.inputs.items()},
+        "inputs": {name: leaf(uri) for name, uri in stage.inputs.items()},
         "figures": figures,
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),

@@ -20,6 +20,7 @@ import traceback
 from typing import IO, TYPE_CHECKING, Any
 
 from qstar_core.errors import UserError, users_to_mend
+from qstar_core.store import cache
 
 if TYPE_CHECKING:
     from qstar_core.config import RunConfig
@@ -53,6 +54,7 @@ def _read(source: IO[str], asked: queue.Queue[dict[str, Any]]) -> None:
     for line in source:
         if line.strip():
             asked.put(json.loads(line))
+    cache.leave()
     os._exit(0)  # the parent is gone: nobody waits for the result
 
 

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from qstar_core.store.uri import is_remote
 from tasks.records import note_task_run
 
 
@@ -23,8 +24,13 @@ def record_comparison(rows: list[dict[str, Any]], run_name: str) -> None:
 
 @task(name="artifact-report", persist_result=False, cache_policy=NO_CACHE)
 def record_report(path: str, run_name: str) -> None:
-    """Puts a link to the HTML report on record as a markdown artifact."""
+    """Puts a link to the HTML report on record as a markdown artifact; for S3, how to get it."""
     note_task_run()
+    if is_remote(path):
+        folder = path.rpartition("/")[0]
+        text = f"Report of {run_name}: `{path}`\n\n`qstar fetch {folder} report`"
+        create_markdown_artifact(text, key="report", description=run_name)
+        return
     url = Path(path).absolute().as_uri()
     create_markdown_artifact(
         f"[Report of {run_name}]({url})\n\n`{path}`", key="report", description=run_name

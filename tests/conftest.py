@@ -6,9 +6,13 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.s3 import S3Server
 
 # pytest-xdist's workers inherit the home that the first process made, and leave it to that one.
 if "QSTAR_TEST_HOME" not in os.environ:
@@ -16,7 +20,10 @@ if "QSTAR_TEST_HOME" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["QSTAR_TEST_HOME"], ignore_errors=True)
 
 os.environ["PREFECT_HOME"] = str(Path(os.environ["QSTAR_TEST_HOME"]) / "prefect")
+os.environ["QSTAR_CACHE"] = str(Path(os.environ["QSTAR_TEST_HOME"]) / "cache")
 os.environ.pop("PREFECT_API_URL", None)  # no server that the user started
+for setting in [name for name in os.environ if name.startswith("AWS_")]:
+    os.environ.pop(setting)  # nor an account of the user's
 os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
@@ -31,3 +38,26 @@ untimed = settings(deadline=None, max_examples=100, suppress_health_check=[Healt
 settings.register_profile("local", untimed)
 settings.register_profile("ci", untimed, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server for the session."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, with its endpoint and credentials in the environment."""
+    for name, value in s3_server.env().items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """The URI of a new bucket that this process may use."""
+    return s3.bucket()

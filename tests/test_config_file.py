@@ -8,6 +8,7 @@ import pytest
 from qstar_core.config import QvmConfig, RunConfig
 from qstar_core.config_file import load_config
 from qstar_core.errors import UserError
+from qstar_core.store import open_store
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -107,3 +108,19 @@ def test_a_manifest_is_the_configuration_of_its_run(tmp_path: Path) -> None:
     manifest.write_text(json.dumps({"kind": "report", "config": config.model_dump(mode="json")}))
     assert load_config(manifest) == config
     assert load_config(manifest, ["seed=8"]).seed == 8
+
+
+def test_out_is_taken_as_it_is_and_comes_last(tmp_path: Path) -> None:
+    file = write(tmp_path, "out: here")
+    assert load_config(file, ["out=there"], "a: strange [name]").out == "a: strange [name]"
+    assert load_config(file, ["out=there"]).out == "there"
+
+
+def test_a_configuration_may_lie_on_s3(tmp_path: Path, bucket: str) -> None:
+    open_store(bucket).replace("runs/night.yaml", b"seed: 3")
+    assert load_config(f"{bucket}/runs/night.yaml") == RunConfig(seed=3)
+    with pytest.raises(UserError, match=r"no such configuration: s3://.*/absent\.yaml"):
+        load_config(f"{bucket}/absent.yaml")
+    manifest = json.dumps({"config": {"seed": 4}}).encode()
+    open_store(bucket).replace("report/key/manifest.json", manifest)
+    assert load_config(f"{bucket}/report/key/manifest.json").seed == 4

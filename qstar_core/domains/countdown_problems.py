@@ -21,6 +21,8 @@ from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem
+from qstar_core.store import open_store
+from qstar_core.store.uri import is_remote
 
 GENERATED = {"train": 2000, "test": 500}  # problems of a split, unless the user says how many
 EXAMPLE = '{"numbers": [4, 9, 10, 13], "target": 24}'
@@ -98,20 +100,38 @@ class ProblemFile:
     repeated: int
 
 
-def load(path: Path) -> ProblemFile:
+def load(path: Path | str) -> ProblemFile:
     """Reads a JSONL file with rows like ``{"numbers": [4, 9, 10, 13], "target": 24}``.
 
-    Every problem of the file is kept, solvable or not.
+    Every problem of the file is kept, solvable or not. An ``s3://`` file is read once per process.
 
     Raises:
         UserError: the file is missing, empty or not UTF-8, or a row is malformed; names the row.
     """
+    if is_remote(str(path)):
+        return _parse(str(path), _remote(str(path)))
+    path = Path(path)
     if not path.is_file():
-        raise UserError(
-            f"domain.train_file or domain.test_file: no such file: {path}",
-            next_step=f"write one problem per line, for example {EXAMPLE}",
-        )
+        raise _missing(str(path))
     return _parse(str(path), path.read_bytes())
+
+
+@lru_cache(maxsize=4)
+def _remote(uri: str) -> bytes:
+    folder, _, name = uri.rpartition("/")
+    store = open_store(folder)
+    store.check("domain.train_file or domain.test_file")
+    try:
+        return store.read(name)
+    except FileNotFoundError as error:
+        raise _missing(uri) from error
+
+
+def _missing(path: str) -> UserError:
+    return UserError(
+        f"domain.train_file or domain.test_file: no such file: {path}",
+        next_step=f"write one problem per line, for example {EXAMPLE}",
+    )
 
 
 @lru_cache(maxsize=4)
@@ -159,7 +179,7 @@ def _decode(path: str, content: bytes) -> str:
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
     """The user's file of a split, if there is one."""
     path = domain.train_file if split == "train" else domain.test_file
-    return load(Path(path)) if path is not None else None
+    return load(path) if path is not None else None
 
 
 def count(domain: DomainConfig, split: str) -> int:

@@ -13,6 +13,7 @@ from qstar_core.errors import UserError
 from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.report import ReportData
 from qstar_core.store import dataset
+from qstar_core.store.uri import join
 
 
 def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
@@ -31,7 +32,7 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
         name=config.name,
         key=key,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["qstar", "run", f"{config.out}/report/{key}/manifest.json"]),
+        command=shlex.join(["qstar", "run", join(config.out, f"report/{key}/manifest.json")]),
         config=config.model_dump(mode="json"),
         comparison=manifest["figures"]["comparison"],
         curve=accuracy_by_tokens(searches),
@@ -83,7 +84,7 @@ def lineage(uri: str, out: str) -> list[dict[str, Any]]:
         manifest = _manifest(folder)
         for stage, key in manifest["inputs"].items():
             if stage not in found:
-                visit(f"{out}/{stage}/{key}")
+                visit(join(out, f"{stage}/{key}"))
         row = {"stage": manifest["kind"], "key": manifest["key"], "rows": manifest["rows"]}
         found[manifest["kind"]] = row
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.store.dataset import sha256_of
+from qstar_core.store import cache
+from qstar_core.store.cache import sha256_of
+from qstar_core.store.uri import is_remote
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 SHAPING = (
@@ -27,8 +30,9 @@ def resolve_checkpoint(path: str, field: str) -> Path:
     """The folder of a checkpoint.
 
     Args:
-        path: a folder, ``reference:NAME`` for one that comes with qstar, or a hub name
-            ``owner/name`` (downloaded, or taken from the local Hugging Face cache).
+        path: a folder, ``reference:NAME`` for one that comes with qstar, ``s3://bucket/prefix``
+            (copied into the cache), or a hub name ``owner/name`` (downloaded, or taken from the
+            local Hugging Face cache).
         field: the configuration field it was named in, for the error.
 
     Raises:
@@ -36,6 +40,8 @@ def resolve_checkpoint(path: str, field: str) -> Path:
     """
     if path.startswith("reference:"):
         folder = REFERENCE / path.removeprefix("reference:")
+    elif is_remote(path):
+        return _from_s3(path, field)
     elif Path(path).is_dir():
         folder = Path(path)
     elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
@@ -58,6 +64,34 @@ def backbone(config: RunConfig) -> tuple[Path, str]:
         return folder, fingerprint(folder, config.policy.dtype)
     folder = resolve_checkpoint(config.qvm.init, "qvm.init")
     return folder, fingerprint(folder, "float32")
+
+
+def _from_s3(uri: str, field: str) -> Path:
+    """A copy of a checkpoint's files, named by their names, sizes and entity tags."""
+    from qstar_core.store.s3 import S3Store
+
+    store = S3Store(uri)
+    store.check(field)
+    listed = [found for found in store.objects() if "/" not in found.name]
+    found = [o for o in listed if any(fnmatch(o.name, pattern) for pattern in SHAPING)]
+    names = [o.name for o in found]
+    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+        raise UserError(
+            f"{field}: no checkpoint with config.json and *.safetensors at {uri}",
+            next_step=f"aws s3 ls {store.root}/   shows what is there",
+        )
+    folder = cache.root() / "checkpoints" / content_id([[o.name, o.size, o.etag] for o in found])
+    if all(_has_size(folder / o.name, o.size) for o in found):
+        return folder
+    cache.discard(folder)
+    made = cache.scratch()
+    for each in found:
+        store.download(each.name, made / each.name)
+    return cache.settle(made, folder)
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def _from_hub(name: str, field: str) -> Path:

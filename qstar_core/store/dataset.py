@@ -11,11 +11,9 @@ published, or on the next look at it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qstar_core.errors import UserError
-from qstar_core.store import Store, open_store
-from qstar_core.store.local import SCRATCH
+from qstar_core.store import Store, cache, open_store, retries
+from qstar_core.store.cache import sha256_of as sha256_of
 from qstar_core.store.lock import exclusive
+from qstar_core.store.uri import is_remote, removal
 
 MANIFEST = "manifest.json"
-LOCK = "lock"  # below .writing: gone when the data set is published
 ROW_GROUP_ROWS = 65_536
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+DOWNLOADS = 8  # files fetched side by side
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -43,16 +36,26 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
-def making(uri: str, on_wait: Callable[[str], None]) -> AbstractContextManager[None]:
-    """Keeps other runs from making the same data set at once.
+@contextlib.contextmanager
+def making(uri: str, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Keeps other runs from making the same data set at once; on S3, those of this machine.
 
     Args:
         uri: folder of the data set.
         on_wait: told who is making it, before waiting for that process to publish it or to end.
+
+    Raises:
+        UserError: it cannot be written there.
     """
     store = open_store(uri)
-    lock = Path(store.path(SCRATCH)) / LOCK
-    return exclusive(lock, lambda: store.exists(MANIFEST), on_wait)
+
+    def published() -> bool:
+        return store.exists(MANIFEST)
+
+    with exclusive(store.lock_path(), published, on_wait, store.poll_s):
+        if not published():
+            store.begin_writing()
+        yield
 
 
 def finish_shard(
@@ -68,7 +71,8 @@ def finish_shard(
         uri: folder of the data set.
         shard: name of the shard, unique within the data set and a function of its content.
         files: finished files below the store's scratch folder; their names are kept.
-        figures: measurements that are no rows (seconds, tokens per second, ...).
+        figures: measurements that are no rows (seconds, tokens per second, ...); where S3 is
+            used, ``s3_retries``, the requests repeated so far, is added.
         environment: machine and packages of this process, where they are to be on record.
 
     Returns:
@@ -93,7 +97,7 @@ def finish_shard(
         "shard": shard,
         "files": entries,
         "rows": sum(entry.get("rows", 0) for entry in entries),
-        "figures": figures,
+        "figures": {**figures, **retries.take()},
         **({"environment": environment} if environment is not None else {}),
     }
     store.replace(f"shards/{shard}.json", _json(receipt))
@@ -111,10 +115,10 @@ def _entry(file: Path) -> dict[str, Any]:
 def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:
     """The receipt of a shard whose files are all there with their sizes, else None."""
     store = open_store(uri)
-    name = f"shards/{shard}.json"
-    if not store.exists(name):
+    try:
+        receipt: dict[str, Any] = json.loads(store.read(f"shards/{shard}.json"))
+    except FileNotFoundError:
         return None
-    receipt: dict[str, Any] = json.loads(store.read(name))
     return receipt if all(_is_whole(store, entry) for entry in receipt["files"]) else None
 
 
@@ -128,6 +132,9 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
 
     Returns:
         The manifest; the one already there if somebody published the same key before.
+
+    Raises:
+        UserError: the one already there names a file that is missing or damaged.
     """
     store = open_store(uri)
     files = [entry for receipt in receipts for entry in receipt["files"]]
@@ -139,8 +146,8 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
         "shards": [{"shard": r["shard"], "figures": r["figures"]} for r in receipts],
     }
     if not store.put_new(MANIFEST, _json(manifest)):
-        published: dict[str, Any] = json.loads(store.read(MANIFEST))
-        return published
+        published = read_complete(uri)
+        return manifest if published is None else published
     clear_rubbish(uri, manifest)
     return manifest
 
@@ -152,29 +159,29 @@ def clear_rubbish(uri: str, manifest: dict[str, Any]) -> None:
     What cannot be removed does no harm.
     """
     store = open_store(uri)
-    scratch = Path(store.path(SCRATCH))
-    if not scratch.exists():
+    if not store.unfinished():
         return
     kept = {MANIFEST, *(entry["name"] for entry in manifest["files"])}
     kept |= {f"shards/{shard['shard']}.json" for shard in manifest["shards"]}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UserError):
         for name in store.names():
             if name not in kept:
                 store.delete(name)
-    shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError, UserError):
+        store.end_writing()
 
 
 def read_manifest(uri: str) -> dict[str, Any] | None:
     """The manifest of a complete data set, None where there is none (yet)."""
     store = open_store(uri)
-    if not store.exists(MANIFEST):
-        return None
     try:
         manifest: dict[str, Any] = json.loads(store.read(MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except json.JSONDecodeError as error:
         raise UserError(
             f"{store.path(MANIFEST)} is not valid JSON: {error}",
-            next_step=f"remove the folder {uri} and run again: it will be made anew",
+            next_step=f"{removal(uri)} and run again: it will be made anew",
         ) from error
     return manifest
 
@@ -189,42 +196,93 @@ def read_complete(uri: str) -> dict[str, Any] | None:
     if manifest is None:
         return None
     store = open_store(uri)
+    sizes = store.sizes() if is_remote(uri) else {}  # one listing instead of many requests
     for entry in manifest["files"]:
-        if not _is_whole(store, entry):
-            path = store.path(entry["name"])
-            raise UserError(
-                f"{path} is missing or damaged (the manifest says {entry['bytes']} bytes)",
-                safe="all other data sets are untouched",
-                next_step=f"rm -r {uri} and run again: the same key gives the same rows",
+        if sizes.get(entry["name"]) != entry["bytes"] and not _is_whole(store, entry):
+            raise _damaged(
+                store,
+                entry["name"],
+                f"missing or damaged (the manifest says {entry['bytes']} bytes)",
             )
     return manifest
 
 
 def data_files(uri: str) -> list[str]:
-    """The Parquet files of a complete data set, in order, for polars and pyarrow.
+    """The Parquet files of a complete data set, in order, as local paths of verified files.
+
+    Remote ones are copied into the cache; all are compared with the manifest's sha256, a local
+    one once per process. To read without copies there is `qstar_core.store.scan`.
 
     Raises:
-        UserError: the data set is not published, or a file is missing or was changed in size.
+        UserError: the data set is not published, or a file is missing or damaged.
     """
+    entries = [e for e in _complete(uri)["files"] if e["name"].endswith(".parquet")]
+    return verified(uri, entries)
+
+
+def local_folder(uri: str) -> Path:
+    """A local folder with the files of a complete data set, verified; the data set's own if local.
+
+    Raises:
+        UserError: the data set is not published, or a file is missing or damaged.
+    """
+    entries = _complete(uri)["files"]
+    if not is_remote(uri):
+        verified(uri, entries)
+        return Path(uri)
+    return _copies(open_store(uri), entries)
+
+
+def verified(uri: str, entries: list[dict[str, Any]]) -> list[str]:
+    """Local paths of files of a data set, published or not, after a look at their sha256.
+
+    Raises:
+        UserError: a file is not what its entry says.
+    """
+    store = open_store(uri)
+    if not is_remote(uri):
+        for entry in entries:
+            if not cache.is_intact(Path(store.path(entry["name"])), entry):
+                raise _damaged(store, entry["name"], "not what its sha256 says")
+        return [store.path(entry["name"]) for entry in entries]
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        folders = list(pool.map(lambda entry: _copies(store, [entry]), entries))
+    return [str(folder / e["name"]) for folder, e in zip(folders, entries, strict=True)]
+
+
+def _copies(store: Store, entries: list[dict[str, Any]]) -> Path:
+    try:
+        return cache.copies(entries, store.download)
+    except cache.Damaged as error:
+        raise _damaged(store, str(error), "not what its sha256 says") from error
+
+
+def _damaged(store: Store, name: str, how: str) -> UserError:
+    return UserError(
+        f"{store.path(name)} is {how}",
+        safe="all other data sets are untouched",
+        next_step=f"{removal(store.root)} and run again: the same key gives the same rows",
+    )
+
+
+def _complete(uri: str) -> dict[str, Any]:
     manifest = read_complete(uri)
     if manifest is None:
         raise UserError(
             f"no complete data set at {uri}", next_step="run the stage that makes it first"
         )
-    store = open_store(uri)
-    names = [entry["name"] for entry in manifest["files"]]
-    return [store.path(name) for name in names if name.endswith(".parquet")]
+    return manifest
 
 
 def _is_whole(store: Store, entry: dict[str, Any]) -> bool:
-    path = Path(store.path(entry["name"]))
-    return path.is_file() and path.stat().st_size == entry["bytes"]
+    return bool(store.size(entry["name"]) == entry["bytes"])
 
 
 def _schema(store: Store, files: list[dict[str, Any]]) -> list[list[str]]:
     for entry in files:
         if entry["name"].endswith(".parquet"):
-            schema = pq.read_schema(store.path(entry["name"]))
+            path = _copies(store, [entry]) / entry["name"] if is_remote(store.root) else None
+            schema = pq.read_schema(path or store.path(entry["name"]))
             return [[field.name, str(field.type)] for field in schema]
     return []
 

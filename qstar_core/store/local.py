@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
+from qstar_core.errors import UserError
+from qstar_core.store.lock import POLL_S
+
 SCRATCH = ".writing"
+LOCK = "lock"  # below .writing: gone when the data set is published
 
 
 class LocalStore:
     """Names are relative POSIX paths below a root folder; writes are renames."""
+
+    poll_s = POLL_S
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -51,13 +58,26 @@ class LocalStore:
         """Whether a file is there."""
         return (self._root / name).is_file()
 
-    def names(self) -> list[str]:
-        """All files, those still being written left out."""
-        return sorted(
-            found.relative_to(self._root).as_posix()
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, None where there is none."""
+        path = self._root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all files by name, those still being written left out."""
+        return {
+            found.relative_to(self._root).as_posix(): found.stat().st_size
             for found in self._root.rglob("*")
             if found.is_file() and SCRATCH not in found.relative_to(self._root).parts
-        )
+        }
+
+    def names(self) -> list[str]:
+        """All files, those still being written left out."""
+        return sorted(self.sizes())
+
+    def download(self, name: str, target: Path) -> None:
+        """Copies a file."""
+        shutil.copyfile(self._root / name, target)
 
     def delete(self, name: str) -> None:
         """Removes a file."""
@@ -72,6 +92,37 @@ class LocalStore:
     def path(self, name: str) -> str:
         """The file's path."""
         return str(self._root / name)
+
+    def lock_path(self) -> Path:
+        """The lock file of whoever writes here."""
+        return self._root / SCRATCH / LOCK
+
+    def begin_writing(self) -> None:
+        """Nothing: the lock file has made ``.writing``."""
+
+    def unfinished(self) -> bool:
+        """Whether ``.writing`` is there."""
+        return (self._root / SCRATCH).exists()
+
+    def end_writing(self) -> None:
+        """Removes ``.writing``."""
+        shutil.rmtree(self._root / SCRATCH, ignore_errors=True)
+
+    def check(self, field: str) -> None:
+        """Makes sure that the folder can be written, or made.
+
+        Raises:
+            UserError: it cannot.
+        """
+        nearest = Path(self.root).absolute()
+        while not nearest.exists() and not os.path.lexists(nearest):
+            nearest = nearest.parent
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(
+                f"{field}: cannot write below {nearest} (asked for {self.root})",
+                next_step=f"set {field} to a folder you may write, "
+                f"for example --set {field}=results/mine",
+            )
 
     def _target(self, name: str) -> Path:
         target = self._root / name

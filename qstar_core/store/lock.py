@@ -21,7 +21,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of the file system
 
 @contextmanager
 def exclusive(
-    path: Path, needless: Callable[[], bool], on_wait: Callable[[str], None]
+    path: Path,
+    needless: Callable[[], bool],
+    on_wait: Callable[[str], None],
+    poll_s: float = POLL_S,
 ) -> Iterator[None]:
     """Holds a lock file; waits for as long as another process holds it.
 
@@ -29,16 +32,17 @@ def exclusive(
         path: the lock file, made when it is missing; whoever holds the lock may remove it.
         needless: ends the wait without the lock.
         on_wait: told once, before the first wait, who holds the lock and since when.
+        poll_s: seconds between two looks.
     """
     held = None
     said = False
     while held is None and not needless():
-        held = _try(path)
+        held = hold(path)
         if held is None:
             if not said:
                 said = True
                 on_wait(_holder(path))
-            time.sleep(POLL_S)
+            time.sleep(poll_s)
     try:
         yield
     finally:
@@ -46,8 +50,8 @@ def exclusive(
             os.close(held)
 
 
-def _try(path: Path) -> int | None:
-    """The descriptor that holds the lock, None where somebody else holds it."""
+def hold(path: Path) -> int | None:
+    """The descriptor that holds the lock until it is closed, None where somebody else holds it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # the folder was cleared away just now
