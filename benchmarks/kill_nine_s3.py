@@ -28,9 +28,8 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.s3 import S3Server  # noqa: E402
-
 from qstar_core.store import open_store  # noqa: E402
+from tests.s3 import S3Server  # noqa: E402
 
 TARGETS = ("worker", "flow", "server")
 MOST_RUNS = 5
