@@ -166,7 +166,7 @@ def pretrain(
 
     settings = _load(config, set_)
     folder = out or join(settings.out, "pretrain")
-    open_store(folder).check("--out")
+    open_store(folder).check("out")
     _prefect(verbose)
     from flows.pretrain import pretrain as flow
 

@@ -80,7 +80,7 @@ def _from_s3(uri: str, field: str) -> Path:
             f"{field}: no checkpoint with config.json and *.safetensors at {uri}",
             next_step=f"aws s3 ls {store.root}/   shows what is there",
         )
-    folder = cache.root() / "checkpoints" / content_id([[o.name, o.size, o.etag] for o in found])
+    folder = cache.folder("checkpoints") / content_id([[o.name, o.size, o.etag] for o in found])
     if all(_has_size(folder / o.name, o.size) for o in found):
         return folder
     cache.discard(folder)

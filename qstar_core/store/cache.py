@@ -35,6 +35,15 @@ def root() -> Path:
     return Path(home).expanduser().absolute() / "qstar"
 
 
+def folder(name: str) -> Path:
+    """A folder of the cache, made when it is missing; a new cache is for its user alone."""
+    root().parent.mkdir(parents=True, exist_ok=True)
+    root().mkdir(mode=0o700, exist_ok=True)
+    found = root() / name
+    found.mkdir(exist_ok=True)
+    return found
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -68,11 +77,11 @@ def copies(entries: Iterable[Entry], fetch: Callable[[str, Path], None]) -> Path
         Damaged: a file does not have the size or SHA-256 of its entry.
     """
     wanted = list(entries)
-    folder = root() / "files" / content_id([[e["name"], e["sha256"]] for e in wanted])
-    if folder.is_dir():
-        if all(is_intact(folder / e["name"], e) for e in wanted):
-            return folder
-        discard(folder)
+    place = folder("files") / content_id([[e["name"], e["sha256"]] for e in wanted])
+    if place.is_dir():
+        if all(is_intact(place / e["name"], e) for e in wanted):
+            return place
+        discard(place)
     made = scratch()
     for entry in wanted:
         target = made / entry["name"]
@@ -80,25 +89,24 @@ def copies(entries: Iterable[Entry], fetch: Callable[[str, Path], None]) -> Path
         fetch(entry["name"], target)
         if not is_intact(target, entry):
             raise Damaged(entry["name"])
-    return settle(made, folder)
+    return settle(made, place)
 
 
-def settle(made: Path, folder: Path) -> Path:
+def settle(made: Path, place: Path) -> Path:
     """Renames a finished scratch folder; where another process was quicker, its one is taken."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        made.rename(folder)
+        made.rename(place)
     except OSError:
-        if not folder.is_dir():
+        if not place.is_dir():
             raise
         shutil.rmtree(made, ignore_errors=True)
-    return folder
+    return place
 
 
-def discard(folder: Path) -> None:
+def discard(place: Path) -> None:
     """Takes a damaged copy out of the way."""
     with suppress(FileNotFoundError):  # another process was quicker
-        folder.rename(scratch() / "damaged")
+        place.rename(scratch() / "damaged")
 
 
 class Damaged(Exception):
@@ -113,27 +121,25 @@ def scratch() -> Path:
 @functools.lru_cache(maxsize=1)
 def _own_scratch(pid: int) -> Path:
     """This process's folder; the lock beside it tells others that the process lives."""
-    base = root() / "scratch"
-    base.mkdir(parents=True, exist_ok=True)
-    base.parent.chmod(0o700)
+    base = folder("scratch")
     _clear_dead(base)
     held = None
     while held is None:
         handle, name = tempfile.mkstemp(prefix=f"{pid}-", suffix=".lock", dir=base)
         os.close(handle)
         held = hold(Path(name))  # None where somebody is just clearing it away
-    folder = Path(name).with_suffix("")
-    folder.mkdir()
+    own = Path(name).with_suffix("")
+    own.mkdir()
     atexit.register(leave)
-    return folder
+    return own
 
 
 def leave() -> None:
     """Removes this process's scratch folders; called by itself at a normal exit."""
     if _own_scratch.cache_info().currsize:
-        folder = _own_scratch(os.getpid())
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
+        own = _own_scratch(os.getpid())
+        shutil.rmtree(own, ignore_errors=True)
+        own.with_suffix(".lock").unlink(missing_ok=True)
         _own_scratch.cache_clear()
 
 

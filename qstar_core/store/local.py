@@ -118,10 +118,10 @@ class LocalStore:
         while not nearest.exists() and not os.path.lexists(nearest):
             nearest = nearest.parent
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            example = ", for example --set out=results/mine" if field == "out" else ""
             raise UserError(
                 f"{field}: cannot write below {nearest} (asked for {self.root})",
-                next_step=f"set {field} to a folder you may write, "
-                f"for example --set {field}=results/mine",
+                next_step=f"set {field} to a folder you may write{example}",
             )
 
     def _target(self, name: str) -> Path:

@@ -64,16 +64,15 @@ def _polars_options() -> dict[str, str]:
 
 
 def _settings() -> dict[str, str]:
-    """What boto3 has found; the endpoint is empty for Amazon's own."""
-    from qstar_core.store.s3_client import client, session
+    """What boto3 finds at this moment; the endpoint is empty for Amazon's own."""
+    from qstar_core.store.s3_client import client, credentials
 
-    credentials = session().get_credentials()
-    if credentials is None:
+    frozen = credentials()
+    if frozen is None:
         raise UserError(
             "no AWS credentials",
             next_step="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
-    frozen = credentials.get_frozen_credentials()
     endpoint = str(client().meta.endpoint_url)
     host = urlsplit(endpoint).hostname or ""
     return {

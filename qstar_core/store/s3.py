@@ -37,7 +37,7 @@ MULTIPART = TransferConfig(
 TAKEN = ("PreconditionFailed", "412")
 CONFLICT = ("ConditionalRequestConflict", "409")
 NO_CONDITION = ("NotImplemented", "501")
-UNCONDITIONAL_PUTS = 3  # tries against conflicts before the name is looked up
+CONDITIONAL_PUTS = 3  # against conflicts (409), before the name is looked up
 MARK = f"{SCRATCH}/run"  # says that a run has begun here and has not yet cleared up
 
 
@@ -75,7 +75,7 @@ class S3Store:
         A name that is taken by this very content counts as written: the answer to the first try
         may have been lost.
         """
-        for _ in range(UNCONDITIONAL_PUTS):
+        for _ in range(CONDITIONAL_PUTS):
             code = patiently(self.path(name), lambda: self._put_if_free(name, content))
             if code == "":
                 return True
@@ -186,7 +186,7 @@ class S3Store:
     def lock_path(self) -> Path:
         """A local lock file: it keeps apart the runs of this machine, not those of others."""
         named = hashlib.sha256(f"{endpoint()} {self.root}".encode()).hexdigest()
-        return cache.root() / "locks" / named[:32]
+        return cache.folder("locks") / named[:32]
 
     def begin_writing(self) -> None:
         """Marks that a run has begun here; finds out at once whether it may write."""

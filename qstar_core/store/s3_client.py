@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -105,31 +106,30 @@ def client() -> Any:
         return _clients[key]
 
 
-def session() -> boto3.session.Session:
-    """A session by the standard rules."""
-    try:
-        return boto3.session.Session()
-    except BAD_SETTINGS as error:
-        raise _settings_error(error) from error
+def credentials() -> Any:
+    """Access key, secret key and token that a client would use now; None where there are none."""
+    client()  # says what is wrong with the settings
+    found = boto3.session.Session().get_credentials()
+    return None if found is None else found.get_frozen_credentials()
 
 
 def _make() -> Any:
     retries.use()
-    made = session()
-    given = made._session.get_scoped_config()
-    repeat: dict[str, Any] = {}
-    if "AWS_RETRY_MODE" not in os.environ and "retry_mode" not in given:
-        repeat["mode"] = "standard"
-    if "AWS_MAX_ATTEMPTS" not in os.environ and "max_attempts" not in given:
-        repeat["total_max_attempts"] = ATTEMPTS
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        max_pool_connections=CONNECTIONS,
-        retries=repeat,
-    )
+    core = botocore.session.get_session()
     try:
-        found = made.client("s3", config=config)
+        given = core.get_scoped_config()
+        repeat: dict[str, Any] = {}
+        if "AWS_RETRY_MODE" not in os.environ and "retry_mode" not in given:
+            repeat["mode"] = "standard"
+        if "AWS_MAX_ATTEMPTS" not in os.environ and "max_attempts" not in given:
+            repeat["total_max_attempts"] = ATTEMPTS
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            max_pool_connections=CONNECTIONS,
+            retries=repeat,
+        )
+        found = boto3.session.Session(botocore_session=core).client("s3", config=config)
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise _settings_error(error) from error
     found.meta.events.register("request-created.s3", _count)
