@@ -34,6 +34,10 @@ class EngineUnavailable(UserError):
     """The engine as a whole cannot serve: no request is at fault, none is quarantined for it."""
 
 
+class StorageUnreachable(UserError):
+    """Object storage does not answer: the user's to mend, but a shard is worth another try."""
+
+
 class WorkerError(Exception):
     """A shard worker crashed, hung or failed in a way that a retry may mend."""
 

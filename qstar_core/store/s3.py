@@ -22,7 +22,7 @@ from typing import Any
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from qstar_core.errors import UserError
+from qstar_core.errors import StorageUnreachable, UserError
 from qstar_core.store import cache, uri
 from qstar_core.store.local import SCRATCH
 from qstar_core.store.s3_client import client, endpoint, patiently
@@ -38,6 +38,7 @@ TAKEN = ("PreconditionFailed", "412")
 CONFLICT = ("ConditionalRequestConflict", "409")
 NO_CONDITION = ("NotImplemented", "501")
 CONDITIONAL_PUTS = 3  # against conflicts (409), before the name is looked up
+CHECK_ROUNDS = 3  # some 6 s: nobody waits longer to learn of a mistyped endpoint
 MARK = f"{SCRATCH}/run"  # says that a run has begun here and has not yet cleared up
 
 
@@ -215,15 +216,16 @@ class S3Store:
             field: that the URI was given in, for the error.
 
         Raises:
-            UserError: no such bucket, no access, or the endpoint does not answer.
+            UserError: no such bucket, or no access.
+            StorageUnreachable: the endpoint has not answered for some seconds.
         """
         ask = {"Bucket": self._bucket, "Prefix": self._key(""), "MaxKeys": 1}
         try:
-            patiently(self.root, lambda: client().list_objects_v2(**ask), rounds=0)
+            patiently(self.root, lambda: client().list_objects_v2(**ask), CHECK_ROUNDS)
         except UserError as error:
             raise UserError(f"{field}: {error.what}", next_step=error.next_step) from error
         except OSError as error:
-            raise UserError(
+            raise StorageUnreachable(
                 f"{field}: {self.root}: {error.strerror}",
                 next_step="check the network, AWS_ENDPOINT_URL and AWS_REGION, "
                 "then run the same command again",

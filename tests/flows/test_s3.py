@@ -194,7 +194,7 @@ def test_the_server_is_killed_again_and_again_during_a_run(
     run = start(config, out, {"PREFECT_API_URL": prefect_server, **cache})
     kills = 0
     while run.poll() is None:
-        time.sleep(random.uniform(1.0, 4.0))
+        time.sleep(random.uniform(2.0, 8.0))
         server.kill()
         kills += 1
         time.sleep(random.uniform(0.0, 1.0))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from qstar_core.store import open_store
+from qstar_core.store import open_store, s3
 
 from .test_errors import assert_refused, run
 
 
 @pytest.mark.parametrize("field", ["out", "policy.path", "qvm.path", "qvm.init"])
-def test_a_missing_bucket(config: Path, s3: object, field: str) -> None:
+def test_a_missing_bucket(config: Path, bucket: str, field: str) -> None:
     sets = ("--set", f"{field}=s3://no-such-bucket/x")
     for extra in ([], ["--plan"]):
         result = run("run", config, *sets, *extra)
@@ -31,6 +31,7 @@ def test_a_missing_bucket(config: Path, s3: object, field: str) -> None:
 def test_unusable_settings(
     config: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, word: str
 ) -> None:
+    monkeypatch.setattr(s3, "CHECK_ROUNDS", 1)
     monkeypatch.setenv(name, value)
     result = run("run", config, "--out", f"{bucket}/night")
     assert_refused(result, "out: ", word)

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from qstar_core.errors import UserError, users_to_mend
+from qstar_core import worker
+from qstar_core.errors import StorageUnreachable, UserError, users_to_mend
 from qstar_core.store import dataset, open_store, retries, s3_client
+from qstar_core.store import s3 as s3_store
 from qstar_core.store.s3 import PART_BYTES, S3Store
 from qstar_core.store.s3_client import explained
 from tests.fault_proxy import FaultProxy, error_answer
@@ -72,6 +74,7 @@ def test_a_missing_bucket_is_said(s3: S3Server) -> None:
 def test_an_endpoint_that_does_not_answer_is_said(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(s3_store, "CHECK_ROUNDS", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://user:pass@127.0.0.1:{taken.getsockname()[1]}"
@@ -80,6 +83,8 @@ def test_an_endpoint_that_does_not_answer_is_said(
         assert error.what.startswith(f"policy.path: {bucket}: cannot reach S3 at http://127.0.0.1:")
         assert "AWS_ENDPOINT_URL" in error.next_step
         assert "pass" not in error.what
+        assert isinstance(error, StorageUnreachable)
+        assert worker._report(error, {})["kind"] == "crash"  # so the shard is tried again
 
 
 @pytest.mark.parametrize(
