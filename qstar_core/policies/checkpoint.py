@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
@@ -18,6 +19,7 @@ SHAPING = (
     "*.safetensors",
     "*.safetensors.index.json",
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -116,6 +118,38 @@ def fingerprint(folder: Path, dtype: str) -> str:
     files = sorted({file for pattern in SHAPING for file in folder.glob(pattern)})
     stamps = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     return _fingerprint(stamps, dtype)
+
+
+def policy_fingerprint(
+    folder: Path,
+    dtype: str,
+    *,
+    backend: str = "transformers",
+    chat: bool = False,
+    lora: Path | None = None,
+    engine: dict[str, Any] | None = None,
+) -> str:
+    """The fingerprint of a checkpoint together with how it is run.
+
+    A plain transformers policy has that of its checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        dtype: numeric precision.
+        backend: the engine's name.
+        chat: whether prompts go through the chat template.
+        lora: folder of an adapter put on the weights.
+        engine: arguments of the engine.
+    """
+    how: dict[str, Any] = {"backend": backend} if backend != "transformers" else {}
+    if chat:
+        how["chat"] = True
+    if lora is not None:
+        how["lora"] = fingerprint(lora, dtype)
+    if engine:
+        how["engine"] = engine
+    plain = fingerprint(folder, dtype)
+    return content_id("policy", plain, how) if how else plain
 
 
 @lru_cache(maxsize=64)

@@ -50,9 +50,9 @@ def test_greedy_equals_generate() -> None:
     engine = policy()
     samples = engine.sample(asks(n=1, steps=100, temperature=0.0, new=20))
     for prompt, [sample] in zip(PROMPTS, samples, strict=True):
-        ids = engine.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        ids = engine.vocabulary.tokenizer(prompt, return_tensors="pt")["input_ids"]
         out = engine.model.generate(ids, max_new_tokens=20, do_sample=False)[0, ids.shape[1] :]
-        expected = engine.tokenizer.decode(out, skip_special_tokens=True)
+        expected = engine.vocabulary.tokenizer.decode(out, skip_special_tokens=True)
         assert "".join(step.text for step in sample.steps) == expected
 
 
@@ -60,8 +60,8 @@ def test_logprobs_are_those_of_the_model() -> None:
     engine = policy()
     [[sample]] = engine.sample([SampleRequest(PROMPTS[0], (5,), 1, 12, 1.0)])
     text = PROMPTS[0] + sample.steps[0].text
-    ids = engine.tokenizer(text, return_tensors="pt")["input_ids"]
-    start = len(engine.tokenizer(PROMPTS[0])["input_ids"])
+    ids = engine.vocabulary.tokenizer(text, return_tensors="pt")["input_ids"]
+    start = len(engine.vocabulary.tokenizer(PROMPTS[0])["input_ids"])
     with torch.no_grad():
         logprobs = torch.log_softmax(engine.model(ids).logits[0].double(), -1)
     total = sum(float(logprobs[t - 1, ids[0, t]]) for t in range(start, ids.shape[1]))
@@ -104,6 +104,6 @@ def test_the_fingerprint_names_precision() -> None:
 
 
 def test_the_tokenizer_gives_texts_back() -> None:
-    tokenizer = policy().tokenizer
+    tokenizer = policy().vocabulary.tokenizer
     text = "13 10 9 4 > 24\n13 - 9 = 4 | 10 4 4 > 24\n8 / 8/3 = 3 | 3 > 24\n"
     assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
