@@ -31,6 +31,7 @@ GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
     ("policy", "path"),
+    ("policy", "lora"),
     ("qvm", "init"),
     ("qvm", "path"),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qstar_core.config import RunConfig
+from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.store import cache
@@ -68,7 +69,7 @@ def backbone(config: RunConfig) -> tuple[Path, str]:
     return folder, fingerprint(folder, "float32")
 
 
-def _from_s3(uri: str, field: str) -> Path:
+def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:
     """A copy of a checkpoint's files, named by their names, sizes and entity tags."""
     from qstar_core.store.s3 import S3Store
 
@@ -77,9 +78,9 @@ def _from_s3(uri: str, field: str) -> Path:
     listed = [found for found in store.objects() if "/" not in found.name]
     found = [o for o in listed if any(fnmatch(o.name, pattern) for pattern in SHAPING)]
     names = [o.name for o in found]
-    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+    if head not in names or not any(name.endswith(".safetensors") for name in names):
         raise UserError(
-            f"{field}: no checkpoint with config.json and *.safetensors at {uri}",
+            f"{field}: no checkpoint with {head} and *.safetensors at {uri}",
             next_step=f"aws s3 ls {store.root}/   shows what is there",
         )
     folder = cache.root() / "checkpoints" / content_id([[o.name, o.size, o.etag] for o in found])
@@ -120,6 +121,39 @@ def fingerprint(folder: Path, dtype: str) -> str:
     return _fingerprint(stamps, dtype)
 
 
+def resolve_adapter(path: str) -> Path:
+    """The folder of a LoRA adapter; one at ``s3://`` is copied into the cache.
+
+    Raises:
+        UserError: it has no adapter_config.json or no safetensors weights.
+    """
+    needed = ("adapter_config.json", "adapter_model.safetensors")
+    folder = _from_s3(path, "policy.lora", needed[0]) if is_remote(path) else Path(path)
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"policy.lora: no {' and no '.join(missing)} in {folder}",
+            next_step="name a folder that PEFT has saved with safetensors",
+        )
+    return folder
+
+
+def identity(policy: PolicyConfig) -> str:
+    """The fingerprint that the configured policy will have.
+
+    Raises:
+        UserError: its checkpoint or its adapter is missing.
+    """
+    return policy_fingerprint(
+        resolve_checkpoint(policy.path, "policy.path"),
+        policy.dtype,
+        backend=policy.backend,
+        chat=policy.chat,
+        lora=resolve_adapter(policy.lora) if policy.lora is not None else None,
+        engine=policy.engine,
+    )
+
+
 def policy_fingerprint(
     folder: Path,
     dtype: str,
@@ -127,7 +161,7 @@ def policy_fingerprint(
     backend: str = "transformers",
     chat: bool = False,
     lora: Path | None = None,
-    engine: dict[str, Any] | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> str:
     """The fingerprint of a checkpoint together with how it is run.
 
@@ -147,7 +181,7 @@ def policy_fingerprint(
     if lora is not None:
         how["lora"] = fingerprint(lora, dtype)
     if engine:
-        how["engine"] = engine
+        how["engine"] = dict(engine)
     plain = fingerprint(folder, dtype)
     return content_id("policy", plain, how) if how else plain
 
