@@ -119,6 +119,7 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Samples and grades all rollouts of a range of problems."""
+    from qstar_core.rollouts import drift
     from qstar_core.rollouts.quarantine import sample_shard
     from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
@@ -146,6 +147,8 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     figures: dict[str, Any] = {"seconds": round(seconds, 3), "tokens": tokens}
     if quarantined:
         figures["quarantined"] = quarantined
+    if not policy.batch_independent and config.rollouts.drift_requests:
+        figures["drift"] = drift.measure(table, chosen, policy, config.rollouts, config.seed)
     return _finish(spec, {f"part-{spec['shard']}": table}, figures)
 
 

@@ -87,7 +87,6 @@ class VllmPolicy:
             "logprobs_mode": "raw_logprobs",  # those of temperature 1
             "load_format": "safetensors",
             "generation_config": "vllm",  # what ends a text is said in each request
-            "skip_tokenizer_init": True,  # tokens in, tokens out
             **_cache_of_cpu(given),
             **(_lora_arguments(lora) if lora is not None else {}),
             **given,
@@ -148,6 +147,7 @@ class VllmPolicy:
             temperature=ask.temperature,
             seed=ask.seeds[k],
             max_tokens=most,
+            ignore_eos=True,  # the tokenizer's, which need not be the checkpoint's
             stop_token_ids=sorted(stops),
             logprobs=0,  # of the sampled token alone
             flat_logprobs=True,

@@ -7,9 +7,10 @@ import torch
 
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
-from qstar_core.policies import SampleRequest, StepRule
+from qstar_core.policies import Policy, SampleRequest, StepRule
 from qstar_core.policies.transformers import TransformersPolicy
 from tests.models import tiny_policy
+from tests.policies.contract import FOLDER, PolicyContract, exact
 
 PROMPTS = ["13 10 9 4 > 24\n", "8 3 > 24\n", "12 8 8 6 2 > 72\n", "7 7 1 > 49\n"]
 
@@ -27,6 +28,23 @@ def asks(
         )
         for p in PROMPTS
     ]
+
+
+class TestFloat64(PolicyContract):
+    independent = True
+    tolerance = 1e-5
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def policy(cls) -> Policy:
+        return exact()
+
+
+class TestFloat32(PolicyContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def policy(cls) -> Policy:
+        return TransformersPolicy(FOLDER, "float32", "cpu", 48)
 
 
 def test_samples_do_not_depend_on_the_batch() -> None:
