@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qstar_core.errors import UserError
+from qstar_core.errors import EngineUnavailable, UserError
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.policies.checkpoint import policy_fingerprint
 from qstar_core.policies.steps import split_tokens
@@ -157,12 +157,19 @@ class VllmPolicy:
 
     def _steps(self, names: Sequence[str]) -> Iterator[list[Any]]:
         """Runs the engine; yields the outputs that finished in a step."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         engine = self.llm.llm_engine
         try:
             while engine.has_unfinished_requests():
                 outputs = [output for output in engine.step() if output.finished]
                 if outputs:
                     yield outputs
+        except EngineDeadError as error:
+            raise EngineUnavailable(
+                f"vLLM's engine has died: {error}",
+                next_step="run the same command again; make doctor shows what is free",
+            ) from error
         finally:
             engine.abort_request(list(names), internal=True)  # none is left unless it failed
 
