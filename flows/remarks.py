@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from qstar_core.rollouts.figures import drift_in_words
+
 
 def remarks(manifest: dict[str, Any]) -> list[str]:
     """Remarks on a manifest; none where everything went as planned."""
     figures = manifest.get("figures", {})
-    return [*_quarantined(figures.get("quarantined", []), manifest["uri"])]
+    drift = drift_in_words(figures)
+    return [
+        *_quarantined(figures.get("quarantined", []), manifest["uri"]),
+        *([drift] if drift else []),
+    ]
 
 
 def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:

@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from qstar_core.rollouts.figures import drift_in_words
+
 CELL_CHARACTERS = 48
 COMPACT: dict[str, Any] = {
     "title_justify": "left",
@@ -130,6 +132,8 @@ def figures_tables(figures: Row) -> list[Table]:
             tables.append(comparison_table(value))
         elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             tables.append(_list_table(name, value))
+        elif name == "drift":
+            single.add_row(name, drift_in_words(figures))
         else:
             single.add_row(name, cell(value, 200))
     return tables if single.row_count else tables[1:]

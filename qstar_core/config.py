@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic.config import JsonDict
 
 RUNTIME_ONLY: JsonDict = {"runtime_only": True}
@@ -89,17 +89,54 @@ class DomainConfig(Section):
     """JSONL of evaluation problems instead of generated ones."""
 
 
+REFUSED_ARGUMENTS = {  # of policy.engine, with the reason
+    "trust_remote_code": "code that comes with a checkpoint is never run",
+    "hf_token": "a secret; set HF_TOKEN in the environment",
+    "model": "policy.path names it",
+    "tokenizer": "it is that of policy.path",
+    "tokenizer_mode": "it is that of policy.path",
+    "dtype": "policy.dtype names it",
+    "generation_config": "what ends a text is said in each request",
+    "logprobs_mode": "log-probabilities are those of temperature 1",
+    "max_num_seqs": "policy.batch_size names it",
+}
+LOAD_FORMATS = ("safetensors", "fastsafetensors", "runai_streamer")  # none of them unpickles
+
+
 class PolicyConfig(Section):
     """The frozen LLM."""
 
-    backend: Literal["transformers"] = "transformers"
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """vllm runs in an environment of its own, named by ``runtime.python``; see docs/adr/0007."""
     path: str = "reference:countdown-policy"
     """Folder, ``s3://`` URI or hub name of a causal LM; ``reference:NAME`` comes with qstar."""
-    dtype: Literal["float64", "float32", "bfloat16"] = "float64"
-    """float64 makes samples independent of the batch's shape; see docs/adr/0002."""
+    dtype: Literal["float64", "float32", "float16", "bfloat16"] = "float64"
+    """float64 makes samples independent of the batch's shape; see docs/adr/0002. vLLM has none."""
+    chat: bool = False
+    """Ask the prompt through the tokenizer's chat template; the steps go on with the answer."""
+    lora: str | None = None
+    """Folder of a LoRA adapter (PEFT, safetensors) put on the weights; backend vllm only."""
+    engine: dict[str, JsonValue] = {}
+    """Further arguments of ``vllm.LLM``, such as ``tensor_parallel_size``, ``max_model_len``,
+    ``gpu_memory_utilization`` or ``enforce_eager``; backend vllm only."""
     device: str = runtime_only("auto")
+    """Of the transformers backend; vLLM takes the one it was built for."""
     batch_size: int = runtime_only(256, ge=1)
     """Sequences in flight."""
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> PolicyConfig:
+        if self.backend == "transformers" and (self.lora is not None or self.engine):
+            raise ValueError("lora and engine need backend: vllm")
+        if self.backend == "vllm" and self.dtype == "float64":
+            raise ValueError("vLLM has no float64: set dtype to float32, float16 or bfloat16")
+        for name in self.engine:
+            if name in REFUSED_ARGUMENTS:
+                raise ValueError(f"engine.{name} is refused: {REFUSED_ARGUMENTS[name]}")
+        weights = self.engine.get("load_format", "safetensors")
+        if weights not in LOAD_FORMATS:
+            raise ValueError(f"engine.load_format must be one of {', '.join(LOAD_FORMATS)}")
+        return self
 
 
 class RolloutsConfig(Section):
@@ -108,6 +145,9 @@ class RolloutsConfig(Section):
     samples: int = Field(default=16, ge=1)
     temperature: Float = Field(default=1.0, ge=0.0)
     max_new_tokens: int = Field(default=96, ge=1)
+    drift_requests: int = runtime_only(32, ge=0)
+    """Samples of each shard that are drawn again in another batch, where the engine does not
+    promise equal ones; the figures say how many differ. 0 measures nothing."""
     shard_problems: int = runtime_only(500, ge=1)
     max_quarantined: Float = runtime_only(0.02, ge=0.0, le=1.0)
     """Share of a shard's problems that may fail and be left out; one always may."""

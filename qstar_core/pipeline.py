@@ -20,7 +20,7 @@ from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import backbone, fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import backbone, fingerprint, identity, resolve_checkpoint
 from qstar_core.rollouts.figures import combined
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import join, leaf
@@ -74,7 +74,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             cannot be written, or its bucket not be reached.
     """
     open_store(config.out).check("out")
-    policy = fingerprint(resolve_checkpoint(config.policy.path, "policy.path"), config.policy.dtype)
+    policy = identity(config.policy)
     train, test = (_problem_set(config, split) for split in ("train", "test"))
     stages: dict[str, Stage] = {}
 

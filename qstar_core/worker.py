@@ -31,6 +31,7 @@ GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
     ("policy", "path"),
+    ("policy", "lora"),
     ("qvm", "init"),
     ("qvm", "path"),
 )
@@ -125,7 +126,9 @@ def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:
 
     from qstar_core.policies.transformers import pick_device
 
-    torch.set_num_threads(spec.get("threads", 1))
+    threads = spec.get("threads", 1)
+    if torch.get_num_threads() != threads:  # vLLM complains of each call
+        torch.set_num_threads(threads)
     chosen = config.policy.device if spec["stage"] in ("rollouts", "evaluation") else "auto"
     device = pick_device(chosen)
     name = f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

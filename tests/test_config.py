@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from qstar_core import pipeline
 from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, SearchConfig, Section
+from qstar_core.errors import UserError
 from tests.models import tiny_policy
 
 # values that differ from the defaults, where a rule by type would not do
@@ -15,7 +16,9 @@ OTHER: dict[str, Any] = {
     "policy.path": None,  # tested by the fingerprint below
     "policy.dtype": "float32",
     "domain.name": None,  # one domain only so far
-    "policy.backend": None,
+    "policy.backend": None,  # these three are tested below
+    "policy.lora": None,
+    "policy.engine": None,
     "labels.method": None,
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
@@ -125,6 +128,66 @@ def test_the_policys_weights_are_part_of_the_keys(base: RunConfig, tmp_path: Pat
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     assert keys(moved)["rollouts"] != keys(base)["rollouts"]
+
+
+def vllm(base: RunConfig, **policy: Any) -> RunConfig:
+    given = {"dtype": "float32", **base.policy.model_dump(include={"path"}), **policy}
+    return replaced(base, "policy", given)
+
+
+def test_the_engine_and_all_its_arguments_change_the_keys(base: RunConfig, tmp_path: Path) -> None:
+    adapters = []
+    for number in range(2):
+        adapters.append(tmp_path / f"lora{number}")
+        adapters[-1].mkdir()
+        (adapters[-1] / "adapter_config.json").write_text('{"r": 8}')
+        (adapters[-1] / "adapter_model.safetensors").write_bytes(bytes([number]))
+    variants: list[dict[str, Any]] = [
+        {"backend": "transformers"},
+        {"backend": "transformers", "dtype": "float16"},
+        {"backend": "transformers", "chat": True},
+        {"backend": "vllm"},
+        {"backend": "vllm", "dtype": "float16"},
+        {"backend": "vllm", "chat": True},
+        {"backend": "vllm", "batch_size": 7},
+        {"backend": "vllm", "engine": {"enforce_eager": True}},
+        {"backend": "vllm", "engine": {"enforce_eager": False}},
+        {"backend": "vllm", "engine": {"compilation_config": {"mode": 0}}},
+        {"backend": "vllm", "lora": str(adapters[0])},
+        {"backend": "vllm", "lora": str(adapters[1])},
+    ]
+    found = [keys(vllm(base, **variant)) for variant in variants]
+    for stage in ("rollouts", "evaluation"):
+        assert len({key[stage] for key in found}) == len(variants)
+    moved = tmp_path / "moved"
+    adapters[0].rename(moved)
+    assert keys(vllm(base, backend="vllm", lora=str(moved))) == found[-2]
+
+
+@pytest.mark.parametrize(
+    ("policy", "what"),
+    [
+        ({"backend": "vllm", "dtype": "float64"}, "vLLM has no float64"),
+        ({"engine": {"enforce_eager": True}}, "need backend: vllm"),
+        ({"lora": "somewhere"}, "need backend: vllm"),
+        ({"backend": "vllm", "engine": {"trust_remote_code": True}}, "never run"),
+        ({"backend": "vllm", "engine": {"hf_token": "hf_x"}}, "a secret"),
+        ({"backend": "vllm", "engine": {"model": "other"}}, "policy.path names it"),
+        ({"backend": "vllm", "engine": {"load_format": "pt"}}, "load_format must be one of"),
+    ],
+)
+def test_settings_of_the_engine_that_are_refused(
+    base: RunConfig, policy: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(ValidationError, match=what):
+        vllm(base, **policy)
+
+
+def test_an_adapter_without_safetensors_is_refused(base: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_text("")
+    with pytest.raises(UserError, match=r"policy\.lora: no adapter_model\.safetensors"):
+        pipeline.plan(vllm(base, backend="vllm", lora=str(tmp_path)))
 
 
 def test_a_given_qvm_leaves_the_training_stages_out(base: RunConfig) -> None:

@@ -33,12 +33,14 @@ class SampleRequest:
     """n samples that continue a prompt.
 
     Attributes:
-        prompt: the whole text so far.
+        prompt: the question, or the whole text so far.
         seeds: one 63-bit seed per sample wanted; see ``qstar_core.keys.sample_seed``.
         max_steps: steps per sample at most.
         max_new_tokens: tokens per sample at most, the end-of-text token included.
         temperature: 0 is greedy (all samples equal).
         rule: where a step ends.
+        written: the steps so far, which follow the prompt. A chat model is asked the prompt and
+            goes on with an answer that begins with them; to any other it makes no difference.
     """
 
     prompt: str
@@ -47,6 +49,12 @@ class SampleRequest:
     max_new_tokens: int
     temperature: float
     rule: StepRule = StepRule()
+    written: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole text so far: the prompt and the steps that follow it."""
+        return self.prompt + self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +64,18 @@ class Sample:
     Attributes:
         steps: the steps; the last one may be unfinished when ``finish`` is ``"length"``.
         finish: ``"end"`` (end of text), ``"steps"`` (max_steps reached) or ``"length"``.
+        surplus: tokens that were generated after the last step and dropped, by engines that
+            cannot stop at the end of a step.
     """
 
     steps: tuple[Step, ...]
     finish: str
+    surplus: int = 0
 
     @property
     def tokens(self) -> int:
-        """Policy tokens the sample took."""
-        return sum(step.tokens for step in self.steps)
+        """Policy tokens the sample took, those dropped included: they are paid for."""
+        return sum(step.tokens for step in self.steps) + self.surplus
 
 
 class Policy(Protocol):
@@ -72,6 +83,8 @@ class Policy(Protocol):
 
     fingerprint: str
     """Content hash of weights, tokenizer and numeric precision: all that shapes a sample."""
+    batch_independent: bool
+    """Whether the engine promises the same sample for the same seed in any batch."""
 
     def sample(
         self, requests: Sequence[SampleRequest], done: Callable[[int, int], None] | None = None

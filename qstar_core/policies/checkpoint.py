@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from qstar_core.config import RunConfig
+from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.store import cache
@@ -18,6 +20,7 @@ SHAPING = (
     "*.safetensors",
     "*.safetensors.index.json",
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -66,7 +69,7 @@ def backbone(config: RunConfig) -> tuple[Path, str]:
     return folder, fingerprint(folder, "float32")
 
 
-def _from_s3(uri: str, field: str) -> Path:
+def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:
     """A copy of a checkpoint's files, named by their names, sizes and entity tags."""
     from qstar_core.store.s3 import S3Store
 
@@ -75,9 +78,9 @@ def _from_s3(uri: str, field: str) -> Path:
     listed = [found for found in store.objects() if "/" not in found.name]
     found = [o for o in listed if any(fnmatch(o.name, pattern) for pattern in SHAPING)]
     names = [o.name for o in found]
-    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+    if head not in names or not any(name.endswith(".safetensors") for name in names):
         raise UserError(
-            f"{field}: no checkpoint with config.json and *.safetensors at {uri}",
+            f"{field}: no checkpoint with {head} and *.safetensors at {uri}",
             next_step=f"aws s3 ls {store.root}/   shows what is there",
         )
     folder = cache.folder("checkpoints") / content_id([[o.name, o.size, o.etag] for o in found])
@@ -116,6 +119,71 @@ def fingerprint(folder: Path, dtype: str) -> str:
     files = sorted({file for pattern in SHAPING for file in folder.glob(pattern)})
     stamps = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     return _fingerprint(stamps, dtype)
+
+
+def resolve_adapter(path: str) -> Path:
+    """The folder of a LoRA adapter; one at ``s3://`` is copied into the cache.
+
+    Raises:
+        UserError: it has no adapter_config.json or no safetensors weights.
+    """
+    needed = ("adapter_config.json", "adapter_model.safetensors")
+    folder = _from_s3(path, "policy.lora", needed[0]) if is_remote(path) else Path(path)
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"policy.lora: no {' and no '.join(missing)} in {folder}",
+            next_step="name a folder that PEFT has saved with safetensors",
+        )
+    return folder
+
+
+def identity(policy: PolicyConfig) -> str:
+    """The fingerprint that the configured policy will have.
+
+    Raises:
+        UserError: its checkpoint or its adapter is missing.
+    """
+    return policy_fingerprint(
+        resolve_checkpoint(policy.path, "policy.path"),
+        policy.dtype,
+        backend=policy.backend,
+        chat=policy.chat,
+        lora=resolve_adapter(policy.lora) if policy.lora is not None else None,
+        engine=policy.engine,
+    )
+
+
+def policy_fingerprint(
+    folder: Path,
+    dtype: str,
+    *,
+    backend: str = "transformers",
+    chat: bool = False,
+    lora: Path | None = None,
+    engine: Mapping[str, Any] | None = None,
+) -> str:
+    """The fingerprint of a checkpoint together with how it is run.
+
+    A plain transformers policy has that of its checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        dtype: numeric precision.
+        backend: the engine's name.
+        chat: whether prompts go through the chat template.
+        lora: folder of an adapter put on the weights.
+        engine: arguments of the engine.
+    """
+    how: dict[str, Any] = {"backend": backend} if backend != "transformers" else {}
+    if chat:
+        how["chat"] = True
+    if lora is not None:
+        how["lora"] = fingerprint(lora, dtype)
+    if engine:
+        how["engine"] = dict(engine)
+    plain = fingerprint(folder, dtype)
+    return content_id("policy", plain, how) if how else plain
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,8 @@ class ScriptedPolicy:
             they need not sum to 1).
     """
 
+    batch_independent = True
+
     def __init__(self, children: Mapping[str, Sequence[tuple[str, float]]]) -> None:
         self.children = {prompt: list(options) for prompt, options in children.items()}
         self.fingerprint = content_id("scripted", self.children)
@@ -46,7 +48,7 @@ class ScriptedPolicy:
 
     def _continue(self, request: SampleRequest, seed: int) -> Sample:
         rng = random.Random(seed)
-        text, left = request.prompt, request.max_new_tokens
+        text, left = request.text, request.max_new_tokens
         steps: list[Step] = []
         while len(steps) < request.max_steps:
             step = self._draw(text, request.temperature, rng)

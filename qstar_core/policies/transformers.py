@@ -14,18 +14,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache
 
-from qstar_core.errors import UserError
-from qstar_core.mdp import Step
-from qstar_core.policies import Sample, SampleRequest, StepRule
-from qstar_core.policies.checkpoint import fingerprint
+from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies.checkpoint import policy_fingerprint
 from qstar_core.policies.sampling import draw, uniforms
+from qstar_core.policies.steps import StepSplit
+from qstar_core.policies.text import Vocabulary
 
 Done = Callable[[int, int], None]
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
-LOGPROB_DECIMALS = 5  # log-probabilities are rounded so that equal samples give equal rows
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 def pick_device(name: str) -> torch.device:
@@ -43,38 +47,28 @@ class Row:
     index: int
     prompt: tuple[int, ...]
     ask: SampleRequest
+    split: StepSplit
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)  # token counts at which its steps end
-    finish: str = ""
 
     def take(self, token: int, logprob: float, newline: bool, eos: bool) -> None:
         """Appends a token and notes whether it ends a step or the sample."""
         self.tokens.append(token)
         self.logprobs.append(logprob)
-        length = len(self.tokens)
-        rule: StepRule = self.ask.rule
-        step_length = length - (self.ends[-1] if self.ends else 0)
-        if eos or (rule.newline and newline) or (rule.tokens and step_length >= rule.tokens):
-            self.ends.append(length)
-        if eos:
-            self.finish = "end"
-        elif len(self.ends) >= self.ask.max_steps:
-            self.finish = "steps"
-        elif length >= self.ask.max_new_tokens:
-            self.finish = "length"
-            if not self.ends or self.ends[-1] < length:
-                self.ends.append(length)
+        self.split.take(newline, eos)
 
 
 class TransformersPolicy:
     """A causal LM from a local folder."""
 
-    def __init__(self, folder: Path, dtype: str, device: str, batch_size: int) -> None:
+    def __init__(
+        self, folder: Path, dtype: str, device: str, batch_size: int, chat: bool = False
+    ) -> None:
         self.device = pick_device(device)
-        self.fingerprint = fingerprint(folder, dtype)
+        self.fingerprint = policy_fingerprint(folder, dtype, chat=chat)
+        self.batch_independent = dtype == "float64"
         self.batch_size = batch_size
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.vocabulary = Vocabulary(folder, chat)
         self.model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], use_safetensors=True
         )
@@ -82,10 +76,6 @@ class TransformersPolicy:
         self.model.eval()
         self.model.requires_grad_(False)
         self.context = int(self.model.config.max_position_embeddings)
-        eos = self.model.generation_config.eos_token_id or self.tokenizer.eos_token_id
-        self.eos = set(eos) if isinstance(eos, list) else {eos}
-        self.newlines = _newline_tokens(self.tokenizer)
-        self._texts: dict[tuple[int, ...], str] = {}
 
     def sample(
         self, requests: Sequence[SampleRequest], done: Done | None = None
@@ -96,9 +86,11 @@ class TransformersPolicy:
             UserError: a prompt is empty, or does not fit the context with the tokens asked for.
         """
         rows = []
-        for number, ask in enumerate(requests):
-            prompt = self._encode(ask)
-            rows += [Row(number, index, prompt, ask) for index in range(len(ask.seeds))]
+        prompts = self.vocabulary.encode(requests, self.context)
+        for number, (ask, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            rows += [
+                Row(number, index, prompt, ask, StepSplit(ask)) for index in range(len(ask.seeds))
+            ]
         order = sorted(range(len(rows)), key=lambda r: (len(rows[r].prompt), rows[r].request))
         for start in range(0, len(order), self.batch_size):
             batch = [rows[r] for r in order[start : start + self.batch_size]]
@@ -107,20 +99,9 @@ class TransformersPolicy:
                 done(len(batch), sum(len(row.tokens) for row in batch))
         answers: list[list[Sample]] = [[] for _ in requests]
         for row in rows:  # rows stand in the order of requests and seeds
-            answers[row.request].append(self._finished(row))
+            sample = self.vocabulary.sample(row.split, row.prompt, row.tokens, row.logprobs)
+            answers[row.request].append(sample)
         return answers
-
-    def _encode(self, ask: SampleRequest) -> tuple[int, ...]:
-        ids = tuple(self.tokenizer(ask.prompt)["input_ids"]) if ask.prompt else ()
-        if not ids:
-            raise UserError("a prompt is empty", next_step="check the domain's prompts")
-        if len(ids) + ask.max_new_tokens > self.context:
-            raise UserError(
-                f"a prompt of {len(ids)} tokens and {ask.max_new_tokens} new ones exceed the "
-                f"model's context of {self.context}",
-                next_step="lower rollouts.max_new_tokens or use a model with a longer context",
-            )
-        return ids
 
     @torch.inference_mode()
     def _run(self, rows: list[Row]) -> None:
@@ -129,15 +110,16 @@ class TransformersPolicy:
         seeds = np.array([row.ask.seeds[row.index] for row in rows], dtype=np.uint64)
         temperature = torch.tensor([row.ask.temperature for row in rows], device=self.device)
         alive = list(range(len(rows)))  # rows[alive[b]] stands at batch position b
+        newlines, eos = self.vocabulary.newlines, self.vocabulary.eos
         position = 0
         while True:
             uniform = torch.from_numpy(uniforms(seeds[alive], position)).to(self.device)
             tokens, logprobs = draw(logits, temperature[alive], uniform)
             pairs = zip(alive, tokens.tolist(), logprobs.tolist(), strict=True)
             for row, token, logprob in pairs:
-                if not rows[row].finish:
-                    rows[row].take(token, logprob, token in self.newlines, token in self.eos)
-            keep = [b for b, row in enumerate(alive) if not rows[row].finish]
+                if not rows[row].split.finish:
+                    rows[row].take(token, logprob, token in newlines, token in eos)
+            keep = [b for b, row in enumerate(alive) if not rows[row].split.finish]
             if not keep:
                 return
             if len(keep) <= 0.75 * len(alive):
@@ -192,31 +174,3 @@ class TransformersPolicy:
             use_cache=True,
         )
         return output.logits[:, -1], mask
-
-    def _finished(self, row: Row) -> Sample:
-        steps, start = [], 0
-        previous = row.prompt[-1]
-        for end in row.ends:
-            tokens = row.tokens[start:end]
-            ended = tokens[-1] in self.eos
-            logprob = round(sum(row.logprobs[start:end]), LOGPROB_DECIMALS)
-            text = self._text(previous, tokens[:-1] if ended else tokens)
-            steps.append(Step(text, len(tokens), logprob, ended))
-            start, previous = end, tokens[-1]
-        return Sample(tuple(steps), row.finish)
-
-    def _text(self, previous: int, tokens: list[int]) -> str:
-        """The text of some tokens after another one (tokenizers treat a first token apart)."""
-        key = (previous, *tokens)
-        if key not in self._texts:
-            if len(self._texts) > 1_000_000:
-                self._texts.clear()
-            before, both = (str(self.tokenizer.decode(t)) for t in ([previous], list(key)))
-            self._texts[key] = both[len(before) :]
-        return self._texts[key]
-
-
-def _newline_tokens(tokenizer: Any) -> set[int]:
-    """Tokens whose text contains a newline."""
-    texts = tokenizer.batch_decode([[k] for k in range(len(tokenizer))])
-    return {token for token, text in enumerate(texts) if "\n" in text}

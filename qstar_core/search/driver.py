@@ -134,7 +134,8 @@ class Driver:
         first = slot.drawn[state.id]
         slot.drawn[state.id] += count
         return SampleRequest(
-            prompt=state.text,
+            prompt=state.problem.prompt,
+            written="".join(step.text for step in state.steps),
             seeds=tuple(sample_seed(self.run_seed, row_id, first + i) for i in range(count)),
             max_steps=steps,
             max_new_tokens=min(limit, slot.ledger.tokens_left),

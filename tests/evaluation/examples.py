@@ -31,6 +31,7 @@ class NoisyPlayer:
     """Plays legal lines at random, now and then a false one; knows the prompt's last state."""
 
     fingerprint = "6f1d2c0b9a8e7d6c5b4a3f2e"
+    batch_independent = True
 
     def sample(
         self, requests: Sequence[SampleRequest], done: Callable[[int, int], None] | None = None
@@ -39,8 +40,8 @@ class NoisyPlayer:
 
     def _play(self, request: SampleRequest, seed: int) -> Sample:
         greedy = request.temperature == 0
-        rng = random.Random(request.prompt if greedy else seed)
-        state = request.prompt.splitlines()[-1].split("|")[-1]
+        rng = random.Random(request.text if greedy else seed)
+        state = request.text.splitlines()[-1].split("|")[-1]
         left, _, right = state.partition(">")
         numbers, target = countdown.ordered([countdown.Fraction(n) for n in left.split()]), right
         steps: list[Step] = []

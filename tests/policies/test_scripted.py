@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qstar_core.mdp import Step
 from qstar_core.policies import Policy, Sample, SampleRequest, StepRule
 from qstar_core.policies.scripted import ScriptedPolicy
+from tests.policies.contract import PolicyContract
 
 TABLE = {
     "q\n": [("go left\n", 3.0), ("stop", 1.0)],
@@ -17,6 +18,18 @@ TABLE = {
     "q\ngo left\ngo right\n": [("end", 1.0)],
 }
 POLICY: Policy = ScriptedPolicy(TABLE)
+
+
+class TestContract(PolicyContract):
+    reference = False
+    independent = True
+    token_steps = False
+    prompts = ("q\n", "q\ngo left\n")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def policy(cls) -> Policy:
+        return POLICY
 
 
 def ask(

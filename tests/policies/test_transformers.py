@@ -7,9 +7,10 @@ import torch
 
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
-from qstar_core.policies import SampleRequest, StepRule
+from qstar_core.policies import Policy, SampleRequest, StepRule
 from qstar_core.policies.transformers import TransformersPolicy
 from tests.models import tiny_policy
+from tests.policies.contract import FOLDER, PolicyContract, exact
 
 PROMPTS = ["13 10 9 4 > 24\n", "8 3 > 24\n", "12 8 8 6 2 > 72\n", "7 7 1 > 49\n"]
 
@@ -27,6 +28,23 @@ def asks(
         )
         for p in PROMPTS
     ]
+
+
+class TestFloat64(PolicyContract):
+    independent = True
+    tolerance = 1e-5
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def policy(cls) -> Policy:
+        return exact()
+
+
+class TestFloat32(PolicyContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def policy(cls) -> Policy:
+        return TransformersPolicy(FOLDER, "float32", "cpu", 48)
 
 
 def test_samples_do_not_depend_on_the_batch() -> None:
@@ -50,9 +68,9 @@ def test_greedy_equals_generate() -> None:
     engine = policy()
     samples = engine.sample(asks(n=1, steps=100, temperature=0.0, new=20))
     for prompt, [sample] in zip(PROMPTS, samples, strict=True):
-        ids = engine.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        ids = engine.vocabulary.tokenizer(prompt, return_tensors="pt")["input_ids"]
         out = engine.model.generate(ids, max_new_tokens=20, do_sample=False)[0, ids.shape[1] :]
-        expected = engine.tokenizer.decode(out, skip_special_tokens=True)
+        expected = engine.vocabulary.tokenizer.decode(out, skip_special_tokens=True)
         assert "".join(step.text for step in sample.steps) == expected
 
 
@@ -60,8 +78,8 @@ def test_logprobs_are_those_of_the_model() -> None:
     engine = policy()
     [[sample]] = engine.sample([SampleRequest(PROMPTS[0], (5,), 1, 12, 1.0)])
     text = PROMPTS[0] + sample.steps[0].text
-    ids = engine.tokenizer(text, return_tensors="pt")["input_ids"]
-    start = len(engine.tokenizer(PROMPTS[0])["input_ids"])
+    ids = engine.vocabulary.tokenizer(text, return_tensors="pt")["input_ids"]
+    start = len(engine.vocabulary.tokenizer(PROMPTS[0])["input_ids"])
     with torch.no_grad():
         logprobs = torch.log_softmax(engine.model(ids).logits[0].double(), -1)
     total = sum(float(logprobs[t - 1, ids[0, t]]) for t in range(start, ids.shape[1]))
@@ -104,6 +122,6 @@ def test_the_fingerprint_names_precision() -> None:
 
 
 def test_the_tokenizer_gives_texts_back() -> None:
-    tokenizer = policy().tokenizer
+    tokenizer = policy().vocabulary.tokenizer
     text = "13 10 9 4 > 24\n13 - 9 = 4 | 10 4 4 > 24\n8 / 8/3 = 3 | 3 > 24\n"
     assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
