@@ -103,10 +103,31 @@ REFUSED_ARGUMENTS = {  # of policy.engine, with the reason
 LOAD_FORMATS = ("safetensors", "fastsafetensors", "runai_streamer")  # none of them unpickles
 
 
+class ServerConfig(Section):
+    """OpenAI-compatible completions servers that serve the policy; see docs/serving.md."""
+
+    urls: tuple[str, ...] = runtime_only(("http://127.0.0.1:8000/v1",), min_length=1, strict=False)
+    """Base addresses, all of them serving the same model."""
+    model: str | None = None
+    """The name they serve it under; None is the only one they serve."""
+    revision: str | None = None
+    """What tells this model from others of its name; part of the key, not sent anywhere."""
+    api_key_env: str = runtime_only("OPENAI_API_KEY")
+    """Environment variable with the key, if the servers want one."""
+    concurrency: int = runtime_only(256, ge=1)
+    """Requests in flight per worker, over all servers."""
+    timeout_s: Float = runtime_only(600.0, gt=0.0)
+    """For one answer."""
+    retries: int = runtime_only(8, ge=0)
+    """Of one request, with pauses of about 45 s in all before the eighth."""
+    outage_timeout_s: Float = runtime_only(300.0, ge=0.0)
+    """The run ends when no server has answered for this long; at its start it does at once."""
+
+
 class PolicyConfig(Section):
     """The frozen LLM."""
 
-    backend: Literal["transformers", "vllm"] = "transformers"
+    backend: Literal["transformers", "vllm", "server"] = "transformers"
     """vllm runs in an environment of its own, named by ``runtime.python``; see docs/adr/0007."""
     path: str = "reference:countdown-policy"
     """Folder, ``s3://`` URI or hub name of a causal LM; ``reference:NAME`` comes with qstar."""
@@ -123,12 +144,14 @@ class PolicyConfig(Section):
     """Of the transformers backend; vLLM takes the one it was built for."""
     batch_size: int = runtime_only(256, ge=1)
     """Sequences in flight."""
+    server: ServerConfig = ServerConfig()
+    """Of the server backend; ``path`` is the checkpoint that is served, ``dtype`` its precision."""
 
     @model_validator(mode="after")
     def _engine_fits(self) -> PolicyConfig:
-        if self.backend == "transformers" and (self.lora is not None or self.engine):
+        if self.backend != "vllm" and (self.lora is not None or self.engine):
             raise ValueError("lora and engine need backend: vllm")
-        if self.backend == "vllm" and self.dtype == "float64":
+        if self.backend != "transformers" and self.dtype == "float64":
             raise ValueError("vLLM has no float64: set dtype to float32, float16 or bfloat16")
         for name in self.engine:
             if name in REFUSED_ARGUMENTS:

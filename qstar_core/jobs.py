@@ -42,6 +42,10 @@ def load_policy(config: PolicyConfig) -> Policy:
 @lru_cache(maxsize=1)
 def _load_policy(settings: str) -> Policy:
     config = PolicyConfig.model_validate_json(settings)
+    if config.backend == "server":
+        from qstar_core.policies.server import ServerPolicy
+
+        return ServerPolicy(config)
     folder = resolve_checkpoint(config.path, "policy.path")
     if config.backend == "vllm":
         from qstar_core.policies.vllm import VllmPolicy
@@ -65,6 +69,15 @@ def load_value(folder: Path, config: QvmConfig, device: str) -> ValueModel:
     from qstar_core.values.score import TransformersValue
 
     return TransformersValue(folder, config.score_dtype, device, config.score_batch_size)
+
+
+def told(policy: Policy, config: RunConfig) -> dict[str, Any]:
+    """What servers behind a policy tell of themselves, for the receipt."""
+    if config.policy.backend != "server":
+        return {}
+    from qstar_core.policies.server import ServerPolicy
+
+    return policy.figures() if isinstance(policy, ServerPolicy) else {}
 
 
 def expect(spec: Spec, model: str, found: str) -> None:
@@ -149,7 +162,7 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         figures["quarantined"] = quarantined
     if not policy.batch_independent and config.rollouts.drift_requests:
         figures["drift"] = drift.measure(table, chosen, policy, config.rollouts, config.seed)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -209,7 +222,7 @@ def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     expect(spec, "policy", policy.fingerprint)
     method = config.evaluation.methods[spec["method"]]
     table, figures = evaluate(chosen, method, policy, value, config, progress)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
 
 
 def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:

@@ -111,9 +111,12 @@ def plan(config: RunConfig) -> dict[str, Stage]:
 
 
 def _policy_shape(config: RunConfig) -> dict[str, Any]:
-    """What else decides a sample below float64, where results depend on the batch's shape."""
+    """What else decides a sample below float64, where results depend on the batch's shape.
+
+    Servers make their batches themselves.
+    """
     policy = config.policy
-    if policy.dtype == "float64":
+    if policy.dtype == "float64" or policy.backend == "server":
         return {}
     return {"device": policy.device, "batch_size": policy.batch_size}
 

@@ -64,6 +64,8 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("httpx", "httpx2"):  # a line per request
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _send(out: IO[str], event: dict[str, Any]) -> None:
@@ -115,9 +117,14 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
 
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
     environment = describe()
-    if spec["stage"] not in WITHOUT_TORCH:
+    if _with_torch(spec, config):
         environment = {**environment, **_torch(spec, config)}
     return JOBS[spec["stage"]]({**spec, "environment": environment}, config, progress)
+
+
+def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:
+    served = spec["stage"] == "rollouts" and config.policy.backend == "server"
+    return spec["stage"] not in WITHOUT_TORCH and not served
 
 
 def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:

@@ -19,6 +19,8 @@ OTHER: dict[str, Any] = {
     "policy.backend": None,  # these three are tested below
     "policy.lora": None,
     "policy.engine": None,
+    "policy.server.model": None,  # of served policies; tested in policies/test_served.py
+    "policy.server.revision": None,
     "labels.method": None,
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",

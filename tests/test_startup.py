@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "prefect", "transformers", "polars", "pyarrow", "scipy", "boto3"}
+HEAVY = {"torch", "prefect", "transformers", "polars", "pyarrow", "scipy", "boto3", "openai"}
 LIBRARY = ["-c", "import qstar_core"]
 HELP = ["-m", "flows.cli", "--help"]
 TRIES = 20

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from qstar_core import pipeline
 from qstar_core import worker as worker_module
-from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig
+from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig, ServerConfig
 from qstar_core.jobs import JOBS
+from tests.completions_server import Fault, Script, serving
 from tests.models import tiny_policy
 from tests.processes import PATIENCE_S
 
@@ -26,16 +28,22 @@ def config(tmp_path: Path) -> RunConfig:
     )
 
 
-def start() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "qstar_core.worker"]
+def start(arguments: Sequence[str] = ("-m", "qstar_core.worker")) -> subprocess.Popen[str]:
+    command = [sys.executable, *arguments]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def converse(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def numbered(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"id": number, "spec": spec} for number, spec in enumerate(specs)]
+
+
+def converse(
+    lines: list[dict[str, Any]], arguments: Sequence[str] = ("-m", "qstar_core.worker")
+) -> list[dict[str, Any]]:
     """All events of a worker that is sent some lines and kept open until it has answered."""
-    worker = start()
+    worker = start(arguments)
     assert worker.stdin and worker.stdout
     for line in lines:
         worker.stdin.write(json.dumps(line) + "\n")
@@ -124,3 +132,29 @@ def test_a_worker_ends_with_its_standard_input() -> None:
     assert json.loads(worker.stdout.readline())["event"] == "ready"
     worker.stdin.close()
     assert worker.wait(timeout=PATIENCE_S) == 0
+
+
+def test_rollouts_of_a_served_policy_need_no_torch(tmp_path: Path) -> None:
+    script = Script(
+        lambda number: Fault("status", 429, seconds=0.0) if number == 5 else None, owned_by="vllm"
+    )
+    with serving(script) as url:
+        policy = PolicyConfig(
+            backend="server",
+            dtype="float32",
+            path=str(tiny_policy()),
+            server=ServerConfig(urls=(url,)),
+        )
+        run = config(tmp_path).model_copy(update={"policy": policy})
+        stages = pipeline.plan(run)
+        problems = pipeline.shards(stages["problems"], run)
+        receipts = [e["result"] for e in converse(numbered(problems)) if e["event"] == "result"]
+        pipeline.publish(stages["problems"], run, receipts)
+        [spec] = pipeline.shards(stages["rollouts"], run)
+        code = "import sys; sys.modules['torch'] = None; from qstar_core.worker import main; main()"
+        events = converse(numbered([spec]), ["-c", code])
+    assert events[-1]["event"] == "result", events[-1]
+    assert events[-1]["result"]["rows"] == 3 * run.rollouts.samples
+    servers = events[-1]["result"]["figures"]["servers"]
+    assert servers == {"engines": ["vllm 9.9"], "tried_again": {"HTTP 429": 1}}
+    assert "threads" not in events[-1]["result"]["environment"]

@@ -63,7 +63,8 @@ def resolve_checkpoint(path: str, field: str) -> Path:
 def backbone(config: RunConfig) -> tuple[Path, str]:
     """Folder and fingerprint of the causal LM that the QVM starts from: qvm.init, or the policy."""
     if config.qvm.init is None:
-        folder = resolve_checkpoint(config.policy.path, "policy.path")
+        served = config.policy.backend == "server"  # then the policy's folder is not needed
+        folder = resolve_checkpoint(config.policy.path, "qvm.init" if served else "policy.path")
         return folder, fingerprint(folder, config.policy.dtype)
     folder = resolve_checkpoint(config.qvm.init, "qvm.init")
     return folder, fingerprint(folder, "float32")
@@ -144,6 +145,10 @@ def identity(policy: PolicyConfig) -> str:
     Raises:
         UserError: its checkpoint or its adapter is missing.
     """
+    if policy.backend == "server":
+        from qstar_core.policies.served import served_fingerprint
+
+        return served_fingerprint(policy)
     return policy_fingerprint(
         resolve_checkpoint(policy.path, "policy.path"),
         policy.dtype,

@@ -51,7 +51,7 @@ class Vocabulary:
         """
         if not asks:
             return []
-        texts = [self._asked(ask) for ask in asks]
+        texts = [self.asked(ask) for ask in asks]
         found = self.tokenizer(texts, add_special_tokens=not self.chat)["input_ids"]
         for ask, ids in zip(asks, found, strict=True):
             if not ask.text or not ids:
@@ -64,7 +64,8 @@ class Vocabulary:
                 )
         return [tuple(ids) for ids in found]
 
-    def _asked(self, ask: SampleRequest) -> str:
+    def asked(self, ask: SampleRequest) -> str:
+        """The text that the model is given, the chat template around it if there is one."""
         if not self.chat or not ask.text:
             return ask.text
         question = [{"role": "user", "content": ask.prompt}]

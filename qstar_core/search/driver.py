@@ -10,7 +10,7 @@ ledgers, sends the answers and refills finished slots.
    the order of the problems.
 2. An exception inside a search, and a request that the policy or the Q-value model refuses with a
    ValueError or UserError, end that search alone, with stop reason ``"error"``. Any other exception
-   of an engine (out of memory, a lost device) is not the problem's fault and is raised.
+   of an engine (out of memory, a lost device or server) is not the problem's fault and is raised.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
-from qstar_core.errors import UserError
+from qstar_core.errors import EngineUnavailable, UserError
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem, State, Step
 from qstar_core.policies import Policy, Sample, SampleRequest, StepRule
@@ -286,6 +286,8 @@ def refusable(
         return []
     try:
         return list(call(items))
+    except EngineUnavailable:
+        raise
     except REFUSALS as error:
         if len(items) == 1:
             return [error]

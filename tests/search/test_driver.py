@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
-from qstar_core.errors import UserError
+from qstar_core.errors import EngineUnavailable, UserError
 from qstar_core.mdp import Problem, State, Step
 from qstar_core.policies import Policy, Sample, SampleRequest
 from qstar_core.search.budget import Budget
@@ -294,3 +294,15 @@ def test_refusable_finds_exactly_the_refused(items: list[int]) -> None:
     assert [None if isinstance(a, Exception) else a for a in answers] == [
         2 * n if n >= 0 else None for n in items
     ]
+
+
+def test_an_engine_that_is_gone_is_no_request_s_fault() -> None:
+    calls = []
+
+    def gone(numbers: Sequence[int]) -> list[int]:
+        calls.append(len(numbers))
+        raise EngineUnavailable("no server answers")
+
+    with pytest.raises(EngineUnavailable):
+        refusable(gone, [1, 2, 3])
+    assert calls == [3]
