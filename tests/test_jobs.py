@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import pytest
 
 from qstar_core import jobs
-from qstar_core.config import RunConfig
+from qstar_core.config import PretrainConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation import assemble
 from qstar_core.jobs import expect
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.store import open_store
 from tests.evaluation.examples import report_data
 
 
@@ -33,3 +36,25 @@ def test_a_checkpoint_that_changed_after_the_plan_is_refused() -> None:
     with pytest.raises(UserError, match="policy's checkpoint has changed") as caught:
         expect({"models": {"policy": "abc"}}, "policy", "def")
     assert "run the same command again" in caught.value.next_step
+
+
+@pytest.mark.slow
+def test_a_policy_is_pretrained_onto_s3(bucket: str) -> None:
+    tiny = PretrainConfig(
+        steps=2,
+        batch_size=8,
+        hidden_size=16,
+        intermediate_size=32,
+        layers=1,
+        heads=2,
+        rarity_plays=1000,
+        compile=False,
+    )
+    config = RunConfig(pretrain=tiny)
+    uri = f"{bucket}/policy"
+    receipt = jobs.pretrain({"uri": uri}, config, lambda *_: None)
+    store = open_store(uri)
+    assert json.loads(store.read("manifest.json"))["files"] == receipt["files"]
+    assert {e["name"]: e["bytes"] for e in receipt["files"]}.items() <= store.sizes().items()
+    folder = resolve_checkpoint(uri, "policy.path")
+    assert (folder / "config.json").is_file()
