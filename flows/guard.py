@@ -1,0 +1,70 @@
+"""How a command ends early: what failed, what is safe, what to type next, and the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from qstar_core.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+ARGUMENTS = "qstar.arguments"
+
+FINISHED_SAFE = "finished shards and published data sets are on disk and will be kept"
+
+
+class Guarded(TyperGroup):
+    """Turns errors that are the user's to mend into a few clear lines and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remembers the arguments, to name the command to go on with."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; exit code 2 for the user's errors, 1 after failures, 130 for Ctrl-C."""
+        command = shlex.join(["qstar", *ctx.meta[ARGUMENTS]])
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            safe, step = error.safe, error.next_step.replace("CONFIG", _config_of(ctx))
+            title = getattr(error, "title", "Error")
+            _explain(error.what, safe, step or command, title)
+            code = getattr(error, "exit_code", USER_ERROR)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            raise
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            what = f"{error.strerror or error}{where}"
+            _explain(what, FINISHED_SAFE, f"mend the cause, then {command}")
+            code = USER_ERROR
+        except KeyboardInterrupt:
+            _explain("interrupted", FINISHED_SAFE, f"{command}   goes on from there")
+            code = INTERRUPTED
+        raise typer.Exit(code)
+
+
+def _config_of(ctx: Any) -> str:
+    """The configuration file among the arguments, for the next command."""
+    given = [a for a in ctx.meta[ARGUMENTS][1:] if a.endswith((".yaml", ".yml"))]
+    return shlex.quote(given[0]) if given else "CONFIG"
+
+
+def _explain(what: str, safe: str, next_step: str, title: str = "Error") -> None:
+    from rich.console import Console
+
+    lines = [f"{title}: {what}"]
+    if safe:
+        lines.append(f"Safe: {safe}")
+    if next_step:
+        lines.append(f"Next: {next_step}")
+    console = Console(stderr=True)
+    for line in lines:
+        head, _, rest = line.partition(":")
+        colour = "bold red" if head == "Error" else "bold"
+        console.print(f"[{colour}]{head}:[/]", end="")
+        console.print(rest, highlight=False, markup=False, soft_wrap=True)
