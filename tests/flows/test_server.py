@@ -21,7 +21,8 @@ from .conftest import PATIENT, ROOT, Qstar
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_API_URL", "")  # so that what `connect` sets is undone
+    monkeypatch.delenv("PREFECT_API_URL")
     return tmp_path
 
 
