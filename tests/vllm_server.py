@@ -51,15 +51,17 @@ class VllmServer:
         url: its base address.
         key: what it wants as the key.
         process: its first process; it has children.
+        log: what it writes.
     """
 
     url: str
     key: str
     process: subprocess.Popen[bytes]
+    log: Path
 
     def answers(self) -> bool:
         """Whether it is in good health; fails if it has ended."""
-        assert self.process.poll() is None, "vllm serve ended; see its log"
+        assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
         try:
             with urllib.request.urlopen(self.url.removesuffix("/v1") + "/health", timeout=5):
                 return True
@@ -91,7 +93,8 @@ def vllm_servers(count: int) -> Iterator[list[VllmServer]]:
             for number in range(count):
                 port = free_port()
                 env = {**os.environ, **LIGHT, "VLLM_API_KEY": key}
-                with (Path(folder) / f"{number}.log").open("wb") as log:
+                path = Path(folder) / f"{number}.log"
+                with path.open("wb") as log:
                     process = subprocess.Popen(
                         [str(PYTHON), *COMMAND, "--port", str(port)],
                         cwd=folder,
@@ -100,7 +103,7 @@ def vllm_servers(count: int) -> Iterator[list[VllmServer]]:
                         stdout=log,
                         stderr=subprocess.STDOUT,
                     )
-                started.append(VllmServer(f"http://127.0.0.1:{port}/v1", key, process))
+                started.append(VllmServer(f"http://127.0.0.1:{port}/v1", key, process, path))
             for server in started:
                 wait_until(server.answers, "vllm serve answers")
             yield started
