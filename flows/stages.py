@@ -21,12 +21,11 @@ from qstar_core.config import RunConfig, RuntimeConfig
 from qstar_core.errors import UserError
 from qstar_core.store import retries
 from tasks.artifacts import record_comparison, record_report
-from tasks.bench import Bench, at_bench
+from tasks.bench import Bench, at_bench, make_pool
 from tasks.budget import Budget
 from tasks.on_ray import ray_runner
 from tasks.records import note_submitted, wait_recorded
 from tasks.shards import kept_receipt, publish_stage, run_shard
-from tasks.workers import WorkerPool
 
 log = logging.getLogger("qstar_core.stages")
 
@@ -179,7 +178,7 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
         with (
             StageProgress() as show,
             _task_runner(options) as runner,
-            WorkerPool(options.workers, options.python, options.threads) as pool,
+            make_pool(options.workers, options, config.policy.backend, options.threads) as pool,
             at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),
         ):
             yield Workshop(config, runner, show, Budget(options))

@@ -42,6 +42,17 @@ _bench: Bench | None = None
 _on_ray: tuple[str, Bench] | None = None
 
 
+def make_pool(count: int, options: RuntimeConfig, backend: str, threads: int | None) -> WorkerPool:
+    """The workers of a run.
+
+    vLLM's OpenMP threads spin while they wait and take the cores of what they wait for; they are
+    told to sleep. Torch's own training and decoding are up to 40 % faster with threads that spin.
+    """
+    sleep = backend == "vllm" and "OMP_WAIT_POLICY" not in os.environ
+    env = {"OMP_WAIT_POLICY": "PASSIVE"} if sleep else None
+    return WorkerPool(count, options.python, threads, env)
+
+
 @contextmanager
 def at_bench(bench: Bench) -> Iterator[None]:
     """Makes a bench the one that `run_shard` uses; one at a time in a process."""
@@ -77,7 +88,8 @@ def _bench_on_ray(spec: Spec) -> Bench:
     if _on_ray is not None:
         _on_ray[1].pool.close()
     options = RuntimeConfig.model_validate(spec["config"]["runtime"])
-    pool = WorkerPool(1, options.python, options.threads or spec["threads"])
+    backend = spec["config"]["policy"]["backend"]
+    pool = make_pool(1, options, backend, options.threads or spec["threads"])
     atexit.register(pool.close)
     _on_ray = (devices, Bench(pool, options.stall_timeout_s, _log_event))
     return _on_ray[1]

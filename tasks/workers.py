@@ -50,7 +50,6 @@ class WorkerPool:
         self._argv = [python or sys.executable, *command]
         share = str(threads or max(1, (os.cpu_count() or 1) // count))
         self._env = {
-            "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin take the cores of other workers
             **os.environ,
             "OMP_NUM_THREADS": share,
             "MKL_NUM_THREADS": share,
