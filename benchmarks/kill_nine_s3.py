@@ -88,7 +88,8 @@ def disturbed(
         run.wait(moment)
     except subprocess.TimeoutExpired:
         if target == "worker":
-            kill_worker(run, rng)
+            if not kill_worker(run, rng):
+                print("   no worker was running at the next moment: nothing was killed")
         elif target == "flow":
             run.kill()
         else:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from qstar_core.evaluation.trees import shorten
 from qstar_core.rollouts.figures import drift_in_words
+
+PROMPT_CHARACTERS = 80
 
 
 def remarks(manifest: dict[str, Any]) -> list[str]:
@@ -24,6 +27,6 @@ def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:
     count = "1 problem has" if len(problems) == 1 else f"{len(problems):,} problems have"
     error = first["error"].splitlines()[0]
     return [
-        f"{count} no rollouts, for example {first['prompt'].strip()}: {error} "
+        f"{count} no rollouts, for example {shorten(first['prompt'], PROMPT_CHARACTERS)}: {error} "
         f"(all of them: qstar show {uri})"
     ]

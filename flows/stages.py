@@ -121,7 +121,15 @@ class Workshop:
         there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
         self.show.begin(stage, there, estimate)
 
+        errors: list[BaseException] = []
+
+        def go_on() -> bool:  # what the user has to mend fails the other shards too
+            hopeless = any(isinstance(error, UserError) for error in errors)
+            return not hopeless and not self.budget.spent()
+
         def done(spec: dict[str, Any], future: PrefectFuture[Any]) -> None:
+            if not future.state.is_completed():
+                errors.append(_error(future))
             if future.state.is_completed():
                 self.show.on_event(spec, {"event": "finished"})
                 if not there[spec["shard"]]:
@@ -137,7 +145,7 @@ class Workshop:
             task,
             waiting,
             options.workers,
-            go_on=lambda: not self.budget.spent(),
+            go_on=go_on,
             note=partial(note_submitted, str(runtime.flow_run.id)),
             on_done=done,
         )
@@ -147,7 +155,7 @@ class Workshop:
             if not future.state.is_completed()
         }
         if failed:
-            raise explain(stage, len(specs), failed)
+            raise explain(stage, len(specs), failed, kept=len(futures) - len(failed))
         if len(futures) < len(specs):
             raise self._stopped(stage, len(futures), len(specs))
         return [futures[spec["shard"]].result() for spec in specs]
@@ -203,9 +211,8 @@ def await_records(flow_run_id: str) -> None:
         )
 
 
-def explain(stage: str, shards: int, failed: Mapping[str, BaseException]) -> UserError:
+def explain(stage: str, shards: int, failed: Mapping[str, BaseException], kept: int) -> UserError:
     """What failed, what is safe, and how to go on, from the errors of failed shards."""
-    kept = shards - len(failed)
     safe = "published data sets are complete and will be kept"
     if kept:
         safe = f"{kept} of {shards} shards of {stage} are on disk and will be kept"
@@ -226,7 +233,7 @@ def explain(stage: str, shards: int, failed: Mapping[str, BaseException]) -> Use
     return StageFailed(
         "\n".join(lines),
         safe=safe,
-        next_step=f"run the same command again: it goes on with the {len(failed)} missing",
+        next_step=f"run the same command again: it goes on with the {shards - kept} missing",
     )
 
 

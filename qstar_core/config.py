@@ -112,11 +112,11 @@ class ServerConfig(Section):
     """The name they serve it under; None is the only one they serve."""
     revision: str | None = None
     """What tells this model from others of its name; part of the key, not sent anywhere."""
-    api_key_env: str = runtime_only("OPENAI_API_KEY")
+    api_key_env: str = runtime_only("QSTAR_SERVER_KEY")
     """Environment variable with the key, if the servers want one."""
     concurrency: int = runtime_only(256, ge=1)
     """Requests in flight per worker, over all servers."""
-    timeout_s: Float = runtime_only(600.0, gt=0.0)
+    timeout_s: Float = runtime_only(120.0, gt=0.0)
     """For one answer."""
     retries: int = runtime_only(8, ge=0)
     """Of one request, with pauses of about 45 s in all before the eighth."""
@@ -152,7 +152,7 @@ class PolicyConfig(Section):
         if self.backend != "vllm" and (self.lora is not None or self.engine):
             raise ValueError("lora and engine need backend: vllm")
         if self.backend != "transformers" and self.dtype == "float64":
-            raise ValueError("vLLM has no float64: set dtype to float32, float16 or bfloat16")
+            raise ValueError(f"{self.backend} has no float64: set dtype to float32 or bfloat16")
         for name in self.engine:
             if name in REFUSED_ARGUMENTS:
                 raise ValueError(f"engine.{name} is refused: {REFUSED_ARGUMENTS[name]}")

@@ -34,6 +34,10 @@ class EngineUnavailable(UserError):
     """The engine as a whole cannot serve: no request is at fault, none is quarantined for it."""
 
 
+class RequestFailed(UserError):
+    """One request failed again and again while others were answered; another try may help."""
+
+
 class StorageUnreachable(UserError):
     """Object storage does not answer: the user's to mend, but a shard is worth another try."""
 

@@ -161,7 +161,7 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     if quarantined:
         figures["quarantined"] = quarantined
     if not policy.batch_independent and config.rollouts.drift_requests:
-        figures["drift"] = drift.measure(table, chosen, policy, config.rollouts, config.seed)
+        figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
     return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
 
 

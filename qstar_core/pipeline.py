@@ -21,7 +21,8 @@ from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import backbone, fingerprint, identity, resolve_checkpoint
-from qstar_core.rollouts.figures import combined
+from qstar_core.policies.served import addresses
+from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import join, leaf
 
@@ -74,6 +75,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
             cannot be written, or its bucket not be reached.
     """
     open_store(config.out).check("out")
+    addresses(config.policy.server)  # of every backend: they are written into specifications
     policy = identity(config.policy)
     train, test = (_problem_set(config, split) for split in ("train", "test"))
     stages: dict[str, Stage] = {}
@@ -231,8 +233,12 @@ def _count(stage: Stage, config: RunConfig, split: str) -> int:
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:
-    """The receipt of a shard that is already on disk, else None."""
-    return dataset.finished_shard(spec["uri"], spec["shard"])
+    """The receipt of a shard that is already on disk, else None.
+
+    One that lacks problems is tried again for as long as its data set is not published.
+    """
+    receipt = dataset.finished_shard(spec["uri"], spec["shard"])
+    return None if receipt is None or receipt["figures"].get("quarantined") else receipt
 
 
 def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -240,10 +246,15 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
 
     Returns:
         The manifest.
+
+    Raises:
+        UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
     figures: dict[str, Any] = {}
     if stage.name == "rollouts":
         figures = combined(receipts)
+        total = _count(stage, config, "train")
+        check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
     elif stage.name == "problems":
         figures = {r["shard"]: r["rows"] for r in receipts}
     elif len(receipts) == 1:

@@ -19,7 +19,7 @@ import time
 import traceback
 from typing import IO, TYPE_CHECKING, Any
 
-from qstar_core.errors import StorageUnreachable, UserError, users_to_mend
+from qstar_core.errors import EngineUnavailable, StorageUnreachable, UserError, users_to_mend
 from qstar_core.store import cache
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
     if isinstance(error, OSError):
         users = users_to_mend(error, _inputs(spec))
     if isinstance(users, UserError) and not isinstance(users, StorageUnreachable):
-        return {"kind": "user", **users.to_dict()}
+        kind = "engine" if isinstance(users, EngineUnavailable) else "user"
+        return {"kind": kind, **users.to_dict()}
     what = f"{type(error).__name__}: {error}"
     return {"kind": "crash", "what": what, "traceback": traceback.format_exc()}
 

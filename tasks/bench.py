@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qstar_core.config import RuntimeConfig
+from tasks import poison
 from tasks.workers import WorkerPool
 
 log = logging.getLogger("qstar_core.bench")
@@ -60,6 +61,7 @@ def at_bench(bench: Bench) -> Iterator[None]:
     if _bench is not None:
         raise RuntimeError("a flow of this process already has its workers")
     _bench = bench
+    poison.forget()
     try:
         yield
     finally:

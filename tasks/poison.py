@@ -21,6 +21,7 @@ from typing import Any
 from qstar_core.errors import WorkerDied
 
 Spec = dict[str, Any]
+ATTEMPTS_PER_PROBLEM = 3
 STAGES = ("rollouts",)  # whose jobs understand hints
 
 
@@ -28,6 +29,7 @@ STAGES = ("rollouts",)  # whose jobs understand hints
 class Case:
     """What is known of one shard."""
 
+    attempts: int = 0
     careful: bool = False
     suspect: str | None = None
     quarantined: dict[str, str] = field(default_factory=dict)
@@ -49,6 +51,9 @@ class Case:
         Returns:
             Whether to try again at once; otherwise the error is the caller's.
         """
+        self.attempts += 1
+        if self.attempts > ATTEMPTS_PER_PROBLEM * (len(self.quarantined) + 2):
+            return False  # deaths at ever other problems: the engine is to blame
         if at is None:
             again = bool(self.quarantined) and not self.careful
             self.careful = True
@@ -62,6 +67,11 @@ class Case:
 
 
 _cases: dict[tuple[str, str], Case] = {}
+
+
+def forget() -> None:
+    """Drops what is known of all shards: a new run begins without suspicion."""
+    _cases.clear()
 
 
 def guarded(spec: Spec, run: Callable[[Spec], dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from qstar_core.errors import UserError, WorkerDied, WorkerError
+from qstar_core.errors import EngineUnavailable, UserError, WorkerDied, WorkerError
 
 log = logging.getLogger("qstar_core.workers")
 
@@ -97,7 +97,8 @@ class Worker:
                 result: dict[str, Any] = event["result"]
                 return result
             elif event["event"] == "error":
-                self.usable = True
+                # after any other error the engine in it may be broken for good
+                self.usable = event.get("kind") == "user"
                 raise _error(event)
 
     def _next_event(self, stdout: IO[str]) -> Event:
@@ -198,8 +199,9 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 
 def _error(event: Event) -> Exception:
-    if event.get("kind") == "user":
-        return UserError(
+    if event.get("kind") in ("user", "engine"):
+        kind = EngineUnavailable if event["kind"] == "engine" else UserError
+        return kind(
             str(event["what"]),
             safe=str(event.get("safe", "")),
             next_step=str(event.get("next_step", "")),

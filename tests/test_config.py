@@ -169,7 +169,7 @@ def test_the_engine_and_all_its_arguments_change_the_keys(base: RunConfig, tmp_p
 @pytest.mark.parametrize(
     ("policy", "what"),
     [
-        ({"backend": "vllm", "dtype": "float64"}, "vLLM has no float64"),
+        ({"backend": "vllm", "dtype": "float64"}, "vllm has no float64"),
         ({"engine": {"enforce_eager": True}}, "need backend: vllm"),
         ({"lora": "somewhere"}, "need backend: vllm"),
         ({"backend": "vllm", "engine": {"trust_remote_code": True}}, "never run"),

@@ -163,7 +163,7 @@ class Fleet:
                 if error.status_code < 500 and error.status_code not in RETRIED:
                     raise await self._refusal(server, error, prompt) from None
                 why, pause = trouble.reason(error), trouble.retry_after(error.response.headers)
-            except (openai.APIError, TimeoutError, ValueError, BadAnswer) as error:
+            except (openai.APIError, TimeoutError, BadAnswer, *MALFORMED) as error:
                 why, pause = trouble.reason(error), None
             failed += 1
             self.failures[why] += 1

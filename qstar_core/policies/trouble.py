@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import openai
 
-from qstar_core.errors import EngineUnavailable, UserError
+from qstar_core.errors import EngineUnavailable, RequestFailed, UserError
 from qstar_core.policies.completions import BadAnswer
 
 BACKOFF_S = 0.5  # limit of the first pause; doubles with each
@@ -124,7 +124,9 @@ def given_up(url: str, why: str, times: int, prompt: str, others_answered: bool)
     """A request failed too often; it is to blame where others were answered meanwhile."""
     often = f"failed {times} times, the last time at {url}: {why}"
     if others_answered and why != "HTTP 429":
-        return UserError(f"{shown(prompt)}, {often}", next_step="look into the log of the server")
+        return RequestFailed(
+            f"{shown(prompt)}, {often}", next_step="look into the log of the server"
+        )
     return EngineUnavailable(
         f"requests {often}",
         safe=SAFE,

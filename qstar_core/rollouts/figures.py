@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from qstar_core.errors import UserError
 
 
 def combined(receipts: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -20,6 +22,23 @@ def combined(receipts: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "quarantined": [q for f in figures for q in f.get("quarantined", [])],
         **total_drift(figures),
     }
+
+
+def check_quarantined(problems: Sequence[Mapping[str, str]], of: int, max_share: float) -> None:
+    """Refuses a data set that lacks too many problems; one may be missing always, but not all.
+
+    Raises:
+        UserError: with the last error.
+    """
+    if not problems or (len(problems) < of and len(problems) <= max(1, int(max_share * of))):
+        return
+    raise UserError(
+        f"{len(problems):,} of {of:,} problems cannot be sampled; the last: "
+        f"{problems[-1]['error']}",
+        safe="the shards are on disk; those that lack problems will be tried again",
+        next_step="mend the cause, or raise rollouts.max_quarantined, then run the same command "
+        "again",
+    )
 
 
 def total_drift(figures: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

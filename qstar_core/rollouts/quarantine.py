@@ -19,7 +19,7 @@ from typing import TypedDict
 
 import pyarrow as pa
 
-from qstar_core.errors import EngineUnavailable, UserError
+from qstar_core.errors import EngineUnavailable, RequestFailed, UserError
 from qstar_core.mdp import Problem
 
 SampleTable = Callable[[Sequence[Problem]], pa.Table]
@@ -125,7 +125,8 @@ class Isolation:
         return self.run(problems[:middle]) + self.run(problems[middle:])
 
     def _alone(self, problem: Problem, error: Exception) -> list[pa.Table]:
-        for _ in range(0 if isinstance(error, UserError) else self._retries):
+        hopeless = isinstance(error, UserError) and not isinstance(error, RequestFailed)
+        for _ in range(0 if hopeless else self._retries):
             try:
                 return [self._sample([problem])]
             except (OSError, EngineUnavailable):

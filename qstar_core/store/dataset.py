@@ -14,7 +14,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -183,7 +183,19 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
             f"{store.path(MANIFEST)} is not valid JSON: {error}",
             next_step=f"{removal(uri)} and run again: it will be made anew",
         ) from error
+    for entry in manifest.get("files", ()):
+        if not _is_plain(entry["name"]):
+            raise UserError(
+                f"{store.path(MANIFEST)} names a file outside of its data set: {entry['name']}",
+                next_step="do not use this data set: qstar did not write its manifest",
+            )
     return manifest
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name stays below the folder it is put into."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def read_complete(uri: str) -> dict[str, Any] | None:

@@ -9,11 +9,13 @@ it. A server that does not know the condition is asked whether the name is free,
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -124,9 +126,9 @@ class S3Store:
         def part(start: int) -> None:
             stop = min(start + PART_BYTES, size) - 1
             span = {"Range": f"bytes={start}-{stop}", "IfMatch": etag}
-            os.pwrite(
-                descriptor, patiently(self.path(name), lambda: self._get(name, **span)), start
-            )
+            body = patiently(self.path(name), lambda: self._get(name, **span))
+            if os.pwrite(descriptor, body, start) != stop - start + 1:
+                raise OSError(errno.EIO, "a part was not written whole", str(target))
 
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
@@ -199,15 +201,22 @@ class S3Store:
         return bool(self.objects(f"{SCRATCH}/"))
 
     def end_writing(self) -> None:
-        """Drops uploads that were broken off and, last, the mark of the run."""
+        """Drops uploads that were broken off and, last, the mark of the run.
+
+        Where the user may not list or abort uploads they stay; they are no part of any data set.
+        """
+        with suppress(OSError, UserError):
+            patiently(self.root, self._drop_uploads)
+        for left in self.objects(f"{SCRATCH}/"):
+            self.delete(left.name)
+        self.lock_path().unlink(missing_ok=True)
+
+    def _drop_uploads(self) -> None:
         pages = client().get_paginator("list_multipart_uploads").paginate
         for page in pages(Bucket=self._bucket, Prefix=self._key("")):
             for each in page.get("Uploads", ()):
                 upload = {"Key": each["Key"], "UploadId": each["UploadId"]}
                 client().abort_multipart_upload(Bucket=self._bucket, **upload)
-        for left in self.objects(f"{SCRATCH}/"):
-            self.delete(left.name)
-        self.lock_path().unlink(missing_ok=True)
 
     def check(self, field: str) -> None:
         """Makes sure that the bucket is there and may be listed.

@@ -138,7 +138,8 @@ def _make() -> Any:
 
 def _settings_error(error: Exception) -> UserError:
     return UserError(
-        f"the AWS settings cannot be used: {error}",
+        # an endpoint may hold a password
+        f"the AWS settings cannot be used: {re.sub(r'//[^/@ ]*@', '//***@', str(error))}",
         next_step="check AWS_PROFILE, AWS_ENDPOINT_URL, AWS_REGION and ~/.aws/config",
     )
 

@@ -37,7 +37,7 @@ def test_a_users_error_wins_and_says_what_is_safe() -> None:
         "a": WorkerError("the worker ended with signal SIGKILL"),
         "b": UserError("the disk is full", next_step="free some space"),
     }
-    error = explain("rollouts", 5, failed)
+    error = explain("rollouts", 5, failed, kept=3)
     assert not isinstance(error, StageFailed)
     assert error.what == "rollouts: the disk is full"
     assert error.safe == "3 of 5 shards of rollouts are on disk and will be kept"
@@ -46,7 +46,7 @@ def test_a_users_error_wins_and_says_what_is_safe() -> None:
 
 def test_failed_shards_are_named_and_counted() -> None:
     failed: dict[str, BaseException] = {str(n): WorkerError(f"reason {n}") for n in range(5)}
-    error = explain("rollouts", 8, failed)
+    error = explain("rollouts", 8, failed, kept=3)
     assert isinstance(error, StageFailed)
     assert "5 of 8 shards failed" in error.what
     assert error.what.count("reason") == SHOWN_FAILURES
@@ -55,7 +55,7 @@ def test_failed_shards_are_named_and_counted() -> None:
 
 
 def test_an_error_without_text_is_named_by_its_type() -> None:
-    assert "TimeoutError" in explain("qvm", 1, {"model": TimeoutError()}).what
+    assert "TimeoutError" in explain("qvm", 1, {"model": TimeoutError()}, kept=0).what
 
 
 def test_a_run_with_a_given_qvm_trains_none() -> None:

@@ -31,7 +31,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trouble, "BACKOFF_S", 0.02)
     monkeypatch.setattr(fleet, "PROBE_S", 0.05)
     monkeypatch.setattr(fleet, "HEALTH_TIMEOUT_S", 5.0)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("QSTAR_SERVER_KEY", raising=False)
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def test_a_wrong_key_is_named_and_never_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("FLEET_KEY", given)
-    monkeypatch.setenv("OPENAI_API_KEY", "the-key-of-somebody-else")
+    monkeypatch.setenv("QSTAR_SERVER_KEY", "the-key-of-somebody-else")
     policy = start(serve(Script(key="right")), api_key_env="FLEET_KEY")
     with pytest.raises(EngineUnavailable, match="FLEET_KEY") as caught:
         policy.sample(ASKS)
@@ -285,14 +285,14 @@ def test_a_wrong_key_is_named_and_never_shown(
 
 
 def test_the_right_key_opens(serve: Serve, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("QSTAR_SERVER_KEY", KEY)
     assert start(serve(Script(key=KEY))).sample(ASKS[:1])
 
 
 def test_a_refused_request_is_named_without_the_key(
     serve: Serve, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("QSTAR_SERVER_KEY", KEY)
     script = Script(first(Fault("status", 400, said=f"too long, and {KEY}")), key=KEY)
     with pytest.raises(UserError, match=r"'prompt 0': .*too long, and \*\*\*") as caught:
         start(serve(script)).sample(ASKS[:1])

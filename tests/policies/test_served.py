@@ -33,7 +33,7 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(url: str, tmp_path: 
     with pytest.raises(UserError, match=r"policy\.server\.urls\.0") as caught:
         pipeline.plan(run)
     assert "secret" not in repr(caught.value.to_dict())
-    assert "OPENAI_API_KEY" in caught.value.next_step
+    assert "QSTAR_SERVER_KEY" in caught.value.next_step
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://a/v1", "http://", "a b"])

@@ -30,7 +30,7 @@ EQUAL = 0.98  # share of samples that must be equal in another batch; vLLM promi
 @pytest.fixture(scope="module")
 def servers() -> Iterator[list[VllmServer]]:
     with vllm_servers(2) as started, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_API_KEY", started[0].key)
+        patch.setenv("QSTAR_SERVER_KEY", started[0].key)
         yield started
 
 
@@ -126,7 +126,7 @@ def test_the_asynchronous_entry_gives_the_same(servers: list[VllmServer]) -> Non
 
 
 def test_a_wrong_key(servers: list[VllmServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "wrong-and-secret")
+    monkeypatch.setenv("QSTAR_SERVER_KEY", "wrong-and-secret")
     with (
         served(servers[0].url) as policy,
         pytest.raises(EngineUnavailable, match="HTTP 401") as caught,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from qstar_core.config import CountdownRanges
 from qstar_core.domains import countdown_problems
-from qstar_core.errors import EngineUnavailable, UserError
+from qstar_core.errors import EngineUnavailable, RequestFailed, UserError
 from qstar_core.mdp import Problem
-from qstar_core.rollouts.figures import combined
+from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.rollouts.quarantine import Hints, sample_shard
 
 PROBLEMS = countdown_problems.generate("train", 16, CountdownRanges(numbers=3), seed=0)
@@ -105,6 +105,27 @@ def test_careful_run_marks_where_it_stands_and_takes_the_suspect_first(tmp_path:
     assert mark.read_text() == ""
     assert [q["problem_id"] for q in quarantined] == [aside]
     assert "SIGKILL" in quarantined[0]["error"]
+
+
+def test_request_that_failed_is_tried_again() -> None:
+    bad = PROBLEMS[3].id
+    flaky = Engine({bad: RequestFailed("500, 9 times")}, mended_after=2)
+    assert sample_shard(PROBLEMS[3:4], flaky, 1.0, retries=2)[1] == []
+
+
+@pytest.mark.parametrize(("missing", "of", "fine"), [(0, 5, True), (1, 5, True), (2, 5, False)])
+def test_a_data_set_may_lack_few_problems(missing: int, of: int, fine: bool) -> None:
+    lacking = [{"problem_id": "x", "prompt": "p", "error": "too long"}] * missing
+    if fine:
+        check_quarantined(lacking, of, 0.1)
+    else:
+        with pytest.raises(UserError, match=r"2 of 5 problems cannot be sampled.*too long"):
+            check_quarantined(lacking, of, 0.1)
+
+
+def test_a_data_set_does_not_lack_all_problems() -> None:
+    with pytest.raises(UserError, match="1 of 1"):
+        check_quarantined([{"error": "e"}], 1, 1.0)
 
 
 def test_figures_of_the_data_set() -> None:

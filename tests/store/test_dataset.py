@@ -118,3 +118,10 @@ def test_rubbish_that_cannot_be_removed_does_no_harm(
     monkeypatch.setattr(LocalStore, "delete", refuse)
     dataset.clear_rubbish(uri, manifest)
     assert dataset.read_complete(uri) == manifest
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt"])
+def test_manifest_that_names_a_file_outside_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": [{"name": name, "bytes": 1}]}))
+    with pytest.raises(UserError, match="outside of its data set"):
+        dataset.read_manifest(str(tmp_path))

@@ -93,6 +93,23 @@ def test_worker_that_always_dies_before_the_first_problem_ends_the_shard() -> No
     poison._cases.clear()
 
 
+def test_an_engine_that_dies_at_ever_other_problems_ends_the_shard() -> None:
+    starts = 0
+
+    def worker(spec: dict[str, Any]) -> dict[str, Any]:
+        nonlocal starts
+        starts += 1
+        at = "poison" if starts < 4 else f"other {starts}"
+        if spec["hints"]["careful"]:
+            Path(spec["hints"]["mark"]).write_text(at)
+        raise WorkerDied("signal SIGSEGV")
+
+    with pytest.raises(WorkerDied):
+        attempts(worker, retries=2)
+    assert starts < 15
+    poison.forget()
+
+
 def test_other_errors_and_other_stages_pass_through() -> None:
     def fails(spec: dict[str, Any]) -> dict[str, Any]:
         raise WorkerError("ValueError: a bug")
