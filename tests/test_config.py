@@ -40,6 +40,9 @@ METHOD = {
     "heuristic": "lookahead",
     "aggregation": "sum",
     "reward": "none",
+    "step_values": "min",
+    "vote": "q",
+    "exploration_rule": "uct",
 }
 
 

@@ -148,6 +148,13 @@ class Tree:
             node = self.add(node, step)
         return node
 
+    def path(self, node: Node) -> list[Node]:
+        """The nodes from the first step to this one."""
+        found = [node]
+        while found[-1].parent > 0:
+            found.append(self.nodes[found[-1].parent])
+        return found[::-1]
+
     def rank(self, node: Node, h: float | None) -> None:
         """Sets h and f = g + lambda * h; without h (lambda = 0, greedy) f is g."""
         node.h = h
