@@ -41,6 +41,7 @@ METHOD = {
     "aggregation": "sum",
     "reward": "none",
     "step_values": "min",
+    "merge": "state",
     "vote": "q",
     "exploration_rule": "uct",
 }

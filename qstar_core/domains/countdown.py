@@ -238,6 +238,12 @@ def answer(problem: Problem, steps: Sequence[str]) -> str:
     return str(last.remaining[0]) if last is not None and len(last.remaining) == 1 else ""
 
 
+def canonical(problem: Problem, steps: Sequence[str]) -> str | None:
+    """What decides the future of a legal play: the numbers that remain. None if it is illegal."""
+    remaining = walk(problem, steps)[-1] if steps else start(problem)[0]
+    return None if remaining is None else " ".join(map(str, remaining))
+
+
 def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a whole play: correct when every line is legal and the last one is the target.
 

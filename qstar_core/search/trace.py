@@ -124,8 +124,7 @@ class Tree:
         if key in self._children:
             return self._children[key]
         state = parent.state.after(step)
-        texts = [s.text for s in state.steps]
-        rewards = process_rewards(self.config.reward, self.problem, texts)
+        rewards = process_rewards(self.config.reward, self.problem, state.steps)
         node = Node(
             id=len(self.nodes),
             parent=parent.id,
