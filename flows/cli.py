@@ -172,6 +172,21 @@ def fetch(
 
 
 @app.command()
+def explain(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="An evaluation data set.")],
+    problem: Annotated[
+        str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
+    ],
+    method: Annotated[str | None, typer.Option("--method", help="Name of a method [last].")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
+) -> None:
+    """Show why a search chose its path: the stored tree of one problem."""
+    from flows import explain as explaining
+
+    explaining.show(_console(), explaining.find(dataset, problem, method), all_)
+
+
+@app.command()
 def up(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 takes a free one.")

@@ -209,18 +209,39 @@ class SearchConfig(Section):
 
     name: str = Field(min_length=1)
     """How the table calls it; unique within the run."""
-    algorithm: Literal["greedy", "best_of_n", "astar"]
+    algorithm: Literal[
+        "greedy",
+        "self_consistency",
+        "best_of_n",
+        "beam",
+        "dvts",
+        "mcts",
+        "best_first",
+        "astar",
+    ]
     temperature: Float = Field(default=1.0, ge=0.0)
     k: int = Field(default=6, ge=1)
     """Proposals per expansion."""
     n: int = Field(default=6, ge=1)
-    """Finished trajectories after which A* stops; for best-of-N the most it draws."""
+    """Finished trajectories after which a tree search stops; for best-of-N and self-consistency
+    the most they draw."""
     lam: Float = Field(default=1.0, ge=0.0)
     """lambda in f = g + lambda * h."""
     heuristic: Literal["edge", "lookahead"] = "edge"
     aggregation: Literal["min", "max", "sum", "last"] = "min"
-    reward: Literal["rules", "none"] = "rules"
-    """Process reward R_P; ``none`` is the constant 0."""
+    reward: Literal["rules", "logprob", "none"] = "rules"
+    """Process reward R_P: the domain's rules, the mean log-probability of a step's tokens, or 0."""
+    merge: Literal["text", "state"] = "text"
+    """A*: which states count as one: equal texts, or equal canonical states of the domain."""
+    step_values: Literal["last", "min", "product", "mean"] = "last"
+    """Best-of-N: which of the Q of a rollout's steps make its h."""
+    vote: Literal["majority", "q"] = "majority"
+    """Self-consistency: whether a rollout's vote weighs 1 or its Q."""
+    width: int = Field(default=4, ge=1)
+    """Beam search: beams; DVTS: subtrees."""
+    exploration: Float = Field(default=1.0, ge=0.0)
+    """MCTS: the constant c before the bonus of seldom visited actions."""
+    exploration_rule: Literal["puct", "uct"] = "puct"
 
 
 def _default_methods() -> list[SearchConfig]:

@@ -40,6 +40,10 @@ METHOD = {
     "heuristic": "lookahead",
     "aggregation": "sum",
     "reward": "none",
+    "step_values": "min",
+    "merge": "state",
+    "vote": "q",
+    "exploration_rule": "uct",
 }
 
 

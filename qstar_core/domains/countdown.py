@@ -232,23 +232,34 @@ def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     return bool(steps) and (steps[-1].ended or len(steps) >= max_steps(problem))
 
 
+def answer(problem: Problem, steps: Sequence[str]) -> str:
+    """The number that a play claims to end in, legal or not; empty when it ends in none."""
+    last = parse_line(steps[-1]) if steps else None
+    return str(last.remaining[0]) if last is not None and len(last.remaining) == 1 else ""
+
+
+def canonical(problem: Problem, steps: Sequence[str]) -> str | None:
+    """What decides the future of a legal play: the numbers that remain. None if it is illegal."""
+    remaining = walk(problem, steps)[-1] if steps else start(problem)[0]
+    return None if remaining is None else " ".join(map(str, remaining))
+
+
 def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a whole play: correct when every line is legal and the last one is the target.
 
     A play whose last line has not one number left gives no answer; an illegal line anywhere
     makes a play that answers wrong.
     """
-    last = parse_line(steps[-1]) if steps else None
-    if last is None or len(last.remaining) != 1:
+    given = answer(problem, steps)
+    if not given:
         return Grade(Outcome.NO_ANSWER, reason="the last line leaves no single number")
-    answer = str(last.remaining[0])
     states = walk(problem, steps)
     if None in states:
-        return Grade(Outcome.WRONG, answer, f"line {states.index(None) + 1} is not legal")
+        return Grade(Outcome.WRONG, given, f"line {states.index(None) + 1} is not legal")
     target = start(problem)[1]
     if states[-1] != (Fraction(target),):
-        return Grade(Outcome.WRONG, answer, f"ends in {answer}, not {target}")
-    return Grade(Outcome.CORRECT, answer)
+        return Grade(Outcome.WRONG, given, f"ends in {given}, not {target}")
+    return Grade(Outcome.CORRECT, given)
 
 
 GRADER = "countdown-exact"

@@ -9,7 +9,16 @@ from collections.abc import Callable
 
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
-from qstar_core.search import astar, best_of_n, greedy
+from qstar_core.search import (
+    astar,
+    beam,
+    best_first,
+    best_of_n,
+    dvts,
+    greedy,
+    mcts,
+    self_consistency,
+)
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
 from qstar_core.search.trace import Node, Search, SearchResult, Tree
@@ -31,6 +40,11 @@ __all__ = [
 
 ALGORITHMS: dict[str, Callable[[Problem, SearchConfig, Ledger], Search]] = {
     "greedy": greedy.greedy,
+    "self_consistency": self_consistency.self_consistency,
     "best_of_n": best_of_n.best_of_n,
+    "beam": beam.beam,
+    "dvts": dvts.dvts,
+    "mcts": mcts.mcts,
+    "best_first": best_first.best_first,
     "astar": astar.astar,
 }

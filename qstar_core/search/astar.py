@@ -19,7 +19,10 @@ Departures from the paper and decisions it leaves open:
    still counts. Without any, the result has no best trajectory.
 6. A state in which not one whole action could be sampled is a dead end and leaves the frontier
    (lookahead: never enters it).
-7. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
+7. With ``merge: state`` a child whose canonical state (of the domain) has been reached before with
+   at least its g is kept in the tree and not followed: what follows depends on that state alone.
+   Terminal states are never merged.
+8. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from qstar_core.config import SearchConfig
+from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, State, Step
 from qstar_core.search.budget import Ledger
 from qstar_core.search.requests import Asking, distinct, propose, score
@@ -44,6 +48,7 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     kept: dict[int, list[Action]] = {}  # node id -> its actions, sampled for h
     frontier = [(0.0, 0, 0, tree.root)]  # sorted by -f, -depth, insertion
     finished: list[Node] = []
+    reached: dict[str, float] = {}  # canonical state -> the largest g it was reached with
     pops = 0
     while frontier and len(finished) < config.n:
         node = heappop(frontier)[-1]
@@ -58,6 +63,8 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
             [actions] = yield from sample_actions([node.state], config)
         tree.clock = ledger.policy_tokens
         children = [tree.add(node, step, q) for step, q in actions]
+        if config.merge == "state":
+            children = [child for child in children if is_new(child, reached)]
         if lookahead:
             inner = [child for child in children if not child.terminal]
             sampled = yield from sample_actions([child.state for child in inner], config)
@@ -73,6 +80,19 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
             key = (-(child.f or 0.0), -len(child.state.steps), child.id, child)
             heappush(frontier, key)
     return tree.result(finished, ledger, done=len(finished) >= config.n)
+
+
+def is_new(node: Node, reached: dict[str, float]) -> bool:
+    """Whether a node's canonical state has not been reached with as large a g; notes it."""
+    problem, steps = node.state.problem, node.state.steps
+    canonical = getattr(DOMAINS[problem.domain], "canonical", None)
+    state = canonical(problem, [step.text for step in steps]) if canonical else None
+    if node.terminal or state is None:
+        return True
+    if state in reached and reached[state] >= node.g:
+        return False
+    reached[state] = node.g
+    return True
 
 
 def sample_actions(states: Sequence[State], config: SearchConfig) -> Asking[list[list[Action]]]:

@@ -2,7 +2,9 @@
 
 A rollout is ranked by the same f as a terminal state of A*: f = Agg(R_P of its steps) + lambda *
 Q(its last action). Both methods therefore judge what they finished by one rule and differ only in
-how they spend their tokens.
+how they spend their tokens. With ``step_values`` other than ``last`` all its steps are scored, and
+h is the smallest, the product or the mean of their Q (Lightman et al., arXiv 2305.20050, appendix
+E, for process rewards).
 
 1. Rollouts are drawn in rounds, until N are drawn or the budget is over. The size of a round
    changes the speed, never what is returned: samples are numbered and charged in order.
@@ -12,7 +14,9 @@ how they spend their tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem, State
@@ -20,6 +24,12 @@ from qstar_core.search.budget import Ledger
 from qstar_core.search.requests import Asking, rollout, score
 from qstar_core.search.trace import Node, Search, Tree
 
+STEP_VALUES: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda q: q[-1],
+    "min": min,
+    "product": math.prod,
+    "mean": fmean,
+}
 FIRST_ROUND = 8  # rollouts drawn before their mean cost is known
 
 
@@ -50,14 +60,20 @@ def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:
         for node in nodes:
             tree.rank(node, None)
         return list(nodes)
+    paths = [tree.path(node) for node in nodes]
+    if tree.config.step_values == "last":
+        paths = [path[-1:] for path in paths]
+    new = list({n.id: n for path in paths for n in path if n.q is None}.values())
     values = yield from score(
-        [(State(tree.problem, n.state.steps[:-1]), n.state.steps[-1:]) for n in nodes]
+        [(State(tree.problem, n.state.steps[:-1]), n.state.steps[-1:]) for n in new]
     )
+    for node, answer in zip(new, values, strict=True):
+        node.q = answer[0] if answer else None  # none when the value calls ran out
     judged = []
-    for node, answer in zip(nodes, values, strict=True):
-        for q in answer:  # one, or none when the value calls ran out
-            node.q = q
-            tree.rank(node, q)
+    for node, path in zip(nodes, paths, strict=True):
+        known = [n.q for n in path if n.q is not None]
+        if len(known) == len(path):
+            tree.rank(node, STEP_VALUES[tree.config.step_values](known))
             judged.append(node)
     return judged
 

@@ -228,7 +228,9 @@ def run(
 
 def require_value(config: SearchConfig, value: ValueModel | None) -> None:
     """Refuses a method that ranks by Q when there is no Q-value model."""
-    if value is None and config.lam > 0 and config.algorithm != "greedy":
+    votes = config.algorithm == "self_consistency"
+    asks = config.vote == "q" if votes else config.lam > 0 and config.algorithm != "greedy"
+    if value is None and asks:
         raise UserError(
             f"method {config.name!r} ranks by Q (lam: {config.lam}) and there is no QVM",
             next_step="train one with qstar train-qvm CONFIG, or set qvm.path, or lam: 0",

@@ -124,8 +124,7 @@ class Tree:
         if key in self._children:
             return self._children[key]
         state = parent.state.after(step)
-        texts = [s.text for s in state.steps]
-        rewards = process_rewards(self.config.reward, self.problem, texts)
+        rewards = process_rewards(self.config.reward, self.problem, state.steps)
         node = Node(
             id=len(self.nodes),
             parent=parent.id,
@@ -147,6 +146,13 @@ class Tree:
         for step in steps:
             node = self.add(node, step)
         return node
+
+    def path(self, node: Node) -> list[Node]:
+        """The nodes from the first step to this one."""
+        found = [node]
+        while found[-1].parent > 0:
+            found.append(self.nodes[found[-1].parent])
+        return found[::-1]
 
     def rank(self, node: Node, h: float | None) -> None:
         """Sets h and f = g + lambda * h; without h (lambda = 0, greedy) f is g."""

@@ -1,8 +1,12 @@
-"""Scoring actions with a QVM checkpoint, many at a time."""
+"""Scoring actions with a QVM checkpoint, many at a time.
+
+The actions of one state, and states of one problem, share a beginning: it is computed once, see
+`qstar_core.values.packing`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +15,7 @@ from transformers import AutoModelForTokenClassification
 from qstar_core.policies.checkpoint import fingerprint
 from qstar_core.policies.transformers import DTYPES, pick_device
 from qstar_core.values.model import load_tokenizer
+from qstar_core.values.packing import Pack, Packed, collate, pack
 
 DECIMALS = 6  # rounding hides the last bits, which depend on the batch's shape
 
@@ -30,6 +35,7 @@ class TransformersValue:
         self.model = AutoModelForTokenClassification.from_pretrained(
             folder, dtype=DTYPES[dtype], use_safetensors=True
         ).to(self.device)
+        self.context = int(self.model.config.max_position_embeddings)
         self.model.eval()
         self.model.requires_grad_(False)
 
@@ -43,21 +49,39 @@ class TransformersValue:
         encoded = self.tokenizer([text for text, _ in distinct])["input_ids"]
         eos = self.tokenizer.eos_token_id
         ids = [[*e, eos] if end else e for e, (_, end) in zip(encoded, distinct, strict=True)]
-        order = sorted(range(len(ids)), key=lambda k: len(ids[k]))
+        packs = pack([tuple(row) for row in ids], self.context)
+        packs.sort(key=lambda one: one.tokens)
         values = [0.0] * len(ids)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            for row, value in zip(rows, self._forward([ids[r] for r in rows]), strict=True):
-                values[row] = value
+        for batch in in_batches(packs, self.batch_size):
+            packed = collate(batch)
+            for place, value in zip(packed.members, self._forward(packed), strict=True):
+                values[place] = value
         known = dict(zip(distinct, values, strict=True))
         return [known[key] for key in asked]
 
-    def _forward(self, ids: list[list[int]]) -> list[float]:
-        longest = max(map(len, ids))
-        padded = torch.zeros(len(ids), longest, dtype=torch.long)
-        for k, row in enumerate(ids):
-            padded[k, : len(row)] = torch.tensor(row)
-        logits = self.model(input_ids=padded.to(self.device)).logits[..., 0]
-        last = torch.tensor([len(row) - 1 for row in ids], device=self.device)
-        picked = logits[torch.arange(len(ids), device=self.device), last]
+    def _forward(self, packed: Packed) -> list[float]:
+        dtype = self.model.dtype
+        hidden = torch.full(packed.mask.shape, torch.finfo(dtype).min, dtype=dtype)
+        mask = hidden.masked_fill_(packed.mask, 0.0).to(self.device)
+        logits = self.model(
+            input_ids=packed.ids.to(self.device),
+            position_ids=packed.positions.to(self.device),
+            attention_mask=mask,
+            use_cache=False,
+        ).logits[..., 0]
+        picked = logits[packed.rows.to(self.device), packed.ends.to(self.device)]
         return [round(q, DECIMALS) for q in torch.sigmoid(picked.double()).tolist()]
+
+
+def in_batches(packs: Sequence[Pack], sequences: int) -> Iterator[list[Pack]]:
+    """Batches of packs with at most so many sequences in each, one pack at least."""
+    batch: list[Pack] = []
+    size = 0
+    for one in packs:
+        if batch and size + len(one.members) > sequences:
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += len(one.members)
+    if batch:
+        yield batch

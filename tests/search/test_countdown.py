@@ -107,3 +107,32 @@ def test_astar_solves_more_than_best_of_n_and_greedy_at_equal_tokens(
         assert all(result.policy_tokens <= 600 for result in results)
         counts.append(sum(solved(results)))
     assert counts[0] > counts[1] > counts[2]
+
+
+@pytest.mark.parametrize("heuristic", ["edge", "lookahead"])
+def test_transpositions_meet_when_states_are_merged(policy: ScriptedPolicy, heuristic: str) -> None:
+    some = PROBLEMS[:12]  # of three numbers: searched to the end
+    apart, met = (
+        run(
+            some,
+            SearchConfig.model_validate(
+                {"name": "m", "algorithm": "astar", "k": 100, "n": 10**6, "merge": merge}
+                | {"heuristic": heuristic}
+            ),
+            AMPLE,
+            policy,
+            ExactValue(),
+            run_seed=0,
+        )
+        for merge in ("text", "state")
+    )
+    for a, b in zip(apart, met, strict=True):
+        assert b.best is not None and a.best is not None
+        assert b.best.score == a.best.score
+        walked = [n for n in b.nodes if n.order >= 0 and not n.terminal]
+        states = [
+            countdown.canonical(b.problem, [step.text for step in node.state.steps])
+            for node in walked
+        ]
+        assert len(states) == len(set(states))
+    assert sum(r.expansions for r in met) < sum(r.expansions for r in apart)

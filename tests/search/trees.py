@@ -34,7 +34,10 @@ def make_domain() -> ModuleType:
         return [step_reward(text) for text in steps]
 
     domain.__dict__.update(
-        max_steps=lambda problem: 6, is_terminal=is_terminal, rule_rewards=rule_rewards
+        max_steps=lambda problem: 6,
+        is_terminal=is_terminal,
+        rule_rewards=rule_rewards,
+        answer=lambda problem, steps: steps[-1],
     )
     return domain
 

@@ -1,0 +1,168 @@
+"""The search driver: many searches at once beside one at a time, its own share of the time, and
+scoring with a shared prefix beside one sequence per action.
+
+Usage: python benchmarks/search.py [--problems 500] [--alone 50] [--tokens 400] [--threads N]
+
+1. A* on held-out problems with the reference checkpoints: problems per second with 64 searches
+   active, and one at a time on the first ``--alone`` of the same problems, in the same process.
+2. The time of that run outside of the policy and the Q-value model.
+3. K = 6 actions of 300-token prefixes, scored by a random model of about 100 M parameters: packed
+   with the prefix computed once, and each in a row of its own; the largest difference of a value.
+
+Prints the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from qstar_core.config import CountdownRanges, SearchConfig  # noqa: E402
+from qstar_core.domains import countdown_problems  # noqa: E402
+from qstar_core.mdp import Problem  # noqa: E402
+from qstar_core.policies.checkpoint import resolve_checkpoint  # noqa: E402
+from qstar_core.policies.transformers import TransformersPolicy  # noqa: E402
+from qstar_core.search.budget import Budget  # noqa: E402
+from qstar_core.search.driver import run  # noqa: E402
+from qstar_core.values.packing import collate, pack  # noqa: E402
+from qstar_core.values.score import TransformersValue  # noqa: E402
+
+RANGES = CountdownRanges(
+    numbers=4, min_number=1, max_number=10, min_target=1, max_target=10, min_solutions=5
+)
+STATES, PREFIX, CHILD, K = 4, 300, 20, 6
+VOCABULARY = 32_000
+
+
+class Stopwatch:
+    """Seconds spent in the calls that it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, timed."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return timed
+
+
+def searches(
+    problems: Sequence[Problem], policy: Any, value: Any, tokens: int, active: int
+) -> float:
+    """Seconds that A* takes for all problems."""
+    config = SearchConfig(name="A*", algorithm="astar")
+    budget = Budget(tokens, 10_000, 10_000)
+    start = time.perf_counter()
+    run(problems, config, budget, policy, value, run_seed=0, active=active)
+    return time.perf_counter() - start
+
+
+def driver(arguments: argparse.Namespace) -> None:
+    """Prints the speed of the driver and its overhead."""
+    problems = countdown_problems.generate("test", arguments.problems, RANGES, seed=0)
+    folder = resolve_checkpoint("reference:countdown-policy", "policy")
+    policy = TransformersPolicy(folder, "float64", "cpu", 256)
+    folder = resolve_checkpoint("reference:countdown-qvm", "qvm")
+    value = TransformersValue(folder, "float64", "cpu", 256)
+    alone = problems[: arguments.alone]
+    searches(alone[:2], policy, value, arguments.tokens, 1)  # warm
+    one = len(alone) / searches(alone, policy, value, arguments.tokens, 1)
+    watch = Stopwatch()
+    policy.sample = watch.wrap(policy.sample)  # type: ignore[method-assign]
+    value.score = watch.wrap(value.score)  # type: ignore[method-assign]
+    seconds = searches(problems, policy, value, arguments.tokens, 64)
+    many = len(problems) / seconds
+    print(f"one at a time      {one:8.2f} problems/s ({len(alone)} problems)")
+    print(f"64 at a time       {many:8.2f} problems/s ({len(problems)} problems)")
+    print(f"driver overhead    {1 - watch.seconds / seconds:8.1%} of the time")
+    print(f"batched / alone    {many / one:8.2f}")
+
+
+def prefixes() -> None:
+    """Prints the speed of packed scoring beside one row per action."""
+    from transformers import AutoModelForTokenClassification, LlamaConfig
+
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=640,
+        intermediate_size=1920,
+        num_hidden_layers=12,
+        num_attention_heads=10,
+        num_labels=1,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForTokenClassification.from_config(config).eval()
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    rng = random.Random(0)
+
+    def draw(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(VOCABULARY) for _ in range(count))
+
+    states = [draw(PREFIX) for _ in range(STATES)]
+    rows = [state + draw(CHILD) for state in states for _ in range(K)]
+
+    def packed() -> torch.Tensor:
+        batch = collate(pack(rows, 4096))
+        hidden = torch.full(batch.mask.shape, torch.finfo(torch.float32).min)
+        logits = model(
+            input_ids=batch.ids,
+            position_ids=batch.positions,
+            attention_mask=hidden.masked_fill(batch.mask, 0.0),
+            use_cache=False,
+        ).logits[..., 0]
+        values = torch.zeros(len(rows))
+        values[torch.tensor(batch.members)] = logits[batch.rows, batch.ends]
+        return values
+
+    def naive() -> torch.Tensor:
+        return model(input_ids=torch.tensor(rows), use_cache=False).logits[:, -1, 0]
+
+    with torch.inference_mode():
+        apart = float((torch.sigmoid(packed()) - torch.sigmoid(naive())).abs().max())
+        times: dict[str, list[float]] = {"packed": [], "naive": []}
+        for _ in range(3):
+            for name, call in (("packed", packed), ("naive", naive)):
+                start = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - start)
+    fast, slow = (len(rows) / min(times[name]) for name in ("packed", "naive"))
+    print(f"{size:.0f} M parameters, {K} actions of {CHILD} tokens, prefixes of {PREFIX}")
+    print(f"one row per action {slow:8.1f} actions/s")
+    print(f"prefix computed once {fast:6.1f} actions/s, values differ by at most {apart:.1e}")
+    print(f"packed / naive     {fast / slow:8.2f}")
+
+
+def main() -> None:
+    """Prints all of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--problems", type=int, default=500)
+    parser.add_argument("--alone", type=int, default=50)
+    parser.add_argument("--tokens", type=int, default=400)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    driver(arguments)
+    prefixes()
+
+
+if __name__ == "__main__":
+    main()

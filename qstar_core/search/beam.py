@@ -1,0 +1,48 @@
+"""Step beam search: the B best partial trajectories are extended together, depth by depth.
+
+At each depth every beam proposes K actions; of all the children the B with the largest f stay. A
+terminal child is finished and leaves the beam, its place with it (as in Snell et al., arXiv
+2408.03314, section 5, with N = B * K and a value model in place of their PRM).
+
+1. The same f ranks beams and finished trajectories as in A*: f = g + lambda * Q(last action).
+2. When a pass has ended, fewer than N are finished and the budget is not over, another pass starts
+   from the question. Its samples are new ones, nodes that are there already are met again.
+3. A pass that finds nothing new ends the search.
+"""
+
+from __future__ import annotations
+
+from qstar_core.config import SearchConfig
+from qstar_core.mdp import Problem
+from qstar_core.search.budget import Ledger
+from qstar_core.search.children import extend
+from qstar_core.search.requests import Asking
+from qstar_core.search.trace import Node, Search, Tree
+
+
+def beam(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
+    """Searches one problem with ``config.width`` beams of ``config.k`` proposals each."""
+    tree = Tree(problem, config)
+    finished: dict[int, Node] = {}
+    known = 0
+    while len(finished) < config.n and not ledger.over and len(tree.nodes) > known:
+        known = len(tree.nodes)
+        yield from one_pass(tree, config, ledger, finished)
+    return tree.result(list(finished.values()), ledger, done=len(finished) >= config.n)
+
+
+def one_pass(
+    tree: Tree, config: SearchConfig, ledger: Ledger, finished: dict[int, Node]
+) -> Asking[None]:
+    """From the question until no beam is left."""
+    beams = [tree.root]
+    while beams and not ledger.over:
+        families = yield from extend(beams, tree, config, ledger)
+        children = {child.id: child for family in families for child in family}
+        for child in children.values():
+            if child.terminal and child.id not in finished:
+                child.order = len(finished)
+                finished[child.id] = child
+        alive = [child for child in children.values() if not child.terminal]
+        alive.sort(key=lambda node: (-(node.f or 0.0), node.id))
+        beams = alive[: config.width]

@@ -1,0 +1,52 @@
+"""Diverse verifier tree search: independent subtrees, each extended greedily by its best child.
+
+From Beeching et al., "Scaling test-time compute with open models" (Hugging Face, 2024): beam
+search tends to end in copies of one beam, so the B beams are kept apart. Each takes the best of
+its own K proposals, whatever the others have.
+
+1. The subtrees of one pass start in the question with samples of their own, as many as their K; a
+   subtree prefers a first step that no other subtree of this pass has taken.
+2. Ranking, further passes and their end are those of `qstar_core.search.beam`.
+"""
+
+from __future__ import annotations
+
+from qstar_core.config import SearchConfig
+from qstar_core.mdp import Problem
+from qstar_core.search.budget import Ledger
+from qstar_core.search.children import extend
+from qstar_core.search.requests import Asking
+from qstar_core.search.trace import Node, Search, Tree
+
+
+def dvts(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
+    """Searches one problem with ``config.width`` subtrees of ``config.k`` proposals each."""
+    tree = Tree(problem, config)
+    finished: dict[int, Node] = {}
+    known = 0
+    while len(finished) < config.n and not ledger.over and len(tree.nodes) > known:
+        known = len(tree.nodes)
+        yield from one_pass(tree, config, ledger, finished)
+    return tree.result(list(finished.values()), ledger, done=len(finished) >= config.n)
+
+
+def one_pass(
+    tree: Tree, config: SearchConfig, ledger: Ledger, finished: dict[int, Node]
+) -> Asking[None]:
+    """From the question until no subtree is left."""
+    tips = [tree.root] * config.width
+    while tips and not ledger.over:
+        families = yield from extend(tips, tree, config, ledger)
+        taken: set[int] = set()
+        tips = []
+        for family in families:
+            if not family:
+                continue
+            tip = min(family, key=lambda node: (node.id in taken, -(node.f or 0.0), node.id))
+            taken.add(tip.id)
+            for child in family:  # whatever was generated to its end counts
+                if child.terminal and child.id not in finished:
+                    child.order = len(finished)
+                    finished[child.id] = child
+            if not tip.terminal:
+                tips.append(tip)

@@ -1,0 +1,162 @@
+"""What every algorithm has to keep, on random small trees with exact Q."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qstar_core.config import SearchConfig
+from qstar_core.search import ALGORITHMS
+from qstar_core.search.budget import Budget
+from qstar_core.search.driver import run
+from qstar_core.search.trace import SearchResult
+from tests.search.trees import (
+    AMPLE,
+    TableValue,
+    Tree,
+    make_config,
+    make_policy,
+    make_problem,
+    optimum,
+    trees,
+)
+
+VARIANTS: list[dict[str, Any]] = [
+    {"algorithm": "greedy", "temperature": 0.0},
+    {"algorithm": "self_consistency"},
+    {"algorithm": "self_consistency", "vote": "q"},
+    *({"algorithm": "best_of_n", "step_values": v} for v in ("last", "min", "product", "mean")),
+    {"algorithm": "beam", "width": 2},
+    {"algorithm": "dvts", "width": 2},
+    {"algorithm": "mcts"},
+    {"algorithm": "mcts", "exploration_rule": "uct"},
+    {"algorithm": "best_first"},
+    {"algorithm": "astar"},
+    {"algorithm": "astar", "heuristic": "lookahead"},
+]
+EXHAUSTIVE = [v for v in VARIANTS if v["algorithm"] in ("beam", "dvts", "best_first", "astar")]
+
+
+def name(variant: dict[str, Any]) -> str:
+    return "-".join(map(str, variant.values()))
+
+
+def search(
+    forest: list[Tree], config: SearchConfig, budget: Budget, active: int = 64, step: int = 1
+) -> list[SearchResult]:
+    pairs = [(make_problem(f"q{k}"), tree) for k, tree in enumerate(forest)]
+    return run(
+        [problem for problem, _ in pairs][::step],
+        config,
+        budget,
+        make_policy(*pairs),
+        TableValue(*pairs),
+        run_seed=1,
+        active=active,
+    )[::step]
+
+
+def test_all_algorithms_are_among_the_variants() -> None:
+    assert {variant["algorithm"] for variant in VARIANTS} == set(ALGORITHMS)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=name)
+@settings(max_examples=25, deadline=None)
+@given(
+    tree=trees(),
+    k=st.integers(1, 5),
+    n=st.integers(1, 5),
+    limits=st.tuples(st.integers(1, 60), st.integers(1, 30), st.integers(1, 10)),
+)
+def test_budget_and_what_is_returned(
+    variant: dict[str, Any], tree: Tree, k: int, n: int, limits: tuple[int, int, int]
+) -> None:
+    [result] = search([tree], make_config(**variant, k=k, n=n), Budget(*limits))
+    assert result.error == ""
+    spent = (result.policy_tokens, result.value_calls, result.expansions)
+    assert all(took <= limit for took, limit in zip(spent, limits, strict=True))
+    ends = {node.state.text for node in result.nodes if node.terminal}
+    assert all(trajectory.state.text in ends for trajectory in result.finished)
+    if result.best is not None:
+        assert result.best.score == max(t.score for t in result.finished)
+        chosen = [node for node in result.nodes if node.chosen]
+        assert chosen[-1].state == result.best.state
+    else:
+        assert not result.finished
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=name)
+@settings(max_examples=15, deadline=None)
+@given(forest=st.lists(trees(), min_size=2, max_size=4), tokens=st.integers(10, 80))
+def test_results_depend_neither_on_the_others_nor_on_their_order(
+    variant: dict[str, Any], forest: list[Tree], tokens: int
+) -> None:
+    config = make_config(**variant, k=3, n=3)
+    budget = Budget(tokens, 10**6, 10**6)
+    together = search(forest, config, budget)
+    assert search(forest, config, budget, active=1) == together
+    assert search(forest, config, budget, active=2, step=-1) == together
+
+
+@pytest.mark.parametrize("variant", EXHAUSTIVE, ids=name)
+@settings(max_examples=40, deadline=None)
+@given(tree=trees())
+def test_tree_searches_find_an_optimum_with_exact_q(variant: dict[str, Any], tree: Tree) -> None:
+    [result] = search([tree], make_config(**variant, n=1), AMPLE)
+    assert result.best is not None
+    found = result.best.score
+    assert found == optimum(tree)
+    assert result.stop_reason == "finished"
+
+
+@settings(max_examples=40, deadline=None)
+@given(tree=trees(), n=st.integers(1, 3))
+def test_astar_expands_no_more_than_best_first_with_exact_q(tree: Tree, n: int) -> None:
+    [a], [b] = (
+        search([tree], make_config(algorithm=algorithm, n=n), AMPLE)
+        for algorithm in ("astar", "best_first")
+    )
+    assert a.expansions <= b.expansions
+    assert a.best is not None and a.best.score == optimum(tree)
+
+
+@settings(max_examples=30, deadline=None)
+@given(tree=trees(), exploration_rule=st.sampled_from(["puct", "uct"]))
+def test_mcts_with_an_ample_budget_walks_to_every_end(tree: Tree, exploration_rule: str) -> None:
+    config = make_config(algorithm="mcts", n=1000, exploration_rule=exploration_rule)
+    [result] = search([tree], config, AMPLE)
+    assert result.stop_reason == "exhausted"
+    assert result.best is not None and result.best.score == optimum(tree)
+    assert len(result.finished) == sum(node.terminal for node in result.nodes)
+    assert len({t.state.text for t in result.finished}) == len(result.finished)
+
+
+def test_votes() -> None:
+    tree: Tree = {"a\n": {"X": 0.25}, "b\n": {"X": 0.25}, "c\n": {"Y": 1.0}}
+    majority = make_config(algorithm="self_consistency", n=300)
+    [result] = search([tree], majority, AMPLE)
+    assert result.best is not None
+    assert result.best.state.steps[-1].text == "X"
+    assert result.best.score == pytest.approx(2 / 3, abs=0.1)
+    assert result.value_calls == 0
+    weighted = make_config(algorithm="self_consistency", vote="q", n=300)
+    [result] = search([tree], weighted, AMPLE)
+    assert result.best is not None
+    assert result.best.state.steps[-1].text == "Y"
+    assert result.best.score == pytest.approx(1.0 / 1.5, abs=0.1)
+    assert result.value_calls == 3  # each distinct rollout once
+
+
+@pytest.mark.parametrize(
+    ("step_values", "expected"), [("last", 1.0), ("min", 0.25), ("product", 0.25), ("mean", 0.625)]
+)
+def test_step_values_of_best_of_n(step_values: str, expected: float) -> None:
+    problem, tree = make_problem(), {"a\n": {"X": 1.0}}
+    value = TableValue((problem, tree))
+    value.table["q\na\n"] = 0.25
+    config = make_config(algorithm="best_of_n", n=2, step_values=step_values)
+    [result] = run([problem], config, AMPLE, make_policy((problem, tree)), value, run_seed=1)
+    assert result.best is not None and result.best.score == expected
