@@ -37,6 +37,9 @@ down: $(STAMP) ## Stop it
 	@$(BIN)/qstar down
 
 s3: $(STAMP) ## Start a local S3 server with a bucket named qstar (README says how to use it)
+	@echo "A local S3 server with the bucket qstar; Ctrl-C stops it. In another terminal:"
+	@echo "  export AWS_ENDPOINT_URL=http://127.0.0.1:9000 AWS_REGION=us-east-1"
+	@echo "  export AWS_ACCESS_KEY_ID=local:admin AWS_SECRET_ACCESS_KEY=local-only"
 	@LOCAL_S3_SECRET=local-only $(BIN)/python tests/s3_server.py --data .s3 --port 9000 --bucket qstar
 
 test: $(STAMP) ## Run the tests except the slow ones, the import contracts included

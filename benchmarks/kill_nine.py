@@ -103,9 +103,13 @@ def main() -> None:
         print(f"undisturbed: {len(whole)} Parquet files, {seconds:.1f} s")
         print(f"{'moment':>8}  {'files at the kill':>17}  {'rerun':>7}  equal")
         for _ in range(arguments.moments):
-            moment = rng.uniform(0.1, 1.0) * seconds
             out = folder / "killed"
-            kill_after(config, out, env, moment)
+            while True:
+                moment = rng.uniform(0.1, 1.0) * seconds
+                if kill_after(config, out, env, moment):
+                    break
+                seconds = moment  # it had ended before: the machine has less to do now
+                shutil.rmtree(out)
             left = len(parquet_files(out))
             again = finish(config, out, env)
             same = parquet_files(out) == whole and not unfinished(out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -13,6 +15,8 @@ from qstar_core.errors import UserError
 USER_ERROR = 2
 INTERRUPTED = 130
 ARGUMENTS = "qstar.arguments"
+OVERRIDES = ("--out", "--set")
+JOINED = ("--out=", "--set=")
 
 FINISHED_SAFE = "finished shards and published data sets are on disk and will be kept"
 
@@ -31,7 +35,7 @@ class Guarded(TyperGroup):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            safe, step = error.safe, error.next_step.replace("CONFIG", _config_of(ctx))
+            safe, step = error.safe, _filled(error.next_step, ctx)
             title = getattr(error, "title", "Error")
             _explain(error.what, safe, step or command, title)
             code = getattr(error, "exit_code", USER_ERROR)
@@ -48,10 +52,18 @@ class Guarded(TyperGroup):
         raise typer.Exit(code)
 
 
-def _config_of(ctx: Any) -> str:
-    """The configuration file among the arguments, for the next command."""
-    given = [a for a in ctx.meta[ARGUMENTS][1:] if a.endswith((".yaml", ".yml"))]
-    return shlex.quote(given[0]) if given else "CONFIG"
+def _filled(step: str, ctx: Any) -> str:
+    """The next step with the configuration file of this command, in commands with its overrides."""
+    given = ctx.meta[ARGUMENTS][1:]
+    files = [a for a in given if a.endswith((".yaml", ".yml"))]
+    if not files:
+        return step
+    overrides = [files[0]]
+    for name, value in pairwise(given):
+        overrides += [name, value] if name in OVERRIDES else []
+    overrides += [a for a in given if a.startswith(JOINED)]
+    step = re.sub(r"(qstar [a-z-]+) CONFIG", lambda m: f"{m[1]} {shlex.join(overrides)}", step)
+    return step.replace("CONFIG", shlex.quote(files[0]))
 
 
 def _explain(what: str, safe: str, next_step: str, title: str = "Error") -> None:

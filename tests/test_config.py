@@ -197,7 +197,7 @@ def test_an_adapter_without_safetensors_is_refused(base: RunConfig, tmp_path: Pa
 
 
 def test_a_given_qvm_leaves_the_training_stages_out(base: RunConfig) -> None:
-    given = pipeline.plan(replaced(base, "qvm.path", str(tiny_policy())))
+    given = pipeline.plan(replaced(base, "qvm.path", "reference:countdown-qvm"))
     assert list(given) == ["problems", "evaluation", "report"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -29,6 +30,12 @@ SHAPING = (
 """Files of a checkpoint that can change a sample."""
 
 
+KINDS = {  # field: architecture, its name, an example
+    "policy.path": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
+    "qvm.path": ("ForTokenClassification", "trained Q-value model", "reference:countdown-qvm"),
+}
+
+
 def resolve_checkpoint(path: str, field: str) -> Path:
     """The folder of a checkpoint.
 
@@ -39,12 +46,13 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         field: the configuration field it was named in, for the error.
 
     Raises:
-        UserError: there is no such checkpoint, or it has no safetensors weights.
+        UserError: there is no such checkpoint, it has no safetensors weights, or it is a policy
+            where a Q-value model is wanted, or the other way round.
     """
     if path.startswith("reference:"):
         folder = REFERENCE / path.removeprefix("reference:")
     elif is_remote(path):
-        return _from_s3(path, field)
+        folder = _from_s3(path, field)
     elif Path(path).is_dir():
         folder = Path(path)
     elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
@@ -57,7 +65,22 @@ def resolve_checkpoint(path: str, field: str) -> Path:
             f"{field}: no checkpoint with config.json and *.safetensors at {folder}",
             next_step=f"name a Hugging Face folder, a hub name, or one of: {known or '(none)'}",
         )
+    _check_kind(folder, field)
     return folder
+
+
+def _check_kind(folder: Path, field: str) -> None:
+    """A causal LM has no head for Q values, and would be given a random one; and the reverse."""
+    if field not in KINDS:
+        return
+    kind, name, example = KINDS[field]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found = config.get("architectures") or []
+    if found and not any(kind in architecture for architecture in found):
+        raise UserError(
+            f"{field}: {folder} holds {', '.join(found)}, which is no {name}",
+            next_step=f"name one, for example {example}",
+        )
 
 
 def backbone(config: RunConfig) -> tuple[Path, str]:

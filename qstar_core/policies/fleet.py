@@ -168,7 +168,8 @@ class Fleet:
             failed += 1
             self.failures[why] += 1
             if failed > self.config.retries:
-                others = self._answered > answered
+                alone = not any(each.in_flight for each in self.servers)  # none to compare with
+                others = self._answered > (0 if alone else answered)
                 raise trouble.given_up(server.url, why, failed, prompt, others)
             await self._after_failure(server, why, pause)
             await asyncio.sleep(trouble.backoff(failed))

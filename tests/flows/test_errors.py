@@ -46,6 +46,8 @@ def leave(folder: Path, *expected: str) -> None:
         ("policy.path=reference:nothing", "policy.path"),
         ("qvm.init=/no/such/backbone", "qvm.init"),
         ("qvm.path=/no/such/model", "qvm.path"),
+        ("qvm.path=reference:countdown-policy", "no trained Q-value model"),
+        ("policy.path=reference:countdown-qvm", "no causal LM"),
         ("domain.train_file=/no/such.jsonl", "/no/such.jsonl"),
         ("out=/dev/null/x", "/dev/null"),
         ("nonsense", "path.to.field=value"),
