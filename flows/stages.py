@@ -121,21 +121,21 @@ class Workshop:
         there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
         self.show.begin(stage, there, estimate)
 
-        errors: list[BaseException] = []
+        failed: dict[str, BaseException] = {}
 
         def go_on() -> bool:  # what the user has to mend fails the other shards too
-            hopeless = any(isinstance(error, UserError) for error in errors)
+            hopeless = any(isinstance(error, UserError) for error in failed.values())
             return not hopeless and not self.budget.spent()
 
         def done(spec: dict[str, Any], future: PrefectFuture[Any]) -> None:
             if not future.state.is_completed():
-                errors.append(_error(future))
-            if future.state.is_completed():
-                self.show.on_event(spec, {"event": "finished"})
-                if not there[spec["shard"]]:
-                    receipt = future.result()
-                    self.budget.take(receipt)
-                    retries.add(receipt["figures"].get("s3_retries", 0))
+                failed[spec["shard"]] = _error(future)
+                return
+            self.show.on_event(spec, {"event": "finished"})
+            if not there[spec["shard"]]:
+                receipt = future.result()
+                self.budget.take(receipt)
+                retries.add(receipt["figures"].get("s3_retries", 0))
 
         options = self.config.runtime
         task = run_shard.with_options(retries=options.retries)
@@ -149,13 +149,9 @@ class Workshop:
             note=partial(note_submitted, str(runtime.flow_run.id)),
             on_done=done,
         )
-        failed = {
-            shard: _error(future)
-            for shard, future in futures.items()
-            if not future.state.is_completed()
-        }
         if failed:
-            raise explain(stage, len(specs), failed, kept=len(futures) - len(failed))
+            ordered = {shard: failed[shard] for shard in futures if shard in failed}
+            raise explain(stage, len(specs), ordered, kept=len(futures) - len(failed))
         if len(futures) < len(specs):
             raise self._stopped(stage, len(futures), len(specs))
         return [futures[spec["shard"]].result() for spec in specs]

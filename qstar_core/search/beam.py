@@ -15,20 +15,14 @@ from __future__ import annotations
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
 from qstar_core.search.budget import Ledger
-from qstar_core.search.children import extend
+from qstar_core.search.children import extend, finish, in_passes
 from qstar_core.search.requests import Asking
 from qstar_core.search.trace import Node, Search, Tree
 
 
 def beam(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     """Searches one problem with ``config.width`` beams of ``config.k`` proposals each."""
-    tree = Tree(problem, config)
-    finished: dict[int, Node] = {}
-    known = 0
-    while len(finished) < config.n and not ledger.over and len(tree.nodes) > known:
-        known = len(tree.nodes)
-        yield from one_pass(tree, config, ledger, finished)
-    return tree.result(list(finished.values()), ledger, done=len(finished) >= config.n)
+    return (yield from in_passes(problem, config, ledger, one_pass))
 
 
 def one_pass(
@@ -39,10 +33,7 @@ def one_pass(
     while beams and not ledger.over:
         families = yield from extend(beams, tree, config, ledger)
         children = {child.id: child for family in families for child in family}
-        for child in children.values():
-            if child.terminal and child.id not in finished:
-                child.order = len(finished)
-                finished[child.id] = child
+        finish(children.values(), finished)
         alive = [child for child in children.values() if not child.terminal]
         alive.sort(key=lambda node: (-(node.f or 0.0), node.id))
         beams = alive[: config.width]

@@ -1,14 +1,18 @@
-"""The step that all tree searches share: sample actions in some states, score them, rank them."""
+"""What tree searches share: extending states by ranked actions, and searching in passes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from qstar_core.config import SearchConfig
+from qstar_core.mdp import Problem
 from qstar_core.search.astar import sample_actions
 from qstar_core.search.budget import Ledger
 from qstar_core.search.requests import Asking
-from qstar_core.search.trace import Node, Tree
+from qstar_core.search.trace import Node, Search, Tree
+
+Pass = Callable[[Tree, SearchConfig, Ledger, dict[int, Node]], Asking[None]]
+"""One walk from the question; adds the trajectories it finishes, by the ids of their nodes."""
 
 
 def extend(
@@ -38,3 +42,22 @@ def extend(
             family[child.id] = child
         families.append(list(family.values()))
     return families
+
+
+def finish(children: Iterable[Node], finished: dict[int, Node]) -> None:
+    """Adds the terminal children that are not there yet, numbered in the order they come."""
+    for child in children:
+        if child.terminal and child.id not in finished:
+            child.order = len(finished)
+            finished[child.id] = child
+
+
+def in_passes(problem: Problem, config: SearchConfig, ledger: Ledger, one_pass: Pass) -> Search:
+    """Passes until N are finished, the budget is over, or one finds nothing new."""
+    tree = Tree(problem, config)
+    finished: dict[int, Node] = {}
+    known = 0
+    while len(finished) < config.n and not ledger.over and len(tree.nodes) > known:
+        known = len(tree.nodes)
+        yield from one_pass(tree, config, ledger, finished)
+    return tree.result(list(finished.values()), ledger, done=len(finished) >= config.n)

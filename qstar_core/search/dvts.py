@@ -14,20 +14,14 @@ from __future__ import annotations
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
 from qstar_core.search.budget import Ledger
-from qstar_core.search.children import extend
+from qstar_core.search.children import extend, finish, in_passes
 from qstar_core.search.requests import Asking
 from qstar_core.search.trace import Node, Search, Tree
 
 
 def dvts(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     """Searches one problem with ``config.width`` subtrees of ``config.k`` proposals each."""
-    tree = Tree(problem, config)
-    finished: dict[int, Node] = {}
-    known = 0
-    while len(finished) < config.n and not ledger.over and len(tree.nodes) > known:
-        known = len(tree.nodes)
-        yield from one_pass(tree, config, ledger, finished)
-    return tree.result(list(finished.values()), ledger, done=len(finished) >= config.n)
+    return (yield from in_passes(problem, config, ledger, one_pass))
 
 
 def one_pass(
@@ -44,9 +38,6 @@ def one_pass(
                 continue
             tip = min(family, key=lambda node: (node.id in taken, -(node.f or 0.0), node.id))
             taken.add(tip.id)
-            for child in family:  # whatever was generated to its end counts
-                if child.terminal and child.id not in finished:
-                    child.order = len(finished)
-                    finished[child.id] = child
+            finish(family, finished)  # whatever was generated to its end counts
             if not tip.terminal:
                 tips.append(tip)
