@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from flows import commands
 from flows.guard import Guarded
 from qstar_core import __version__
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from qstar_core.config import RunConfig
 
 app = typer.Typer(
     cls=Guarded,
@@ -36,41 +31,34 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH.TO.FIELD=VALUE", help="Overrides a field; repeatable."),
 ]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Show what would run and is there; run nothing.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's log on the console too.")]
 
 
 @app.command()
 def run(
     config: ConfigFile,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Show what would run and is there; run nothing.")
-    ] = False,
+    plan: Plan = False,
     out: Out = None,
     set_: Sets = None,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole pipeline; what is already there is kept."""
-    from flows import inspect
+    commands.whole("run", config, plan, out, set_, verbose)
 
-    settings = _load(config, set_, out)
-    console = _console()
-    _notes(console, settings)
-    if plan:
-        from flows.tables import plan_table
 
-        console.print(plan_table(inspect.plan_rows(settings)))
-        return
-    manifests = inspect.all_published(settings)
-    if manifests is None:
-        _prefect(verbose)
-        from flows.nightly import nightly
-
-        manifests = nightly(settings)
-    else:
-        console.print(f"Everything is already there: {len(manifests)} data sets.\n")
-    command = ["qstar", "run", config, *(["--out", out] if out else [])]
-    inspect.show_end(console, settings, manifests, shlex.join(command))
-    _say_retries(console)
+@app.command()
+def compare(
+    config: ConfigFile,
+    plan: Plan = False,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+) -> None:
+    """Compare the search methods over a sweep of budgets, and write the report of it."""
+    commands.whole("compare", config, plan, out, set_, verbose)
 
 
 @app.command()
@@ -78,13 +66,13 @@ def rollouts(
     config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
 ) -> None:
     """Make the problems and sample rollouts from the training problems."""
-    _single("rollouts", "rollouts", config, out, set_, verbose)
+    commands.single("rollouts", "rollouts", config, out, set_, verbose)
 
 
 @app.command()
 def label(config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False) -> None:
     """Make Q-labels from the rollouts."""
-    _single("labels", "label", config, out, set_, verbose)
+    commands.single("labels", "label", config, out, set_, verbose)
 
 
 @app.command(name="train-qvm")
@@ -92,7 +80,7 @@ def train_qvm(
     config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
 ) -> None:
     """Train the Q-value model on the labels."""
-    _single("qvm", "train_qvm", config, out, set_, verbose)
+    commands.single("qvm", "train_qvm", config, out, set_, verbose)
 
 
 @app.command()
@@ -100,15 +88,24 @@ def evaluate(
     config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
 ) -> None:
     """Run the search methods on the held-out problems."""
-    _single("evaluation", "evaluate", config, out, set_, verbose)
+    commands.single("evaluation", "evaluate", config, out, set_, verbose)
 
 
 @app.command()
 def report(
-    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+    config: ConfigFile,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+    comparison: Annotated[
+        bool, typer.Option("--comparison", help="That of qstar compare instead.")
+    ] = False,
 ) -> None:
-    """Write the HTML report of the evaluation."""
-    _single("report", "report", config, out, set_, verbose)
+    """Write the HTML report of the evaluation, or of the comparison."""
+    if comparison:
+        commands.single("comparison_report", "report", config, out, set_, verbose)
+    else:
+        commands.single("report", "report", config, out, set_, verbose)
 
 
 @app.command()
@@ -125,14 +122,14 @@ def pretrain(
     from qstar_core.store import open_store
     from qstar_core.store.uri import join
 
-    settings = _load(config, set_)
+    settings = commands.load(config, set_)
     folder = out or join(settings.out, "pretrain")
     open_store(folder).check("out")
-    _prefect(verbose)
+    commands.start_prefect(verbose)
     from flows.pretrain import pretrain as flow
 
     flow(settings, folder)
-    _console().print(
+    commands.console().print(
         f"Checkpoint {folder}\nNext: qstar run {config} --set policy.path={folder}",
         highlight=False,
         markup=False,
@@ -149,7 +146,7 @@ def show(
     """Show a data set: manifest, schema, figures, first rows."""
     from flows.inspect import show_dataset
 
-    show_dataset(_console(), dataset)
+    show_dataset(commands.console(), dataset)
 
 
 @app.command()
@@ -163,7 +160,7 @@ def fetch(
     from qstar_core.store.copying import fetch as copy
 
     files = copy(dataset, folder)
-    _console().print(
+    commands.console().print(
         f"{len(files)} files, verified, in {folder}\nNext: qstar show {shlex.quote(folder)}",
         highlight=False,
         markup=False,
@@ -178,12 +175,15 @@ def explain(
         str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
     ],
     method: Annotated[str | None, typer.Option("--method", help="Name of a method [last].")] = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget", help="Of a comparison: one of its budgets [largest].")
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
 ) -> None:
     """Show why a search chose its path: the stored tree of one problem."""
     from flows import explain as explaining
 
-    explaining.show(_console(), explaining.find(dataset, problem, method), all_)
+    explaining.show(commands.console(), explaining.find(dataset, problem, method, budget), all_)
 
 
 @app.command()
@@ -198,7 +198,7 @@ def up(
     settings.apply()
     found, started = server.up(port)
     state = "started" if started else "was running already"
-    _console().print(f"Prefect server {state}: {found['ui']}\nNext: qstar down stops it")
+    commands.console().print(f"Prefect server {state}: {found['ui']}\nNext: qstar down stops it")
 
 
 @app.command()
@@ -207,82 +207,13 @@ def down() -> None:
     from flows import server, settings
 
     settings.apply()
-    _console().print("Stopped." if server.down() else "No server of qstar was running.")
+    commands.console().print("Stopped." if server.down() else "No server of qstar was running.")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def _single(
-    stage: str, flow: str, path: str, out: str | None, overrides: list[str] | None, verbose: bool
-) -> None:
-    """Runs the flow ``flows.{flow}`` of one stage unless its data set is there already."""
-    from qstar_core import pipeline
-
-    config = _load(path, overrides, out)
-    found = pipeline.plan(config).get(stage)
-    manifest = pipeline.published(found) if found is not None else None
-    console = _console()
-    _notes(console, config)
-    if manifest is not None:
-        console.print(f"{stage} is already there.")
-    else:
-        if found is not None and stage != "rollouts":
-            pipeline.shards(found, config)  # a missing input is said before Prefect is started
-        _prefect(verbose)
-        manifest = getattr(import_module(f"flows.{flow}"), flow)(config)
-    console.print(
-        f"{manifest['rows']:,} rows: {manifest['uri']}\nNext: qstar show {manifest['uri']}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    _say_retries(console)
-
-
-def _load(path: str, overrides: list[str] | None, out: str | None = None) -> RunConfig:
-    from qstar_core.config_file import load_config
-
-    return load_config(path, overrides, out)
-
-
-def _say_retries(console: Console) -> None:
-    """Where S3 was used: how many of its requests this command had to repeat."""
-    from qstar_core.store import retries
-
-    count = retries.total()
-    if count is not None:
-        console.print(f"S3 requests repeated: {count:,}", highlight=False)
-
-
-def _notes(console: Console, config: RunConfig) -> None:
-    """Says which rows of the users' problem files are not used."""
-    from qstar_core.domains import countdown_problems
-
-    for note in countdown_problems.notes(config.domain):
-        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _prefect(verbose: bool) -> None:
-    """Settings, server and logging of Prefect; the server starts while Prefect is imported."""
-    from flows import server, settings
-
-    settings.apply(verbose)
-    embedded = server.connect()
-    from flows.logs import configure
-
-    configure(verbose)
-    if embedded is not None:
-        embedded.wait()
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ SHOWN_CHILDREN = 4  # of a node that is off the chosen path
 SUGGESTIONS = 5
 
 
-def find(uri: str, problem: str, method: str | None) -> Row:
+def find(uri: str, problem: str, method: str | None, budget: float | None = None) -> Row:
     """One search of an evaluation data set.
 
     Args:
@@ -28,11 +28,14 @@ def find(uri: str, problem: str, method: str | None) -> Row:
         problem: its number from 1 in the order of the data set, the beginning of its id, or a
             part of its prompt.
         method: name of the method; None takes the last one that has a tree.
+        budget: one of the budgets of a comparison; None takes the largest.
 
     Raises:
-        UserError: no such data set, problem or method, or several problems fit.
+        UserError: no such data set, problem, method or budget, or several problems fit.
     """
     frame = scan(uri)
+    if "budget" in frame.collect_schema() or budget is not None:
+        frame = at_budget(frame, uri, budget)
     if "nodes" not in frame.collect_schema():
         raise UserError(
             f"{uri} holds no searches", next_step="name an evaluation data set of qstar run"
@@ -47,6 +50,22 @@ def find(uri: str, problem: str, method: str | None) -> Row:
     rows = frame.filter(pl.col("problem_id") == wanted, pl.col("method") == chosen)
     found: Row = rows.collect().to_dicts()[0]
     return found
+
+
+def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFrame:
+    """The searches of a comparison at one of its budgets; None takes the largest.
+
+    Raises:
+        UserError: the data set has no such budget, or none at all.
+    """
+    if "budget" not in frame.collect_schema():
+        raise UserError(f"{uri} has one budget only", next_step="leave --budget out")
+    budgets = frame.select(pl.col("budget").unique().sort()).collect()["budget"].to_list()
+    chosen = budgets[-1] if budget is None else budget
+    if chosen not in budgets:
+        there = ", ".join(f"{each:g}" for each in budgets)
+        raise UserError(f"no budget {chosen:g} in {uri}", next_step=f"one of: {there}")
+    return frame.filter(pl.col("budget") == chosen)
 
 
 def _problem(prompts: dict[str, str], asked: str) -> str:
@@ -73,8 +92,9 @@ def show(console: Console, row: Row, everything: bool) -> None:
         row: of `find`.
         everything: all nodes; otherwise off the chosen path only the best children.
     """
+    budget = f", budget {row['budget']:g}" if "budget" in row else ""
     lines = [
-        f"{row['prompt'].strip()}   ({row['method']}, problem {row['problem_id'][:12]})",
+        f"{row['prompt'].strip()}   ({row['method']}{budget}, problem {row['problem_id'][:12]})",
         f"Answer     {row['answer'] or '(none)'}: {row['outcome']}"
         + (f", {row['reason']}" if row["reason"] else ""),
         f"Spent      {row['policy_tokens']} policy tokens, {row['value_calls']} QVM calls, "

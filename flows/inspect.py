@@ -20,10 +20,10 @@ SUGGESTIONS = 8
 Manifest = dict[str, Any]
 
 
-def all_published(config: RunConfig) -> dict[str, Manifest] | None:
-    """The manifests of all stages when every one is complete, else None."""
+def all_published(stages: dict[str, pipeline.Stage]) -> dict[str, Manifest] | None:
+    """The manifests of all stages of a plan when every one is complete, else None."""
     manifests = {}
-    for stage in pipeline.plan(config).values():
+    for stage in stages.values():
         manifest = pipeline.published(stage)
         if manifest is None:
             return None
@@ -31,10 +31,10 @@ def all_published(config: RunConfig) -> dict[str, Manifest] | None:
     return manifests
 
 
-def plan_rows(config: RunConfig) -> list[dict[str, Any]]:
+def plan_rows(stages: dict[str, pipeline.Stage], config: RunConfig) -> list[dict[str, Any]]:
     """Stage, key, state and estimate of each stage, for `tables.plan_table`; writes nothing."""
     rows = []
-    for stage in pipeline.plan(config).values():
+    for stage in stages.values():
         state = _state(stage, config)
         rows.append(
             {
@@ -64,12 +64,7 @@ def show_end(
     """The end of a run: the comparison, where everything lies, what to type next."""
     comparison = manifests["evaluation"]["figures"].get("comparison", [])
     console.print(tables.comparison_table(comparison))
-    report = manifests["report"]
-    page = join(report["uri"], report["files"][0]["name"])
-    if is_remote(page):
-        opening = f"qstar fetch {report['uri']} report   (then open report/{leaf(page)})"
-    else:
-        opening = f"open {Path(page).absolute().as_uri()}"
+    page, opening = page_of(manifests["report"])
     lines = [
         f"Results    {manifests['evaluation']['uri']}",
         f"Manifests  {join(config.out, '*/*')}/{dataset.MANIFEST}",
@@ -82,6 +77,14 @@ def show_end(
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
+def page_of(report: Manifest) -> tuple[str, str]:
+    """Where the page of a report lies, and how to open it."""
+    page = join(report["uri"], report["files"][0]["name"])
+    if is_remote(page):
+        return page, f"qstar fetch {report['uri']} report   (then open report/{leaf(page)})"
+    return page, f"open {Path(page).absolute().as_uri()}"
+
+
 def show_dataset(console: Console, uri: str) -> None:
     """Prints a data set: its manifest, schema, figures and first rows.
 
@@ -91,7 +94,7 @@ def show_dataset(console: Console, uri: str) -> None:
     folder = uri.removesuffix(f"/{dataset.MANIFEST}").rstrip("/") or uri
     manifest = _manifest(folder)
     console.print(tables.summary_table(manifest))
-    for table in tables.figures_tables(manifest["figures"]):
+    for table in tables.figures_tables(manifest["figures"], manifest["kind"]):
         console.print(table)
     if manifest["schema"]:
         console.print(tables.schema_table(manifest["schema"]))

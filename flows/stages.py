@@ -32,6 +32,8 @@ log = logging.getLogger("qstar_core.stages")
 Manifest = dict[str, Any]
 
 SHOWN_FAILURES = 3
+OF_COMPARISON = ("compare", "report-comparison")
+"""Flows whose stages are those of `pipeline.plan_comparison`."""
 
 
 class StageFailed(UserError):
@@ -53,7 +55,8 @@ def run_name() -> str:
     config = runtime.flow_run.parameters["config"]
     if isinstance(config, dict):
         config = RunConfig.model_validate(config)
-    key = list(pipeline.plan(config).values())[-1].key
+    plan = pipeline.plan_comparison if flow_name in OF_COMPARISON else pipeline.plan
+    key = list(plan(config).values())[-1].key
     return f"{flow_name}-{config.name}-{key[:8]}"
 
 
@@ -144,7 +147,7 @@ class Workshop:
             self.runner,
             task,
             waiting,
-            options.workers,
+            1 if stage in pipeline.ALONE else options.workers,
             go_on=go_on,
             note=partial(note_submitted, str(runtime.flow_run.id)),
             on_done=done,
@@ -165,7 +168,9 @@ class Workshop:
         """Puts the comparison or the way to the report on record in Prefect."""
         if stage.name == "evaluation":
             record_comparison(manifest["figures"]["comparison"], self.config.name)
-        elif stage.name == "report":
+        elif stage.name in pipeline.SWEEPS:
+            record_comparison(manifest["figures"]["sweep"], self.config.name, stage.name)
+        elif stage.name in ("report", "comparison_report"):
             record_report(f"{stage.uri}/{manifest['files'][0]['name']}", self.config.name)
 
 

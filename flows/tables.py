@@ -76,12 +76,12 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(
             str(row["method"]),
-            f"{_percent(row['accuracy'])} ({_percent(row['low'])}-{_percent(row['high'])})",
+            f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
             f"{row['policy_tokens']:,.0f}",
             f"{row['value_calls']:,.0f}",
             f"{row['seconds']:,.0f}",
-            _difference(row),
-            _verdict(str(row.get("verdict") or "")),
+            difference(row),
+            verdict(str(row.get("verdict") or "")),
         )
     failed = [f"{row['method']} {row['failures']:,}" for row in rows if row.get("failures")]
     if failed:
@@ -89,20 +89,23 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in 0..1 in percent."""
     return f"{100 * share:.1f}"
 
 
-def _difference(row: Row) -> str:
+def difference(row: Row) -> str:
+    """A row's difference to the baseline with its interval, in percentage points."""
     if row.get("difference") is None:
         return ""
     low, high = row["difference_low"], row["difference_high"]
     return f"{100 * row['difference']:+.1f} ({100 * low:.1f}, {100 * high:.1f})"
 
 
-def _verdict(verdict: str) -> str:
-    style = {"better": "green", "worse": "red"}.get(verdict)
-    return f"[{style}]{verdict}[/]" if style else verdict
+def verdict(said: str) -> str:
+    """A verdict in its colour."""
+    style = {"better": "green", "worse": "red"}.get(said)
+    return f"[{style}]{said}[/]" if style else said
 
 
 def summary_table(manifest: Row) -> Table:
@@ -121,8 +124,13 @@ def summary_table(manifest: Row) -> Table:
     return table
 
 
-def figures_tables(figures: Row) -> list[Table]:
-    """The figures of a manifest: single ones in one table, lists of rows in one each."""
+def figures_tables(figures: Row, kind: str = "") -> list[Table]:
+    """The figures of a manifest: single ones in one table, lists of rows in one each.
+
+    Args:
+        figures: of the manifest.
+        kind: of the data set.
+    """
     single = Table(title="figures", title_justify="left", show_header=False, box=None)
     single.add_column(style="bold")
     single.add_column(overflow="fold")
@@ -130,6 +138,11 @@ def figures_tables(figures: Row) -> list[Table]:
     for name, value in figures.items():
         if name == "comparison":
             tables.append(comparison_table(value))
+        elif name == "sweep":
+            from flows.sweeps import sweep_table
+            from qstar_core.planning import SWEEPS
+
+            tables.append(sweep_table(value, SWEEPS[kind]))
         elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             tables.append(_list_table(name, value))
         elif name == "drift":

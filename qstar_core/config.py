@@ -7,51 +7,30 @@ one of the two.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
-from pydantic.config import JsonDict
+from pydantic import Field, JsonValue, model_validator
 
-RUNTIME_ONLY: JsonDict = {"runtime_only": True}
-SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", re.ASCII)
+from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
+from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 
-
-def runtime_only(default: Any, **constraints: Any) -> Any:
-    """A field that cannot change a row and is no part of any key."""
-    return Field(default=default, json_schema_extra=RUNTIME_ONLY, **constraints)
-
-
-def _scientific(value: Any) -> Any:
-    """YAML 1.1 reads ``1e-3`` as text; where a number is expected it is one."""
-    return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
-
-
-Float = Annotated[float, BeforeValidator(_scientific)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown fields are errors, values are not coerced, floats finite."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    def rows(self) -> dict[str, Any]:
-        """The fields that can change a row, for a run key."""
-        kept = {}
-        for name, field in type(self).model_fields.items():
-            if field.json_schema_extra == RUNTIME_ONLY:
-                continue
-            value = getattr(self, name)
-            kept[name] = value.rows() if isinstance(value, Section) else _plain(value)
-        return kept
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [v.rows() if isinstance(v, Section) else _plain(v) for v in value]
-    return value
+__all__ = [
+    "RUNTIME_ONLY",
+    "ComparisonConfig",
+    "CountdownRanges",
+    "DomainConfig",
+    "EvaluationConfig",
+    "LabelsConfig",
+    "PolicyConfig",
+    "PretrainConfig",
+    "QvmConfig",
+    "RolloutsConfig",
+    "RunConfig",
+    "RuntimeConfig",
+    "SearchConfig",
+    "Section",
+    "ServerConfig",
+]
 
 
 class CountdownRanges(Section):
@@ -204,83 +183,6 @@ class QvmConfig(Section):
     score_batch_size: int = runtime_only(256, ge=1)
 
 
-class SearchConfig(Section):
-    """One algorithm with its settings (arXiv 2406.14283, section 3 and appendix)."""
-
-    name: str = Field(min_length=1)
-    """How the table calls it; unique within the run."""
-    algorithm: Literal[
-        "greedy",
-        "self_consistency",
-        "best_of_n",
-        "beam",
-        "dvts",
-        "mcts",
-        "best_first",
-        "astar",
-    ]
-    temperature: Float = Field(default=1.0, ge=0.0)
-    k: int = Field(default=6, ge=1)
-    """Proposals per expansion."""
-    n: int = Field(default=6, ge=1)
-    """Finished trajectories after which a tree search stops; for best-of-N and self-consistency
-    the most they draw."""
-    lam: Float = Field(default=1.0, ge=0.0)
-    """lambda in f = g + lambda * h."""
-    heuristic: Literal["edge", "lookahead"] = "edge"
-    aggregation: Literal["min", "max", "sum", "last"] = "min"
-    reward: Literal["rules", "logprob", "none"] = "rules"
-    """Process reward R_P: the domain's rules, the mean log-probability of a step's tokens, or 0."""
-    merge: Literal["text", "state"] = "text"
-    """A*: which states count as one: equal texts, or equal canonical states of the domain."""
-    step_values: Literal["last", "min", "product", "mean"] = "last"
-    """Best-of-N: which of the Q of a rollout's steps make its h."""
-    vote: Literal["majority", "q"] = "majority"
-    """Self-consistency: whether a rollout's vote weighs 1 or its Q."""
-    width: int = Field(default=4, ge=1)
-    """Beam search: beams; DVTS: subtrees."""
-    exploration: Float = Field(default=1.0, ge=0.0)
-    """MCTS: the constant c before the bonus of seldom visited actions."""
-    exploration_rule: Literal["puct", "uct"] = "puct"
-
-
-def _default_methods() -> list[SearchConfig]:
-    return [
-        SearchConfig(name="greedy", algorithm="greedy", temperature=0.0),
-        SearchConfig(name="best-of-N", algorithm="best_of_n", n=1000),
-        SearchConfig(name="A*", algorithm="astar"),
-    ]
-
-
-class EvaluationConfig(Section):
-    """Offline evaluation of searches at an equal token budget."""
-
-    methods: list[SearchConfig] = Field(default_factory=_default_methods, min_length=1)
-    baseline: str = "best-of-N"
-    """Name of the method that the others are compared with, pairwise on the same problems."""
-    max_policy_tokens: int = Field(default=400, ge=1)
-    """Budget per problem and method: tokens the policy generates."""
-    max_step_tokens: int = Field(default=32, ge=1)
-    """Tokens of one proposed step; a longer one is cut off and dropped."""
-    max_value_calls: int = Field(default=10_000, ge=1)
-    max_expansions: int = Field(default=10_000, ge=1)
-    bootstrap_samples: int = Field(default=10_000, ge=100)
-    report_trees: int = runtime_only(20, ge=0)
-    """Problems whose search tree the report draws."""
-    shard_problems: int = runtime_only(250, ge=1)
-    active: int = runtime_only(64, ge=1)
-    """Searches advanced together."""
-
-    @model_validator(mode="after")
-    def _named(self) -> EvaluationConfig:
-        names = [m.name for m in self.methods]
-        if len(set(names)) != len(names):
-            raise ValueError("methods must have different names")
-        if self.baseline not in names:
-            raise ValueError(f"baseline {self.baseline!r} is not the name of a method: {names}")
-        return self
-
-
 class RuntimeConfig(Section):
     """How the work is run; nothing here can change a row."""
 
@@ -352,5 +254,23 @@ class RunConfig(Section):
     labels: LabelsConfig = LabelsConfig()
     qvm: QvmConfig = QvmConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pretrain: PretrainConfig = PretrainConfig()
+
+    @model_validator(mode="after")
+    def _comparable(self) -> RunConfig:
+        chosen = self.compared()
+        names = [method.name for method in chosen.methods]
+        if chosen.baseline not in names:
+            raise ValueError(
+                f"comparison.baseline {chosen.baseline!r} is not the name of a method: {names}"
+            )
+        return self
+
+    def compared(self) -> EvaluationConfig:
+        """The evaluation with the methods and the baseline that ``qstar compare`` takes."""
+        asked, usual = self.comparison, self.evaluation
+        methods = usual.methods if asked.methods is None else asked.methods
+        baseline = usual.baseline if asked.baseline is None else asked.baseline
+        return usual.model_copy(update={"methods": methods, "baseline": baseline})

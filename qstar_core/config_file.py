@@ -112,8 +112,10 @@ def _index(part: str, node: list[Any], name: str) -> int:
 def _explain(error: ValidationError, source: str) -> str:
     lines = []
     for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-        if problem["type"] == "extra_forbidden":
+        field = ".".join(str(part) for part in problem["loc"])
+        if not field:  # of several sections; the message names the fields
+            lines.append(f"{source}: {problem['msg'].removeprefix('Value error, ')}")
+        elif problem["type"] == "extra_forbidden":
             lines.append(f"{source}: unknown field {field}")
         else:
             lines.append(f"{source}: {field}: {problem['msg']} (got {problem['input']!r})")

@@ -13,25 +13,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
 
-from qstar_core.config import PolicyConfig, QvmConfig, RunConfig
+from qstar_core.config import PolicyConfig, QvmConfig, RunConfig, SearchConfig
 from qstar_core.domains import countdown_problems
 from qstar_core.environment import as_mapping
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
+from qstar_core.planning import SWEEPS
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import backbone, resolve_adapter, resolve_checkpoint
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import is_remote
 from qstar_core.values import ValueModel
 
+if TYPE_CHECKING:
+    from qstar_core.search.budget import Budget
+
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 Receipt = dict[str, Any]
+
+UNLIMITED_TOKENS = 1_000_000
+"""Policy tokens per problem where seconds are the limit; one search does not get there."""
 
 
 def load_policy(config: PolicyConfig) -> Policy:
@@ -196,45 +203,30 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     scratch = open_store(spec["uri"]).scratch()
     start = time.monotonic()
 
-    def report(step: int, of: int, note: str) -> None:
-        progress(step, of, "updates", note)
-
-    figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
-    figures["seconds"] = round(time.monotonic() - start, 3)
-    dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
-    files = sorted(f for f in scratch.iterdir() if f.is_file())
-    return _put(spec, scratch, files, figures)
-
-
-def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Runs one search method on a range of held-out problems."""
-    from qstar_core.evaluation.run import evaluate
-
-    chosen = read_problems(spec["inputs"]["problems"], "test")[spec["start"] : spec["stop"]]
-    if config.qvm.path is not None:
-        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
-    else:
-        folder = dataset.local_folder(spec["inputs"]["qvm"])
-    value = load_value(folder, config.qvm, config.policy.device)
-    if config.qvm.path is not None:
-        expect(spec, "qvm", value.fingerprint)
-    policy = load_policy(config.policy)
-    expect(spec, "policy", policy.fingerprint)
-    method = config.evaluation.methods[spec["method"]]
-    table, figures = evaluate(chosen, method, policy, value, config, progress)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
-
-
-def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Writes the HTML report."""
+    def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Writes the HTML report of an evaluation."""
     from qstar_core.evaluation.assemble import assemble
     from qstar_core.evaluation.report import render
 
-    scratch = open_store(spec["uri"]).scratch()
-    page = scratch / "report.html"
     data = assemble(spec["inputs"], spec["key"], config)
     data = replace(data, environment=as_mapping(data.environment))
-    page.write_text(render(data), encoding="utf-8")
+    return _page(spec, render(data), progress)
+
+
+def comparison_report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Writes the HTML report of a comparison over a sweep of budgets."""
+    from qstar_core.evaluation.assemble import assemble_comparison
+    from qstar_core.evaluation.comparison_report import render
+
+    data = assemble_comparison(spec["inputs"], spec["key"], config)
+    data = replace(data, environment=as_mapping(data.environment))
+    return _page(spec, render(data), progress)
+
+
+def _page(spec: Spec, text: str, progress: Progress) -> Receipt:
+    scratch = open_store(spec["uri"]).scratch()
+    page = scratch / "report.html"
+    page.write_text(text, encoding="utf-8")
     receipt = _put(spec, scratch, [page], {})
     progress(1, 1, "report", "")
     return receipt
@@ -268,5 +260,8 @@ JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "qvm": qvm,
     "evaluation": evaluation,
     "report": report,
+    "comparison": sweep,
+    "timing": sweep,
+    "comparison_report": comparison_report,
     "pretrain": pretrain,
 }

@@ -1,9 +1,6 @@
-"""The plan of a run: its stages, their run keys, where their data sets lie, their shards.
+"""What is done with a planned stage: its shards, its estimate, its manifest.
 
-A run key hashes the fields of the configuration that can change a row, the identity of the
-inputs, and the version of the code that shapes the rows (`ROWS_VERSION`, raised by hand when a
-stage would give other rows for the same configuration). All keys are known before anything runs.
-Nothing here imports torch.
+The plan itself, with the run keys, is `qstar_core.planning`. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,141 +8,40 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from qstar_core import __version__, environment
-from qstar_core.config import RunConfig
-from qstar_core.domains import DOMAINS, countdown, countdown_problems
+from qstar_core.config import RunConfig, SearchConfig
+from qstar_core.domains import countdown, countdown_problems
 from qstar_core.errors import UserError
-from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import backbone, fingerprint, identity, resolve_checkpoint
-from qstar_core.policies.served import addresses
+from qstar_core.planning import COMMANDS, ROWS_VERSION, SWEEPS, Stage, plan, plan_comparison
 from qstar_core.rollouts.figures import check_quarantined, combined
-from qstar_core.store import dataset, open_store
-from qstar_core.store.uri import join, leaf
+from qstar_core.store import dataset
+from qstar_core.store.uri import leaf
 
-ROWS_VERSION = {
-    "problems": 1,
-    "rollouts": 1,
-    "labels": 1,
-    "qvm": 1,
-    "evaluation": 1,
-    "report": 1,
-}
-COMMANDS = {
-    "problems": "rollouts",
-    "rollouts": "rollouts",
-    "labels": "label",
-    "qvm": "train-qvm",
-    "evaluation": "evaluate",
-    "report": "report",
-}
+__all__ = [
+    "ALONE",
+    "COMMANDS",
+    "ROWS_VERSION",
+    "SWEEPS",
+    "Spec",
+    "Stage",
+    "estimate",
+    "finished",
+    "making",
+    "plan",
+    "plan_comparison",
+    "publish",
+    "published",
+    "shards",
+]
 
 LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+ALONE = ("timing",)
+"""Stages whose shards run one at a time, because the time they take is the result."""
 
 Spec = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a run.
-
-    Attributes:
-        name: a key of `ROWS_VERSION`.
-        key: its run key.
-        uri: folder of its data set.
-        inputs: folders of the data sets it reads, by stage name.
-        rows: what the key hashes.
-    """
-
-    name: str
-    key: str
-    uri: str
-    inputs: dict[str, str]
-    rows: dict[str, Any]
-
-
-def plan(config: RunConfig) -> dict[str, Stage]:
-    """The stages of a run in order; those that train a QVM are left out if one is given.
-
-    Raises:
-        UserError: a checkpoint or problem file is missing or malformed, or the output folder
-            cannot be written, or its bucket not be reached.
-    """
-    open_store(config.out).check("out")
-    addresses(config.policy.server)  # of every backend: they are written into specifications
-    policy = identity(config.policy)
-    train, test = (_problem_set(config, split) for split in ("train", "test"))
-    stages: dict[str, Stage] = {}
-
-    def add(name: str, rows: dict[str, Any], *inputs: str) -> None:
-        rows = {"stage": name, "rows_version": ROWS_VERSION[name], **rows}
-        key = content_id(rows)
-        read = {i: stages[i].uri for i in inputs}
-        stages[name] = Stage(name, key, join(config.out, f"{name}/{key}"), read, rows)
-
-    add("problems", {"train": train, "test": test})
-    if config.qvm.path is None:
-        sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
-        add("rollouts", {"problems": train, **sampling, **_policy_shape(config)}, "problems")
-        grader = _grader(config)
-        labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
-        add("labels", labels, "problems", "rollouts")
-        _, start = backbone(config)
-        fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
-        add("qvm", {**fit, **config.qvm.rows()}, "problems", "labels")
-        value = stages["qvm"].key
-    else:
-        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
-        value = fingerprint(folder, config.qvm.score_dtype)
-    search = {"policy": policy, "qvm": value, "seed": config.seed, **config.evaluation.rows()}
-    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
-    if config.qvm.score_dtype != "float64":
-        search["score_batch_size"] = config.qvm.score_batch_size
-    reads = ["problems", *(["qvm"] if "qvm" in stages else [])]
-    add("evaluation", {"problems": test, "grader": _grader(config), **search}, *reads)
-    trees = config.evaluation.report_trees
-    shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
-    add("report", shown, "evaluation", *reads)
-    return stages
-
-
-def _policy_shape(config: RunConfig) -> dict[str, Any]:
-    """What else decides a sample below float64, where results depend on the batch's shape.
-
-    Servers make their batches themselves.
-    """
-    policy = config.policy
-    if policy.dtype == "float64" or policy.backend == "server":
-        return {}
-    return {"device": policy.device, "batch_size": policy.batch_size}
-
-
-def _grader(config: RunConfig) -> list[str]:
-    domain = DOMAINS[config.domain.name]
-    return [domain.GRADER, domain.GRADER_VERSION]
-
-
-def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
-    """What decides the problems of a split: count, and the file's content or ranges and seed.
-
-    Generated ones leave out those of the other split's file, so these decide as well.
-    """
-    domain = config.domain
-    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
-    shape = {
-        "domain": domain.name,
-        "split": split,
-        "count": countdown_problems.count(domain, split),
-    }
-    file = countdown_problems.given(domain, split)
-    if file is not None:
-        return {**shape, "file": file.sha256}
-    shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
-    left_out = countdown_problems.left_out(domain, split)
-    return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape
 
 
 def published(stage: Stage) -> dict[str, Any] | None:
@@ -190,7 +86,7 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "models": {n: stage.rows[n] for n in ("policy", "backbone", "qvm") if n in stage.rows},
     }
     parts = _parts(stage, config)
-    if len(parts) > 1:
+    if len(parts) > 1 and stage.name not in ALONE:
         share = max(1, cores // min(config.runtime.workers, len(parts)))
         base["threads"] = config.runtime.threads or share
     return [{**base, "of": len(parts), **part} for part in parts]
@@ -205,15 +101,31 @@ def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(_count(stage, config, "train"), size)
         ]
-    if stage.name == "evaluation":
-        size = config.evaluation.shard_problems
-        ranges = _ranges(_count(stage, config, "test"), size)
-        return [
-            {"shard": f"m{m}-{_range_name(a, b)}", "method": m, "start": a, "stop": b}
-            for m in range(len(config.evaluation.methods))
-            for a, b in ranges
-        ]
-    return [{"shard": {"qvm": "model", "report": "html"}[stage.name]}]
+    if stage.name in ("evaluation", *SWEEPS):
+        return _searches(stage, config)
+    return [{"shard": "model" if stage.name == "qvm" else "html"}]
+
+
+def _searches(stage: Stage, config: RunConfig) -> list[Spec]:
+    """Method by range of problems and, in a sweep, by budget; budgets are the outermost."""
+    ranges = _ranges(_count(stage, config, "test"), config.evaluation.shard_problems)
+    parts = [
+        {"shard": f"m{m}-{_range_name(a, b)}", "method": m, "start": a, "stop": b}
+        for m in range(len(_methods(stage, config)))
+        for a, b in ranges
+    ]
+    if stage.name not in SWEEPS:
+        return parts
+    budgets = getattr(config.comparison, SWEEPS[stage.name])
+    return [
+        {**part, "shard": f"b{b}-{part['shard']}", "budget": budget}
+        for b, budget in enumerate(budgets)
+        for part in parts
+    ]
+
+
+def _methods(stage: Stage, config: RunConfig) -> list[SearchConfig]:
+    return (config.compared() if stage.name in SWEEPS else config.evaluation).methods
 
 
 def _ranges(total: int, size: int) -> list[tuple[int, int]]:
@@ -250,20 +162,6 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
     Raises:
         UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
-    figures: dict[str, Any] = {}
-    if stage.name == "rollouts":
-        figures = combined(receipts)
-        total = _count(stage, config, "train")
-        check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
-    elif stage.name == "problems":
-        figures = {r["shard"]: r["rows"] for r in receipts}
-    elif len(receipts) == 1:
-        figures = receipts[0]["figures"]
-    elif stage.name == "evaluation":
-        from qstar_core.evaluation.summary import summarise
-
-        files = [entry for receipt in receipts for entry in receipt["files"]]
-        figures = summarise(dataset.verified(stage.uri, files), receipts, config)
     head = {
         "kind": stage.name,
         "key": stage.key,
@@ -272,7 +170,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "rows_from": stage.rows,
         "config": config.model_dump(mode="json"),
         "inputs": {name: leaf(uri) for name, uri in stage.inputs.items()},
-        "figures": figures,
+        "figures": _figures(stage, config, receipts),
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
@@ -280,25 +178,60 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
     return dataset.publish(stage.uri, head, receipts)
 
 
+def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
+    if stage.name == "rollouts":
+        figures = combined(receipts)
+        total = _count(stage, config, "train")
+        check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
+        return figures
+    if stage.name == "problems":
+        return {r["shard"]: r["rows"] for r in receipts}
+    if stage.name in ("evaluation", *SWEEPS):
+        from qstar_core.evaluation.summary import summarise, summarise_sweep
+
+        files = [entry for receipt in receipts for entry in receipt["files"]]
+        summary = summarise_sweep if stage.name in SWEEPS else summarise
+        return summary(dataset.verified(stage.uri, files), receipts, config)
+    figures = receipts[0]["figures"] if len(receipts) == 1 else {}
+    return dict(figures)
+
+
 def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
-    """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
+    """What a stage will take: shards, units of work and policy tokens (an upper estimate).
+
+    How many tokens a search under a limit of seconds generates is not known; they count as 0.
+    """
     train, test = (_count(stage, config, split) for split in ("train", "test"))
-    rollout = countdown.expected_tokens(config.domain.ranges.numbers)
     rollouts = train * config.rollouts.samples
-    searches = test * len(config.evaluation.methods)
-    budget = config.evaluation.max_policy_tokens
-    tokens = sum(
-        test * (min(rollout, budget) if m.algorithm == "greedy" else budget)
-        for m in config.evaluation.methods
-    )
+    rollout_tokens = rollouts * countdown.expected_tokens(config.domain.ranges.numbers)
+    searches = test * len(_methods(stage, config))
     sizes: dict[str, tuple[int, str, int]] = {
         "problems": (train + test, "problems", 0),
-        "rollouts": (rollouts, "rollouts", rollouts * rollout),
+        "rollouts": (rollouts, "rollouts", rollout_tokens),
         "labels": (rollouts, "rollouts", 0),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories", 0),
-        "evaluation": (searches, "searches", tokens),
+        "evaluation": (searches, "searches", test * _search_tokens(stage, config)),
+        "comparison": (
+            searches * len(config.comparison.tokens),
+            "searches",
+            test * _search_tokens(stage, config),
+        ),
+        "timing": (searches * len(config.comparison.seconds), "searches", 0),
         "report": (1, "report", 0),
+        "comparison_report": (1, "report", 0),
     }
     units, unit, policy_tokens = sizes[stage.name]
     parts = len(_parts(stage, config))
     return {"shards": parts, "units": units, "unit": unit, "policy_tokens": policy_tokens}
+
+
+def _search_tokens(stage: Stage, config: RunConfig) -> int:
+    """Policy tokens of all methods and budgets on one problem, at most."""
+    rollout = countdown.expected_tokens(config.domain.ranges.numbers)
+    swept = stage.name in SWEEPS
+    budgets = config.comparison.tokens if swept else [config.evaluation.max_policy_tokens]
+    return sum(
+        min(rollout, budget) if method.algorithm == "greedy" else budget
+        for method in _methods(stage, config)
+        for budget in budgets
+    )

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from qstar_core.config import RunConfig
 
 PROGRESS_INTERVAL_S = 0.2
-WITHOUT_TORCH = ("problems", "labels", "report")
+WITHOUT_TORCH = ("problems", "labels", "report", "comparison_report")
+WITH_POLICY = ("rollouts", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
@@ -137,7 +138,7 @@ def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     threads = spec.get("threads", 1)
     if torch.get_num_threads() != threads:  # vLLM complains of each call
         torch.set_num_threads(threads)
-    chosen = config.policy.device if spec["stage"] in ("rollouts", "evaluation") else "auto"
+    chosen = config.policy.device if spec["stage"] in WITH_POLICY else "auto"
     device = pick_device(chosen)
     name = f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
     return {"threads": torch.get_num_threads(), "device": name}

@@ -14,12 +14,13 @@ from tasks.records import note_task_run
 
 
 @task(name="artifact-comparison", persist_result=False, cache_policy=NO_CACHE)
-def record_comparison(rows: list[dict[str, Any]], run_name: str) -> None:
+def record_comparison(
+    rows: list[dict[str, Any]], run_name: str, stage: str = "evaluation"
+) -> None:
     """Puts the comparison of the methods on record as a table artifact."""
     note_task_run()
-    create_table_artifact(
-        rows, key="comparison", description=f"Methods of {run_name} at an equal token budget"
-    )
+    key = "comparison" if stage == "evaluation" else f"sweep-{stage}"
+    create_table_artifact(rows, key=key, description=f"Methods of {run_name} at equal budgets")
 
 
 @task(name="artifact-report", persist_result=False, cache_policy=NO_CACHE)

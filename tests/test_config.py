@@ -29,6 +29,11 @@ OTHER: dict[str, Any] = {
     "qvm.holdout": 0.2,
     "labels.gamma": 0.9,
     "evaluation.baseline": "greedy",
+    "comparison.tokens": [100, 200],
+    "comparison.seconds": [0.5],
+    "comparison.methods": None,  # tested below
+    "comparison.baseline": "greedy",
+    "comparison.correction": "none",
     "domain.train_problems": 1999,
     "domain.test_problems": 499,
     "domain.train_file": "FILE",
@@ -86,7 +91,8 @@ def base(tmp_path: Path) -> RunConfig:
 
 
 def keys(config: RunConfig) -> dict[str, str]:
-    return {s.name: s.key for s in pipeline.plan(config).values() if s.name != "report"}
+    stages = pipeline.plan(config) | pipeline.plan_comparison(config)
+    return {name: stage.key for name, stage in stages.items() if not name.endswith("report")}
 
 
 LEAVES = fields(RunConfig())
@@ -117,11 +123,19 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
 @pytest.mark.parametrize("field", list(SearchConfig.model_fields))
 def test_every_field_of_a_method_changes_the_evaluation_key(base: RunConfig, field: str) -> None:
     tree = base.model_dump()
+    before = keys(base)
     method = tree["evaluation"]["methods"][2]
     method[field] = METHOD[field] if field in METHOD else changed(method[field])
     after = keys(RunConfig.model_validate(tree))
-    assert after["evaluation"] != keys(base)["evaluation"]
-    assert after["qvm"] == keys(base)["qvm"]
+    assert after["evaluation"] != before["evaluation"]
+    assert after["comparison"] != before["comparison"]
+    assert after["qvm"] == before["qvm"]
+    methods = tree["evaluation"]["methods"]
+    tree = base.model_dump()
+    tree["comparison"]["methods"] = methods
+    own = keys(RunConfig.model_validate(tree))
+    assert own["comparison"] == after["comparison"]
+    assert own["evaluation"] == before["evaluation"]
 
 
 def test_the_policys_weights_are_part_of_the_keys(base: RunConfig, tmp_path: Path) -> None:
@@ -205,3 +219,53 @@ def test_the_number_of_test_problems_leaves_rollouts_alone(base: RunConfig) -> N
     more = keys(replaced(base, "domain.test_problems", 7))
     assert more["rollouts"] == keys(base)["rollouts"]
     assert more["evaluation"] != keys(base)["evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "where", "what"),
+    [
+        ({"tokens": []}, "comparison.tokens", "at least 1 item"),
+        ({"tokens": [100, 0]}, "comparison.tokens.1", "greater than or equal to 1"),
+        ({"tokens": [200, 100]}, "comparison.tokens", "budgets must ascend"),
+        ({"tokens": [100, 100]}, "comparison.tokens", "budgets must ascend"),
+        ({"tokens": [0.5]}, "comparison.tokens.0", "valid integer"),
+        ({"seconds": [1, 0.5]}, "comparison.seconds", "budgets must ascend"),
+        ({"seconds": [0.0]}, "comparison.seconds.0", "greater than 0"),
+        ({"correction": "bonferroni"}, "comparison.correction", "'holm' or 'none'"),
+        ({"price_per_million_tokens": -1.0}, "comparison.price_per_million_tokens", "equal to 0"),
+        ({"methods": []}, "comparison.methods", "at least 1 item"),
+        (
+            {"methods": [{"name": "a", "algorithm": "greedy"}] * 2},
+            "comparison.methods",
+            "different names",
+        ),
+    ],
+)
+def test_a_wrong_comparison_is_refused_by_its_field(
+    comparison: dict[str, Any], where: str, what: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate({"comparison": comparison})
+    [error] = caught.value.errors()
+    assert ".".join(map(str, error["loc"])) == where
+    assert what in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [{"baseline": "beam"}, {"methods": [{"name": "beam", "algorithm": "beam"}]}],
+)
+def test_the_baseline_of_a_comparison_must_be_among_its_methods(comparison: Any) -> None:
+    with pytest.raises(ValidationError, match=r"comparison\.baseline '.*' is not the name"):
+        RunConfig.model_validate({"comparison": comparison})
+
+
+def test_what_a_comparison_does_not_say_is_that_of_the_evaluation() -> None:
+    assert RunConfig().compared() == RunConfig().evaluation
+    method = {"name": "beam", "algorithm": "beam"}
+    comparison = {"methods": [method], "baseline": "beam", "seconds": [1, 2.5]}
+    config = RunConfig.model_validate({"comparison": comparison})
+    assert [m.algorithm for m in config.compared().methods] == ["beam"]
+    assert config.compared().baseline == "beam"
+    assert config.comparison.seconds == [1.0, 2.5]
+    assert config.evaluation == RunConfig().evaluation

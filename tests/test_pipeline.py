@@ -7,7 +7,15 @@ import pyarrow as pa
 import pytest
 
 from qstar_core import pipeline
-from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunConfig
+from qstar_core.config import (
+    ComparisonConfig,
+    DomainConfig,
+    EvaluationConfig,
+    PolicyConfig,
+    RolloutsConfig,
+    RunConfig,
+    RuntimeConfig,
+)
 from qstar_core.errors import UserError
 from qstar_core.store import dataset, open_store
 from tests.models import tiny_policy
@@ -181,3 +189,59 @@ def test_a_manifest_has_the_environment_of_the_workers(
     manifest = pipeline.published(publish_problems(config(tmp_path), receipts))
     assert manifest is not None
     assert manifest["environment"] == expected
+
+
+def test_a_comparison_is_planned_apart_from_the_run(tmp_path: Path) -> None:
+    run = config(tmp_path)
+    usual, stages = pipeline.plan(run), pipeline.plan_comparison(run)
+    shared = ["problems", "rollouts", "labels", "qvm"]
+    assert list(stages) == [*shared, "comparison", "comparison_report"]
+    assert [stages[name] for name in shared] == [usual[name] for name in shared]
+    timed = pipeline.plan_comparison(config(tmp_path, comparison=ComparisonConfig(seconds=[0.5])))
+    assert list(timed) == [*shared, "comparison", "timing", "comparison_report"]
+    assert timed["comparison"] == stages["comparison"]
+    assert timed["comparison_report"].key != stages["comparison_report"].key
+    assert set(timed["comparison_report"].inputs) == {"comparison", "timing", "problems", "qvm"}
+    for stage in timed.values():
+        assert pipeline.estimate(stage, run)["shards"] >= 0
+
+
+def test_a_price_repeats_no_search_but_writes_the_report_anew(tmp_path: Path) -> None:
+    plans = [
+        pipeline.plan_comparison(
+            config(tmp_path, comparison=ComparisonConfig(price_per_million_tokens=price))
+        )
+        for price in (None, 0.5)
+    ]
+    assert plans[0]["comparison"] == plans[1]["comparison"]
+    assert plans[0]["comparison_report"].key != plans[1]["comparison_report"].key
+
+
+def test_the_budget_of_the_evaluation_is_none_of_the_comparison(tmp_path: Path) -> None:
+    keys = {
+        pipeline.plan_comparison(
+            config(tmp_path, evaluation=EvaluationConfig(max_policy_tokens=tokens))
+        )["comparison"].key
+        for tokens in (100, 200)
+    }
+    assert len(keys) == 1
+
+
+def test_the_shards_of_a_sweep_are_method_by_budget_by_problems(tmp_path: Path) -> None:
+    run = config(
+        tmp_path,
+        domain=DomainConfig(test_problems=300),
+        comparison=ComparisonConfig(tokens=[50, 100], seconds=[0.5]),
+        runtime=RuntimeConfig(workers=2),
+    )
+    stages = pipeline.plan_comparison(run)
+    parts = pipeline._parts(stages["comparison"], run)
+    found = {(p["method"], p["budget"], p["start"], p["stop"]) for p in parts}
+    ranges = [(0, 250), (250, 300)]
+    assert found == {(m, b, *r) for m in range(3) for b in (50, 100) for r in ranges}
+    assert len({p["shard"] for p in parts}) == len(parts) == 12
+    assert [p["budget"] for p in pipeline._parts(stages["timing"], run)] == [0.5] * 6
+    estimate = pipeline.estimate(stages["comparison"], run)
+    assert (estimate["units"], estimate["shards"]) == (300 * 3 * 2, 12)
+    assert estimate["policy_tokens"] == 300 * (2 * (50 + 100) + 2 * 33)
+    assert pipeline.estimate(stages["timing"], run)["policy_tokens"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,10 @@ import polars as pl
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
+from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
+from qstar_core.evaluation.sweep import oracle_curve
+from qstar_core.planning import SWEEPS
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
 
@@ -39,6 +43,45 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
         searches=searches.filter(pl.col("problem_id").is_in(shown)),
         qvm={name: qvm[name] for name in ("heldout", "reliability") if name in qvm},
         lineage=lineage(inputs["evaluation"], config.out),
+        environment=manifest["environment"],
+        fingerprints={name: manifest["rows_from"][name] for name in ("policy", "qvm")},
+    )
+
+
+def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> ComparisonData:
+    """The content of a report of a comparison.
+
+    Args:
+        inputs: folders of the data sets comparison, problems and, where they were made, timing
+            and qvm.
+        key: run key of the report.
+        config: of the run.
+    """
+    manifest, asked = _manifest(inputs["comparison"]), config.comparison
+    sweeps = {
+        name: Sweep(unit, figures["sweep"], figures["reach"])
+        for name, unit in SWEEPS.items()
+        if name in inputs
+        for figures in [_manifest(inputs[name])["figures"]]
+    }
+    columns = ("method", "budget", "first_correct")
+    files = dataset.data_files(inputs["comparison"])
+    searches = pl.scan_parquet(files).select(columns).collect()
+    oracle = oracle_curve(searches, config.compared().baseline)
+    lines = [row for name in sweeps for row in lineage(inputs[name], config.out)]
+    again = join(config.out, f"comparison_report/{key}/manifest.json")
+    return ComparisonData(
+        name=config.name,
+        key=key,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["qstar", "compare", again]),
+        config=config.model_dump(mode="json"),
+        tokens=replace(sweeps["comparison"], oracle=oracle),
+        seconds=sweeps.get("timing"),
+        correction=asked.correction,
+        price=asked.price_per_million_tokens,
+        workers=config.runtime.workers,
+        lineage=list({row["stage"]: row for row in lines}.values()),
         environment=manifest["environment"],
         fingerprints={name: manifest["rows_from"][name] for name in ("policy", "qvm")},
     )

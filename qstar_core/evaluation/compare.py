@@ -21,6 +21,7 @@ FAILURES = (str(Outcome.TIMEOUT), str(Outcome.GRADER_ERROR), SEARCH_ERROR)
 """Outcomes that say nothing about the answer."""
 SOLVED = pl.col("outcome") == str(Outcome.CORRECT)
 SIGNIFICANCE = 0.05
+NO_VERDICT = "not significant"
 COSTS = ("policy_tokens", "value_calls", "expansions")
 
 
@@ -65,8 +66,15 @@ def compare(
         if method == baseline:
             rows.append({**own, **_no_difference("baseline")})
         else:
-            rows.append({**own, **_difference(part, base, seed, resamples)})
+            rows.append({**own, **paired(part, base, seed, resamples)})
     return rows
+
+
+def verdict(p_value: float, low: float, high: float) -> str:
+    """Better or worse where the interval excludes 0 and p is below `SIGNIFICANCE`."""
+    if p_value < SIGNIFICANCE:
+        return "better" if low > 0 else "worse" if high < 0 else NO_VERDICT
+    return NO_VERDICT
 
 
 def _check(searches: pl.DataFrame, seconds: Mapping[str, float], baseline: str) -> None:
@@ -112,27 +120,35 @@ def _no_difference(verdict: str) -> dict[str, Any]:
     return {"pairs": 0, **dict.fromkeys(names), "verdict": verdict}
 
 
-def _difference(
-    part: pl.DataFrame, base: pl.DataFrame, seed: int, resamples: int
+def paired(
+    part: pl.DataFrame, base: pl.DataFrame, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
+    """The difference of two sets of searches over the problems that both have.
+
+    Args:
+        part: one row per problem; columns problem_id and outcome.
+        base: likewise, of what is subtracted.
+        seed: of the bootstrap.
+        resamples: bootstrap samples.
+
+    Returns:
+        pairs, difference, difference_low, difference_high, p_value and verdict as in `compare`.
+    """
     pairs = part.select("problem_id", solved=SOLVED).join(
         base.select("problem_id", baseline=SOLVED), on="problem_id"
     )
     if not len(pairs):
-        return _no_difference("not significant")
+        return _no_difference(NO_VERDICT)
     solved, baseline = pairs["solved"].to_numpy(), pairs["baseline"].to_numpy()
     low, high = paired_bootstrap(solved, baseline, seed=seed, resamples=resamples)
     p_value = mcnemar(solved, baseline)
-    verdict = "not significant"
-    if p_value < SIGNIFICANCE:
-        verdict = "better" if low > 0 else "worse" if high < 0 else verdict
     return {
         "pairs": len(pairs),
         "difference": float(solved.mean() - baseline.mean()),
         "difference_low": low,
         "difference_high": high,
         "p_value": p_value,
-        "verdict": verdict,
+        "verdict": verdict(p_value, low, high),
     }
 
 

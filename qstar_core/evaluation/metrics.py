@@ -7,6 +7,7 @@ The figures of the value model (`auc`, `brier`, `reliability`, `calibration_erro
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ __all__ = [
     "brier",
     "calibration_error",
     "discordant",
+    "holm",
     "mcnemar",
     "paired_bootstrap",
     "reliability",
@@ -132,3 +134,24 @@ def mcnemar(solved: Flags, baseline: Flags) -> float:
     if won + lost == 0:
         return 1.0
     return float(binomtest(won, won + lost, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts the p-values of a family of tests for their number (Holm 1979, step-down).
+
+    Rejecting where the adjusted p is below a level keeps the chance of any false rejection in the
+    family below that level, whatever the dependence of the tests.
+
+    Args:
+        p_values: of the whole family, in [0, 1].
+
+    Returns:
+        Adjusted p-values in the order given, in [0, 1], none below its p-value: the running
+        maximum of (m - k) * p over the p-values in ascending order, k = 0 for the smallest.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for k, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - k) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted

@@ -71,23 +71,8 @@ def render(data: ReportData) -> str:
     Raises:
         ValueError: the nodes of a search do not form a tree.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=wording.number,
-        percent=wording.percent,
-        points=wording.points,
-        p_value=wording.p_value,
-        words=wording.words,
-        visible=wording.visible,
-    )
-    script, style = (_source(name) for name in ("report.js", "report.css"))
-    return environment.get_template("report.html.j2").render(
+    script, style = (source(name) for name in ("report.js", "report.css"))
+    return templates().get_template("report.html.j2").render(
         data=data,
         seed=data.config.get("seed"),
         summary=wording.summary(data.comparison),
@@ -111,15 +96,39 @@ def render(data: ReportData) -> str:
     )
 
 
-def _source(name: str) -> Markup:
+def templates() -> jinja2.Environment:
+    """The templates of all reports: autoescaped, with the filters of `wording`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=wording.number,
+        percent=wording.percent,
+        points=wording.points,
+        p_value=wording.p_value,
+        words=wording.words,
+        visible=wording.visible,
+    )
+    return environment
+
+
+def source(name: str) -> Markup:
+    """A file of ours that is put into a page as it is."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # our own file, not data
 
 
-def content_security_policy(script: str) -> str:
-    """No request of any kind, and no script but this one."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def content_security_policy(script: str | None) -> str:
+    """No request of any kind, and no script but this one, or none at all."""
+    allowed = "'none'"
+    if script is not None:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        allowed = f"'sha256-{digest}'"
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "base-uri 'none'; form-action 'none'"
     )
 

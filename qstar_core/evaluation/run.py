@@ -1,7 +1,8 @@
 """Runs one search method over held-out problems and grades what it returns.
 
 One row per problem. Everything in a row is a function of the configuration and the models, so a
-rerun gives equal rows; seconds are figures of the shard, not columns.
+rerun gives equal rows, unless the budget has a limit of seconds; seconds are figures of the shard,
+not columns.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ SCHEMA = pa.schema(
         pa.field("expansions", pa.int32(), nullable=False),
         pa.field("finished", pa.int32(), nullable=False),
         pa.field("stop_reason", pa.string(), nullable=False),
+        pa.field("first_correct", pa.int32()),
         pa.field("anytime", pa.list_(ANYTIME), nullable=False),
         pa.field("nodes", pa.list_(NODE), nullable=False),
     ]
@@ -69,6 +71,7 @@ def evaluate(
     value: ValueModel,
     config: RunConfig,
     progress: Callable[[int, int, str, str], None],
+    budget: Budget | None = None,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Searches and grades every problem with one method.
 
@@ -79,13 +82,15 @@ def evaluate(
         value: the Q-value model.
         config: budgets, seed, searches advanced together.
         progress: called with (done, total, unit, note).
+        budget: limits per problem; None is those of the evaluation.
 
     Returns:
         A table of `SCHEMA` in the order of the problems, and the shard's figures: method,
         seconds, problems, tokens.
     """
     limits = config.evaluation
-    budget = Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions)
+    if budget is None:
+        budget = Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions)
     start = time.monotonic()
     done = tokens = 0
 
@@ -138,6 +143,7 @@ def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
         "expansions": result.expansions,
         "finished": len(result.finished),
         "stop_reason": result.stop_reason,
+        "first_correct": first_correct(result),
         "anytime": anytime(result),
         "nodes": nodes,
     }
@@ -166,3 +172,20 @@ def anytime(result: SearchResult) -> list[dict[str, Any]]:
         if not moments or moments[-1]["correct"] != correct:
             moments.append({"tokens": node.tokens, "correct": correct})
     return moments
+
+
+def first_correct(result: SearchResult) -> int | None:
+    """Policy tokens that were spent when the first correct trajectory was there.
+
+    It need not be the one that the search returns, so the share of searches that have one by x
+    tokens is what a choice that never errs would solve: the oracle's pass@N.
+
+    Returns:
+        Tokens, at least 0; None when no trajectory that was finished is correct.
+    """
+    problem = result.problem
+    for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
+        texts = [step.text for step in node.state.steps]
+        if node.terminal and DOMAINS[problem.domain].grade(problem, texts).reward > 0:
+            return node.tokens
+    return None

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from qstar_core.config import RunConfig
-from qstar_core.evaluation.compare import compare
+from qstar_core.evaluation.compare import COSTS, compare
+from qstar_core.evaluation.sweep import reach, sweep
 
 
 def summarise(
@@ -36,3 +37,31 @@ def summarise(
         resamples=config.evaluation.bootstrap_samples,
     )
     return {"comparison": rows}
+
+
+def summarise_sweep(
+    files: list[str], receipts: list[dict[str, Any]], config: RunConfig
+) -> dict[str, Any]:
+    """Compares the methods over all budgets and shards.
+
+    Args:
+        files: Parquet files of searches with the column budget.
+        receipts: of the shards, with figures method, budget and seconds.
+        config: names the baseline, the correction, bootstrap samples and seed.
+
+    Returns:
+        {"sweep": rows of `sweep`, "reach": rows of `reach`}; seconds are summed over the shards of
+        a method and budget.
+    """
+    columns = ("problem_id", "method", "algorithm", "budget", "outcome", "first_correct", *COSTS)
+    searches = pl.scan_parquet(files).select(columns).collect()
+    seconds: dict[tuple[str, float], float] = {}
+    for receipt in receipts:
+        figures = receipt["figures"]
+        key = figures["method"], float(figures["budget"])
+        seconds[key] = seconds.get(key, 0.0) + figures["seconds"]
+    chosen = config.compared()
+    drawing = {"seed": config.seed, "resamples": chosen.bootstrap_samples}
+    correction = config.comparison.correction
+    rows = sweep(searches, seconds, chosen.baseline, correction, **drawing)
+    return {"sweep": rows, "reach": reach(searches, rows, chosen.baseline, **drawing)}

@@ -79,8 +79,14 @@ def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:
 
 
 def round_size(drawn: int, ledger: Ledger) -> int:
-    """How many more rollouts the tokens left are likely to pay for, at least 1."""
+    """How many more rollouts the tokens and seconds left are likely to pay for, at least 1."""
     if not drawn:
         return FIRST_ROUND
     mean_tokens = max(1.0, ledger.policy_tokens / drawn)
-    return max(1, int(ledger.tokens_left / mean_tokens))
+    size = int(ledger.tokens_left / mean_tokens)
+    limit = ledger.budget.seconds
+    if limit is not None:
+        # A round cannot be ended in its middle, and the first ones are no measure of its time.
+        fits = (limit - ledger.seconds) * drawn / ledger.seconds if ledger.seconds else drawn
+        size = min(size, drawn, int(fits))
+    return max(1, size)

@@ -16,10 +16,13 @@ import polars as pl
 from qstar_core.config import CountdownRanges, RunConfig
 from qstar_core.domains import countdown, countdown_problems
 from qstar_core.evaluation.compare import accuracy_by_tokens, compare
+from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.run import evaluate
+from qstar_core.evaluation.sweep import oracle_curve, reach, sweep
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample, SampleRequest
+from qstar_core.search import Budget
 from qstar_core.values.metrics import by_step, reliability
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -81,13 +84,18 @@ class NoisyValue:
 
 
 @lru_cache(maxsize=1)
-def searches() -> pl.DataFrame:
-    """All three methods on the held-out problems, with their trees."""
-    config = RunConfig()
-    problems: list[Problem] = [
+def held_out() -> list[Problem]:
+    """The problems of all examples."""
+    return [
         countdown.make_problem([13, 10, 9, 4], 24),
         *countdown_problems.generate("test", HELD_OUT - 1, CountdownRanges(numbers=4), seed=1),
     ]
+
+
+@lru_cache(maxsize=1)
+def searches() -> pl.DataFrame:
+    """All three methods on the held-out problems, with their trees."""
+    config, problems = RunConfig(), held_out()
     parts = []
     for method in config.evaluation.methods:
         table, _ = evaluate(problems, method, NoisyPlayer(), NoisyValue(), config, lambda *_: None)
@@ -147,6 +155,52 @@ def report_data() -> ReportData:
             "modified": False,
         },
         fingerprints={"policy": NoisyPlayer.fingerprint, "qvm": NoisyValue.fingerprint},
+    )
+
+
+@lru_cache(maxsize=1)
+def swept() -> pl.DataFrame:
+    """All three methods on the held-out problems at four budgets, without their trees."""
+    config = RunConfig()
+    parts = []
+    for tokens in config.comparison.tokens:
+        budget = Budget(tokens, 10_000, 10_000)
+        for method in config.evaluation.methods:
+            given = NoisyPlayer(), NoisyValue(), config, lambda *_: None
+            found, _ = evaluate(held_out(), method, *given, budget)
+            frame = pl.DataFrame(found).drop("nodes", "anytime")
+            parts.append(frame.with_columns(budget=pl.lit(float(tokens))))
+    return pl.concat(parts)
+
+
+def sweep_of(frame: pl.DataFrame, unit: str) -> Sweep:
+    """A sweep as `qstar compare` makes it; seconds grow with the tokens."""
+    spent = frame.group_by("method", "budget").agg(pl.col("policy_tokens").sum() / 400)
+    seconds = {(method, budget): s for method, budget, s in spent.iter_rows()}
+    rows = sweep(frame, seconds, "best-of-N", resamples=2000)
+    oracle = oracle_curve(frame, "best-of-N") if unit == "tokens" else []
+    return Sweep(unit, rows, reach(frame, rows, "best-of-N", resamples=2000), oracle)
+
+
+@lru_cache(maxsize=1)
+def comparison_data() -> ComparisonData:
+    """The report of a comparison over tokens and seconds, with a price."""
+    data, frame = report_data(), swept()
+    timed = frame.with_columns(budget=pl.col("budget") / 1000)
+    return ComparisonData(
+        name="demo",
+        key=data.key,
+        created=data.created,
+        command="qstar compare deployments/demo.yaml",
+        config=data.config,
+        tokens=sweep_of(frame, "tokens"),
+        seconds=sweep_of(timed, "seconds"),
+        correction="holm",
+        price=0.5,
+        workers=2,
+        lineage=[*data.lineage[:-1], {"stage": "comparison", "key": data.key, "rows": 480}],
+        environment=data.environment,
+        fingerprints=data.fingerprints,
     )
 
 

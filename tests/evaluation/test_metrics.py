@@ -14,6 +14,7 @@ from qstar_core.evaluation.metrics import (
     brier,
     calibration_error,
     discordant,
+    holm,
     mcnemar,
     paired_bootstrap,
     reliability,
@@ -152,3 +153,23 @@ def test_figures_without_rows_are_undefined() -> None:
     none = np.array([])
     assert all(math.isnan(f(none, none)) for f in (auc, brier, calibration_error))
     assert reliability(none, none) == []
+
+
+def test_holm_by_hand() -> None:
+    """Holm 1979: 4 x 0.01, then 3 x 0.02, 2 x 0.03 and 1 x 0.04, none below the one before."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_the_p_value_and_bonferroni_and_keeps_the_order(
+    p_values: list[float],
+) -> None:
+    adjusted = holm(p_values)
+    for p, q in zip(p_values, adjusted, strict=True):
+        assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    assert [adjusted[i] for i in order] == sorted(adjusted)
+    assert holm(p_values[::-1]) == adjusted[::-1]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from qstar_core.evaluation.comparison_report import render as render_comparison
 from qstar_core.evaluation.report import render
-from tests.evaluation.examples import HOSTILE, hostile_data, report_data
+from tests.evaluation.examples import HOSTILE, comparison_data, hostile_data, report_data
 
 pytestmark = pytest.mark.browser
 
@@ -58,9 +59,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("report")
     addresses = {}
-    for name, data in (("plain", report_data()), ("hostile", hostile_data())):
+    drawn = {
+        "plain": render(report_data()),
+        "hostile": render(hostile_data()),
+        "comparison": render_comparison(comparison_data()),
+    }
+    for name, text in drawn.items():
         path = folder / f"{name}.html"
-        path.write_text(render(data), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         addresses[name] = path.as_uri()
     return addresses
 
@@ -201,3 +207,36 @@ def test_hostile_text_does_nothing(open_page: Open) -> None:
     script = "return document.documentElement.scrollWidth"
     assert open_page("hostile", width=390).execute_script(script) <= 390
     assert complaints(browser) == []
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+)
+def test_a_comparison_can_be_read(open_page: Open, width: int, scheme: str) -> None:
+    browser = open_page("comparison", width=width, scheme=scheme)
+    assert len(visible(browser, ".chart.sweep")) == 2  # the other size of each is hidden
+    assert len(visible(browser, "h3.budget")) == 8
+    needed = browser.execute_script("return document.documentElement.scrollWidth")
+    assert needed <= width
+    [summary] = texts(browser, "#summary")
+    assert "at 800 policy tokens" in summary
+    visible(browser, "summary")[0].click()
+    assert len(visible(browser, ".reached tbody tr")) == 2 + 6 + 2
+    assert browser.execute_script(OVERLAPPING) == []
+    assert complaints(browser) == []
+    script = "return performance.getEntriesByType('resource').length"
+    assert browser.execute_script(script) == 0
+
+
+OVERLAPPING = """
+const found = [];
+document.querySelectorAll(".chart.sweep").forEach((chart) => {
+  const boxes = Array.from(chart.querySelectorAll(".direct")).map((e) => e.getBoundingClientRect());
+  const edge = document.documentElement.clientWidth;
+  boxes.forEach((a, i) => {
+    if (a.right > edge) found.push("outside");
+    boxes.slice(i + 1).forEach((b) => { if (a.height && a.top < b.top + 8 && b.top < a.top + 8) found.push("over"); });
+  });
+});
+return found;
+"""

@@ -138,7 +138,7 @@ def test_the_real_command_line_does_the_same(config: Path, qstar: Qstar) -> None
 def test_errors_of_the_system(
     config: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, what: str
 ) -> None:
-    def refuse(_: object) -> None:
+    def refuse(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(inspect, "plan_rows", refuse)
@@ -146,7 +146,7 @@ def test_errors_of_the_system(
 
 
 def test_ctrl_c(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(inspect, "plan_rows", interrupt)

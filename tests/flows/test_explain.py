@@ -56,6 +56,19 @@ def searches(tmp_path: Path) -> str:
     return uri
 
 
+@pytest.fixture
+def comparison(searches: str, tmp_path: Path) -> str:
+    """The same at two budgets."""
+    rows = explain.scan(searches).collect().to_dicts()
+    uri = str(tmp_path / "comparison" / "k")
+    file = open_store(uri).scratch() / "part.parquet"
+    swept = [{**row, "budget": b, "policy_tokens": int(b)} for b in (100.0, 200.0) for row in rows]
+    dataset.write_table(file, pa.Table.from_pylist(swept))
+    receipt = dataset.finish_shard(uri, "s", [file], {})
+    dataset.publish(uri, {"kind": "comparison", "uri": uri, "figures": {}}, [receipt])
+    return uri
+
+
 def shown(row: dict[str, object], everything: bool = False) -> str:
     out = io.StringIO()
     explain.show(Console(file=out, width=120), row, everything)
@@ -96,3 +109,17 @@ def test_what_is_not_there(searches: str, problem: str, method: str | None, what
         explain.find(searches, problem, method)
     assert what in caught.value.what
     assert caught.value.next_step
+
+
+def test_a_comparison_is_explained_at_one_budget(comparison: str) -> None:
+    text = shown(explain.find(comparison, "1", None))
+    assert "(A*, budget 200, problem a" in text and "200 policy tokens" in text
+    assert "(greedy, budget 100, " in shown(explain.find(comparison, "1", "greedy", 100.0))
+
+
+def test_a_budget_that_is_not_there(comparison: str, searches: str) -> None:
+    with pytest.raises(UserError, match="no budget 300") as caught:
+        explain.find(comparison, "1", None, 300.0)
+    assert caught.value.next_step == "one of: 100, 200"
+    with pytest.raises(UserError, match="one budget only"):
+        explain.find(searches, "1", None, 100.0)

@@ -18,7 +18,7 @@ from flows import stages
 from flows.progress import StageProgress
 from flows.stages import SHOWN_FAILURES, StageFailed, Workshop, explain, pick, workshop
 from qstar_core import pipeline
-from qstar_core.config import PolicyConfig, RunConfig
+from qstar_core.config import PolicyConfig, RunConfig, RuntimeConfig
 from qstar_core.errors import UserError, WorkerError
 from qstar_core.store import dataset, open_store
 from tasks.budget import Budget
@@ -153,3 +153,25 @@ def test_a_run_that_failed_leaves_the_stage_to_the_next(
     for _ in range(2):
         with pytest.raises(WorkerError):
             shop.make(stage)
+
+
+@pytest.mark.parametrize(("stage", "window"), [("comparison", 3), ("timing", 1)])
+def test_shards_whose_time_is_the_result_run_one_at_a_time(
+    in_flow_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stage: str, window: int
+) -> None:
+    config = RunConfig(out=str(tmp_path), runtime=RuntimeConfig(workers=3))
+    seen = []
+
+    def submit_all(
+        runner: object, task: object, specs: list[Any], at_once: int, **_: object
+    ) -> dict[str, Any]:
+        seen.append(at_once)
+        return {spec["shard"]: SimpleNamespace(result=lambda: {}) for spec in specs}
+
+    monkeypatch.setattr(stages, "submit_all", submit_all)
+    monkeypatch.setattr(stages, "kept_receipt", lambda spec: None)
+    show = StageProgress(Console(file=io.StringIO()))
+    shop = Workshop(config, stages._task_runner(config.runtime), show, Budget(config.runtime))
+    specs = [{"stage": stage, "shard": name} for name in "ab"]
+    assert shop.run_shards(specs, {"units": 2, "unit": "searches"}) == [{}, {}]
+    assert seen == [window]

@@ -82,3 +82,21 @@ def test_round_size_follows_the_mean_cost() -> None:
     assert module.round_size(8, ledger) == 12  # 60 tokens left at 5 each
     ledger.charge_tokens(57)
     assert module.round_size(8, ledger) == 1
+
+
+@pytest.mark.parametrize(
+    ("drawn", "tokens", "seconds", "limit", "size"),
+    [
+        (0, 0, 0.0, None, module.FIRST_ROUND),
+        (8, 80, 0.0, None, 92),  # 920 tokens left at 10 each
+        (8, 80, 0.0, 1.0, 8),  # the clock has not moved: no more than were drawn
+        (8, 80, 0.1, 1.0, 8),  # 72 would fit, but a round at most doubles what is drawn
+        (8, 80, 0.8, 1.0, 2),  # 0.2 s left at 0.1 each
+        (8, 80, 0.99, 1.0, 1),
+    ],
+)
+def test_a_round_takes_what_the_tokens_and_the_seconds_are_likely_to_pay_for(
+    drawn: int, tokens: int, seconds: float, limit: float | None, size: int
+) -> None:
+    ledger = Ledger(Budget(1000, 1000, 1000, seconds=limit), policy_tokens=tokens, seconds=seconds)
+    assert module.round_size(drawn, ledger) == size

@@ -36,3 +36,17 @@ def test_any_limit_ends_the_budget() -> None:
 def test_limits_below_1_are_refused() -> None:
     with pytest.raises(ValueError, match="value_calls must be at least 1, got 0"):
         Budget(1, 0, 1)
+
+
+def test_seconds_end_the_budget_too() -> None:
+    ledger = Ledger(Budget(10, 5, 5, seconds=0.5))
+    assert not ledger.over
+    ledger.seconds = 0.5
+    assert ledger.over and ledger.tokens_left == 10
+    assert not Ledger(Budget(10, 5, 5), seconds=1e9).over
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_seconds_must_be_positive_and_finite(seconds: float) -> None:
+    with pytest.raises(ValueError, match="seconds must be positive"):
+        Budget(1, 1, 1, seconds=seconds)

@@ -1,0 +1,124 @@
+"""What the commands share: reading the configuration, starting Prefect, running stages.
+
+What is heavy is imported inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qstar_core.config import RunConfig
+
+
+def whole(
+    command: str, path: str, plan: bool, out: str | None, overrides: list[str] | None, verbose: bool
+) -> None:
+    """Runs ``qstar run`` or ``qstar compare``: all stages of its plan that are not there yet."""
+    from flows import inspect
+    from qstar_core import pipeline
+
+    config = load(path, overrides, out)
+    compares = command == "compare"
+    screen = console()
+    notes(screen, config)
+    stages = (pipeline.plan_comparison if compares else pipeline.plan)(config)
+    if plan:
+        from flows.tables import plan_table
+
+        screen.print(plan_table(inspect.plan_rows(stages, config)))
+        return
+    manifests = inspect.all_published(stages)
+    if manifests is None:
+        start_prefect(verbose)
+        if compares:
+            from flows.compare import compare as flow
+        else:
+            from flows.nightly import nightly as flow
+        manifests = flow(config)
+    else:
+        screen.print(f"Everything is already there: {len(manifests)} data sets.\n")
+    again = shlex.join(["qstar", command, path, *(["--out", out] if out else [])])
+    if compares:
+        from flows.sweeps import show_end
+    else:
+        from flows.inspect import show_end
+    show_end(screen, config, manifests, again)
+    say_retries(screen)
+
+
+def single(
+    stage: str, flow: str, path: str, out: str | None, overrides: list[str] | None, verbose: bool
+) -> None:
+    """Runs the flow of one stage, in the file ``flows.{flow}``, unless its data set is there."""
+    from qstar_core import pipeline
+
+    config = load(path, overrides, out)
+    of_comparison = stage == "comparison_report"
+    found = (pipeline.plan_comparison if of_comparison else pipeline.plan)(config).get(stage)
+    manifest = pipeline.published(found) if found is not None else None
+    screen = console()
+    notes(screen, config)
+    if manifest is not None:
+        screen.print(f"{stage} is already there.")
+    else:
+        if found is not None and stage != "rollouts":
+            pipeline.shards(found, config)  # a missing input is said before Prefect is started
+        start_prefect(verbose)
+        name = "report_comparison" if of_comparison else flow
+        manifest = getattr(import_module(f"flows.{flow}"), name)(config)
+    screen.print(
+        f"{manifest['rows']:,} rows: {manifest['uri']}\nNext: qstar show {manifest['uri']}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    say_retries(screen)
+
+
+def load(path: str, overrides: list[str] | None, out: str | None = None) -> RunConfig:
+    """The configuration with its overrides."""
+    from qstar_core.config_file import load_config
+
+    return load_config(path, overrides, out)
+
+
+def say_retries(screen: Console) -> None:
+    """Where S3 was used: how many of its requests this command had to repeat."""
+    from qstar_core.store import retries
+
+    count = retries.total()
+    if count is not None:
+        screen.print(f"S3 requests repeated: {count:,}", highlight=False)
+
+
+def notes(screen: Console, config: RunConfig) -> None:
+    """Says which rows of the users' problem files are not used."""
+    from qstar_core.domains import countdown_problems
+
+    for note in countdown_problems.notes(config.domain):
+        screen.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def start_prefect(verbose: bool) -> None:
+    """Settings, server and logging of Prefect; the server starts while Prefect is imported."""
+    from flows import server, settings
+
+    settings.apply(verbose)
+    embedded = server.connect()
+    from flows.logs import configure
+
+    configure(verbose)
+    if embedded is not None:
+        embedded.wait()
+
+
+def console() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    return Console()

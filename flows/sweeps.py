@@ -1,0 +1,91 @@
+"""What the command line says of a comparison over a sweep of budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.inspect import Manifest, page_of
+from flows.tables import COMPACT, difference, percent, verdict
+from qstar_core import pipeline
+from qstar_core.config import RunConfig
+from qstar_core.evaluation.sweep_wording import UNITS, amount, cost_per_thousand, summary
+from qstar_core.evaluation.wording import p_value
+
+Row = Mapping[str, Any]
+
+
+def sweep_table(rows: Sequence[Row], unit: str, price: float | None = None) -> Table:
+    """The methods at each budget of a sweep.
+
+    Args:
+        rows: ``figures["sweep"]`` of the manifest.
+        unit: of the budgets, ``tokens`` or ``seconds``.
+        price: of a million policy tokens; with one, the cost stands in the place of the seconds.
+    """
+    problems = f"{rows[0]['n']:,} held-out problems" if rows else "no problems"
+    title = f"Equal {UNITS[unit]} on {problems}; tokens and seconds per problem"
+    table = Table(title=title, **COMPACT)
+    table.add_column("method", min_width=len("best-of-N"))
+    names = ["accuracy %\n(95 %)", "policy\ntokens", "s" if price is None else "cost per\n1,000"]
+    for name in (*names, "difference to\nbaseline (95 %)", "p adj."):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=len("significant"))
+    budget = None
+    for row in rows:
+        if row["budget"] != budget:
+            budget = row["budget"]
+            table.add_section()
+            oracle = f"oracle {percent(_of_baseline(rows, budget)['oracle'])}"
+            table.add_row(Text(f"at {amount(budget)}", style="bold"), Text(oracle, style="dim"))
+        cost = cost_per_thousand(row, price)
+        table.add_row(
+            str(row["method"]),
+            f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
+            f"{row['policy_tokens']:,.0f}",
+            f"{row['seconds'] / row['n']:.3f}" if cost is None else f"{cost:,.3f}",
+            difference(row),
+            "" if row["p_adjusted"] is None else p_value(row["p_adjusted"]),
+            verdict(str(row["verdict"])),
+        )
+    table.caption = "oracle: the baseline has a correct trajectory, whichever it returns"
+    failed = [
+        f"{row['method']} at {amount(row['budget'])}: {row['failures']:,}"
+        for row in rows
+        if row["failures"]
+    ]
+    if failed:
+        table.caption += f"\nSearches or gradings that failed: {', '.join(failed)}"
+    return table
+
+
+def _of_baseline(rows: Sequence[Row], budget: float) -> Row:
+    return next(r for r in rows if r["budget"] == budget and r["verdict"] == "baseline")
+
+
+def show_end(
+    console: Console, config: RunConfig, manifests: dict[str, Manifest], command: str
+) -> None:
+    """The end of a comparison: tables and conclusions of each sweep, where everything lies."""
+    made = [name for name in pipeline.SWEEPS if name in manifests]
+    price = config.comparison.price_per_million_tokens
+    for name in made:
+        figures, unit = manifests[name]["figures"], pipeline.SWEEPS[name]
+        console.print(sweep_table(figures["sweep"], unit, price))
+        rows = figures["sweep"], figures["reach"]
+        said = [*summary(*rows, unit), ""]
+        console.print("\n".join(said), highlight=False, markup=False, soft_wrap=True)
+    page, opening = page_of(manifests["comparison_report"])
+    lines = [
+        *(f"{name.capitalize():<11}{manifests[name]['uri']}" for name in made),
+        f"Report     {page}",
+        "",
+        f"Next: {opening}",
+        f"      qstar explain {manifests[made[0]]['uri']} 1",
+        f"      {command} --set comparison.price_per_million_tokens=0.5   (nothing is searched anew)",
+    ]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,129 @@
+"""The fields of searches: one method, an evaluation at one budget, a comparison over budgets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from qstar_core.config_section import Float, Section, runtime_only
+
+
+class SearchConfig(Section):
+    """One algorithm with its settings (arXiv 2406.14283, section 3 and appendix)."""
+
+    name: str = Field(min_length=1)
+    """How the table calls it; unique within the run."""
+    algorithm: Literal[
+        "greedy",
+        "self_consistency",
+        "best_of_n",
+        "beam",
+        "dvts",
+        "mcts",
+        "best_first",
+        "astar",
+    ]
+    temperature: Float = Field(default=1.0, ge=0.0)
+    k: int = Field(default=6, ge=1)
+    """Proposals per expansion."""
+    n: int = Field(default=6, ge=1)
+    """Finished trajectories after which a tree search stops; for best-of-N and self-consistency
+    the most they draw."""
+    lam: Float = Field(default=1.0, ge=0.0)
+    """lambda in f = g + lambda * h."""
+    heuristic: Literal["edge", "lookahead"] = "edge"
+    aggregation: Literal["min", "max", "sum", "last"] = "min"
+    reward: Literal["rules", "logprob", "none"] = "rules"
+    """Process reward R_P: the domain's rules, the mean log-probability of a step's tokens, or 0."""
+    merge: Literal["text", "state"] = "text"
+    """A*: which states count as one: equal texts, or equal canonical states of the domain."""
+    step_values: Literal["last", "min", "product", "mean"] = "last"
+    """Best-of-N: which of the Q of a rollout's steps make its h."""
+    vote: Literal["majority", "q"] = "majority"
+    """Self-consistency: whether a rollout's vote weighs 1 or its Q."""
+    width: int = Field(default=4, ge=1)
+    """Beam search: beams; DVTS: subtrees."""
+    exploration: Float = Field(default=1.0, ge=0.0)
+    """MCTS: the constant c before the bonus of seldom visited actions."""
+    exploration_rule: Literal["puct", "uct"] = "puct"
+
+
+def _different(methods: list[SearchConfig]) -> list[str]:
+    """The names of methods, which must be different."""
+    names = [method.name for method in methods]
+    if len(set(names)) != len(names):
+        raise ValueError("methods must have different names")
+    return names
+
+
+def _default_methods() -> list[SearchConfig]:
+    return [
+        SearchConfig(name="greedy", algorithm="greedy", temperature=0.0),
+        SearchConfig(name="best-of-N", algorithm="best_of_n", n=1000),
+        SearchConfig(name="A*", algorithm="astar"),
+    ]
+
+
+class EvaluationConfig(Section):
+    """Offline evaluation of searches at an equal token budget."""
+
+    methods: list[SearchConfig] = Field(default_factory=_default_methods, min_length=1)
+    baseline: str = "best-of-N"
+    """Name of the method that the others are compared with, pairwise on the same problems."""
+    max_policy_tokens: int = Field(default=400, ge=1)
+    """Budget per problem and method: tokens the policy generates."""
+    max_step_tokens: int = Field(default=32, ge=1)
+    """Tokens of one proposed step; a longer one is cut off and dropped."""
+    max_value_calls: int = Field(default=10_000, ge=1)
+    max_expansions: int = Field(default=10_000, ge=1)
+    bootstrap_samples: int = Field(default=10_000, ge=100)
+    report_trees: int = runtime_only(20, ge=0)
+    """Problems whose search tree the report draws."""
+    shard_problems: int = runtime_only(250, ge=1)
+    active: int = runtime_only(64, ge=1)
+    """Searches advanced together."""
+
+    @model_validator(mode="after")
+    def _named(self) -> EvaluationConfig:
+        names = _different(self.methods)
+        if self.baseline not in names:
+            raise ValueError(f"baseline {self.baseline!r} is not the name of a method: {names}")
+        return self
+
+
+class ComparisonConfig(Section):
+    """Comparison of searches over a sweep of budgets (``qstar compare``); see docs/comparing.md.
+
+    What is not said here is that of the section evaluation.
+    """
+
+    tokens: list[Annotated[int, Field(ge=1)]] = Field(default=[100, 200, 400, 800], min_length=1)
+    """Budgets of the sweep: policy tokens per problem, ascending."""
+    seconds: list[Annotated[Float, Field(gt=0.0)]] = []
+    """Budgets of a second sweep: seconds of this machine per problem, shared out over the searches
+    under way, ascending; none leaves it out. Its rows depend on the machine."""
+    methods: list[SearchConfig] | None = Field(default=None, min_length=1)
+    """None is those of the evaluation."""
+    baseline: str | None = None
+    """Name of the method that the others are compared with at each budget; None is that of the
+    evaluation."""
+    correction: Literal["holm", "none"] = "holm"
+    """How p-values are adjusted for the number of comparisons of a sweep."""
+    price_per_million_tokens: Float | None = runtime_only(None, ge=0.0)
+    """Of policy tokens, in any currency; the report then has a cost per problem. It changes no row
+    and no p-value, so no search is repeated for it, only the report written anew."""
+
+    @field_validator("tokens", "seconds")
+    @classmethod
+    def _ascending(cls, budgets: list[float]) -> list[float]:
+        if any(a >= b for a, b in pairwise(budgets)):
+            raise ValueError("budgets must ascend, each given once")
+        return budgets
+
+    @field_validator("methods")
+    @classmethod
+    def _named(cls, methods: list[SearchConfig] | None) -> list[SearchConfig] | None:
+        _different(methods or [])
+        return methods

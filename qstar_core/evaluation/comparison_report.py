@@ -1,0 +1,151 @@
+"""The report of a comparison over a sweep of budgets, as one HTML file that needs nothing else.
+
+The rules of safety are those of `qstar_core.evaluation.report`; this page has no script at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from qstar_core.evaluation import charts, sweep_charts, sweep_wording, wording
+from qstar_core.evaluation.report import (
+    content_security_policy,
+    flatten,
+    method_colours,
+    source,
+    templates,
+)
+
+Row = Mapping[str, Any]
+SIZES = {"wide": charts.WIDE, "narrow": charts.NARROW}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep of budgets.
+
+    Attributes:
+        unit: of the budgets, ``tokens`` or ``seconds``.
+        rows: of `qstar_core.evaluation.sweep.sweep`.
+        reached: of `qstar_core.evaluation.sweep.reach`.
+        oracle: of `qstar_core.evaluation.sweep.oracle_curve`; empty where the unit is seconds.
+    """
+
+    unit: str
+    rows: Sequence[Row]
+    reached: Sequence[Row]
+    oracle: Sequence[Sequence[float]] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonData:
+    """What a report of a comparison shows.
+
+    Attributes:
+        name: of the run.
+        key: run key of the report.
+        created: date and time, ISO 8601.
+        command: the command line that makes the comparison again.
+        config: the whole configuration, JSON-serialisable.
+        tokens: the sweep over policy tokens.
+        seconds: the sweep over seconds; None when there was none.
+        correction: ``holm`` or ``none``.
+        price: of a million policy tokens, or None.
+        workers: shards that were searched at once in the sweep over tokens.
+        lineage: stage, key, rows of each data set, inputs first.
+        environment: of `qstar_core.environment.describe`.
+        fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
+    """
+
+    name: str
+    key: str
+    created: str
+    command: str
+    config: Mapping[str, Any]
+    tokens: Sweep
+    seconds: Sweep | None
+    correction: str
+    price: float | None
+    workers: int
+    lineage: Sequence[Row]
+    environment: Mapping[str, Any]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def render(data: ComparisonData) -> str:
+    """The HTML page."""
+    rows = data.tokens.rows
+    environment = templates()
+    environment.filters.update(
+        amount=sweep_wording.amount,
+        cost=partial(sweep_wording.cost_per_thousand, price=data.price),
+        reach=sweep_wording.reach_sentence,
+    )
+    return environment.get_template("comparison_report.html.j2").render(
+        data=data,
+        seed=data.config.get("seed"),
+        units=sweep_wording.UNITS,
+        summary=sweep_wording.summary(rows, data.tokens.reached, "tokens"),
+        failures=failures([data.tokens, *([data.seconds] if data.seconds else [])]),
+        headline=wording.headline(rows),
+        baseline=wording.baseline(rows),
+        colours=method_colours(rows),
+        mark=charts.interval_mark,
+        token_charts=drawings(rows, data.tokens.oracle, sweep_charts.spent_tokens),
+        second_charts=seconds_drawings(data),
+        sweeps=[view(sweep, data.correction) for sweep in (data.tokens, data.seconds) if sweep],
+        config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
+        environment=flatten(data.environment),
+        style=source("report.css"),
+        policy=content_security_policy(None),
+    )
+
+
+def drawings(rows: Sequence[Row], oracle: Sequence[Sequence[float]], spent: Any) -> list[Any]:
+    """(name, chart) in both sizes; see `sweep_charts.sweep_chart`."""
+    return [
+        (name, sweep_charts.sweep_chart(rows, oracle, spent, size)) for name, size in SIZES.items()
+    ]
+
+
+def seconds_drawings(data: ComparisonData) -> list[Any]:
+    """Accuracy against seconds: of the sweep over them, else as the other sweep took them."""
+    rows = (data.seconds or data.tokens).rows
+    base = [row for row in rows if row["verdict"] == "baseline"]
+    oracle = sorted([sweep_charts.spent_seconds(row), row["oracle"]] for row in base)
+    return drawings(rows, oracle, sweep_charts.spent_seconds)
+
+
+def view(sweep: Sweep, correction: str) -> dict[str, Any]:
+    """A sweep as its tables show it.
+
+    Returns:
+        unit; budgets, a list of (budget, rows); family, a sentence on p-values; summary; final
+        and earlier, the rows of `reach` for the baseline's largest budget and for the others.
+    """
+    budgets: dict[float, list[Row]] = {}
+    for row in sweep.rows:
+        budgets.setdefault(row["budget"], []).append(row)
+    largest = max(budgets, default=None)
+    return {
+        "unit": sweep.unit,
+        "budgets": list(budgets.items()),
+        "family": sweep_wording.family(sweep.rows, correction),
+        "summary": sweep_wording.summary(sweep.rows, sweep.reached, sweep.unit),
+        "final": [row for row in sweep.reached if row["target_budget"] == largest],
+        "earlier": [row for row in sweep.reached if row["target_budget"] != largest],
+    }
+
+
+def failures(sweeps: Sequence[Sweep]) -> list[str]:
+    """One sentence per budget and method whose searches or grading failed."""
+    return [
+        f"{sentence} (budget {sweep_wording.amount(row['budget'], sweep.unit)})"
+        for sweep in sweeps
+        for row in sweep.rows
+        for sentence in wording.failures([row])
+    ]

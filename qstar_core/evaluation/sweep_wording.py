@@ -1,0 +1,106 @@
+"""What a sweep of budgets shows, in plain sentences for the report and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qstar_core.evaluation import wording
+from qstar_core.evaluation.wording import number, percent, points
+
+Row = Mapping[str, Any]
+
+UNITS = {"tokens": "policy tokens", "seconds": "seconds"}
+
+
+def amount(budget: float, unit: str = "") -> str:
+    """A budget as it is printed: thousands separated, no more decimals than it has."""
+    text = f"{budget:,.0f}" if budget == int(budget) else f"{budget:,g}"
+    return f"{text} {UNITS[unit]}" if unit else text
+
+
+def cost_per_thousand(row: Row, price: float | None) -> float | None:
+    """What the policy tokens of 1,000 problems cost.
+
+    Args:
+        row: with policy_tokens, the mean per problem.
+        price: of a million tokens, in any currency; None is not known.
+    """
+    return None if price is None else row["policy_tokens"] * 1000 * price / 1e6
+
+
+def family(rows: Sequence[Row], correction: str) -> str:
+    """Which p-values were adjusted, and how."""
+    count = sum(row["p_value"] is not None for row in rows)
+    if correction == "none":
+        return f"p-values are not adjusted for the number of comparisons ({count})"
+    return f"p-values are Holm-adjusted over all {count} comparisons of this sweep"
+
+
+def summary(rows: Sequence[Row], reached: Sequence[Row], unit: str) -> list[str]:
+    """The result of a sweep: equal accuracy first, then equal budgets.
+
+    The method that is spoken of is the first A*, else the first that is not the baseline; never
+    the one with the best figures. Another that does with less is named as what it is, a choice
+    after the fact.
+
+    Args:
+        rows: of `qstar_core.evaluation.sweep.sweep`.
+        reached: of `qstar_core.evaluation.sweep.reach`.
+        unit: ``tokens`` or ``seconds``.
+    """
+    base, best = wording.baseline(rows), wording.headline(rows)
+    if base is None:
+        return ["No problem was searched, so there is nothing to compare."]
+    if best is None:
+        return ["No other method was run, so there is nothing to compare."]
+    largest = max(row["target_budget"] for row in reached)
+    final = [row for row in reached if row["target_budget"] == largest]
+    own = next(row for row in final if row["method"] == best["method"])
+    others = [row for row in final if row is not own and row["budget"] is not None]
+    said = [reach_sentence(own, str(base["method"]), unit)]
+    fewest = min(others, key=lambda row: float(row["budget"]), default=None)
+    if fewest and (own["budget"] is None or fewest["budget"] < own["budget"]):
+        said.append(
+            f"The smallest budget of all is that of {fewest['method']}, "
+            f"{amount(fewest['budget'])} (picked after the fact from {len(final)} methods)."
+        )
+    return [*said, _at_equal_budgets([row for row in rows if row["method"] == best["method"]], base)]
+
+
+def reach_sentence(row: Row, baseline: str, unit: str) -> str:
+    """How small a budget gives a method the baseline's accuracy at a larger one.
+
+    Args:
+        row: of `qstar_core.evaluation.sweep.reach`.
+        baseline: its name.
+        unit: ``tokens`` or ``seconds``.
+    """
+    target = f"the accuracy of {baseline} at {amount(row['target_budget'], unit)}"
+    share = f"({percent(row['target'])} %)"
+    if row["budget"] is None:
+        return f"{row['method']} does not reach {target} {share} within this sweep."
+    text = f"{row['method']} reaches {target} {share} with {amount(row['budget'])}"
+    if row["budget"] < row["target_budget"]:
+        text += f", {number(row['target_budget'] / row['budget'], 1)} times fewer"
+    interval = f"{points(row['difference_low'])} to {points(row['difference_high'])}"
+    return (
+        f"{text}: {percent(row['accuracy'])} %, a difference of {points(row['difference'])} "
+        f"percentage points (95 % interval {interval})."
+    )
+
+
+def _at_equal_budgets(rows: Sequence[Row], base: Row) -> str:
+    """In how many budgets a method is better or worse than the baseline with the same."""
+    parts = []
+    for verdict in ("better", "worse", "not significant"):
+        found = [amount(row["budget"]) for row in rows if row["verdict"] == verdict]
+        if found:
+            said = "not significantly different" if verdict == "not significant" else verdict
+            parts.append(f"{said} at {_listed(found)}")
+    name, method = base["method"], rows[0]["method"]
+    return f"Compared with {name} at the same budget, {method} is {'; '.join(parts)}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,186 @@
+"""The stages of a run and of a comparison, and their run keys.
+
+A run key hashes the fields of the configuration that can change a row, the identity of the
+inputs, and the version of the code that shapes the rows (`ROWS_VERSION`, raised by hand when a
+stage would give other rows for the same configuration). All keys are known before anything runs.
+Nothing here imports torch.
+
+The stage ``timing`` searches under a limit of seconds: its key says what was asked, but another
+machine, or this one when it is busy, gives other rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from qstar_core.config import RunConfig
+from qstar_core.domains import DOMAINS, countdown_problems
+from qstar_core.keys import content_id
+from qstar_core.policies.checkpoint import backbone, fingerprint, identity, resolve_checkpoint
+from qstar_core.policies.served import addresses
+from qstar_core.store import open_store
+from qstar_core.store.uri import join
+
+ROWS_VERSION = {
+    "problems": 1,
+    "rollouts": 1,
+    "labels": 1,
+    "qvm": 1,
+    "evaluation": 2,
+    "report": 1,
+    "comparison": 1,
+    "timing": 1,
+    "comparison_report": 1,
+}
+COMMANDS = {
+    "problems": "rollouts",
+    "rollouts": "rollouts",
+    "labels": "label",
+    "qvm": "train-qvm",
+    "evaluation": "evaluate",
+    "report": "report",
+    "comparison": "compare",
+    "timing": "compare",
+    "comparison_report": "compare",
+}
+SWEEPS = {"comparison": "tokens", "timing": "seconds"}
+"""Stages that search over a sweep of budgets, and the field with their budgets."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: a key of `ROWS_VERSION`.
+        key: its run key.
+        uri: folder of its data set.
+        inputs: folders of the data sets it reads, by stage name.
+        rows: what the key hashes.
+    """
+
+    name: str
+    key: str
+    uri: str
+    inputs: dict[str, str]
+    rows: dict[str, Any]
+
+
+def plan(config: RunConfig) -> dict[str, Stage]:
+    """The stages of a run in order; those that train a QVM are left out if one is given.
+
+    Raises:
+        UserError: a checkpoint or problem file is missing or malformed, or the output folder
+            cannot be written, or its bucket not be reached.
+    """
+    stages, search = _up_to_the_value_model(config)
+    reads = _of_searches(stages)
+    _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
+    trees = config.evaluation.report_trees
+    shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
+    _add(stages, config, "report", shown, "evaluation", *reads)
+    return stages
+
+
+def plan_comparison(config: RunConfig) -> dict[str, Stage]:
+    """The stages of ``qstar compare`` in order: those of a run up to the Q-value model, then ours.
+
+    They are comparison (the sweep over policy tokens), timing (that over seconds, if asked for)
+    and comparison_report. The price of a token is part of the key of the report alone.
+
+    Raises:
+        UserError: as `plan`.
+    """
+    stages, search = _up_to_the_value_model(config)
+    reads = _of_searches(stages)
+    chosen = config.compared().rows()
+    del chosen["max_policy_tokens"]
+    search = {**search, **chosen, "correction": config.comparison.correction}
+    found = []
+    for name, budgets in SWEEPS.items():
+        if asked := getattr(config.comparison, budgets):
+            _add(stages, config, name, {**search, budgets: list(asked)}, *reads)
+            found.append(name)
+    price = config.comparison.price_per_million_tokens
+    shown = {**{name: stages[name].key for name in found}, "price": price, "name": config.name}
+    _add(stages, config, "comparison_report", shown, *found, *reads)
+    return stages
+
+
+def _add(
+    stages: dict[str, Stage], config: RunConfig, name: str, rows: dict[str, Any], *inputs: str
+) -> None:
+    rows = {"stage": name, "rows_version": ROWS_VERSION[name], **rows}
+    key = content_id(rows)
+    read = {i: stages[i].uri for i in inputs}
+    stages[name] = Stage(name, key, join(config.out, f"{name}/{key}"), read, rows)
+
+
+def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[str, Any]]:
+    """The stages before any search, and what decides a search but its methods and limits."""
+    open_store(config.out).check("out")
+    addresses(config.policy.server)  # of every backend: they are written into specifications
+    policy = identity(config.policy)
+    train, test = (_problem_set(config, split) for split in ("train", "test"))
+    stages: dict[str, Stage] = {}
+    _add(stages, config, "problems", {"train": train, "test": test})
+    if config.qvm.path is None:
+        sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
+        rollouts = {"problems": train, **sampling, **_policy_shape(config)}
+        _add(stages, config, "rollouts", rollouts, "problems")
+        grader = _grader(config)
+        labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
+        _add(stages, config, "labels", labels, "problems", "rollouts")
+        _, start = backbone(config)
+        fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
+        _add(stages, config, "qvm", {**fit, **config.qvm.rows()}, "problems", "labels")
+        value = stages["qvm"].key
+    else:
+        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
+        value = fingerprint(folder, config.qvm.score_dtype)
+    search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": test}
+    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
+    if config.qvm.score_dtype != "float64":
+        search["score_batch_size"] = config.qvm.score_batch_size
+    return stages, {**search, "grader": _grader(config)}
+
+
+def _of_searches(stages: dict[str, Stage]) -> list[str]:
+    return ["problems", *(["qvm"] if "qvm" in stages else [])]
+
+
+def _policy_shape(config: RunConfig) -> dict[str, Any]:
+    """What else decides a sample below float64, where results depend on the batch's shape.
+
+    Servers make their batches themselves.
+    """
+    policy = config.policy
+    if policy.dtype == "float64" or policy.backend == "server":
+        return {}
+    return {"device": policy.device, "batch_size": policy.batch_size}
+
+
+def _grader(config: RunConfig) -> list[str]:
+    domain = DOMAINS[config.domain.name]
+    return [domain.GRADER, domain.GRADER_VERSION]
+
+
+def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
+    """What decides the problems of a split: count, and the file's content or ranges and seed.
+
+    Generated ones leave out those of the other split's file, so these decide as well.
+    """
+    domain = config.domain
+    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
+    shape = {
+        "domain": domain.name,
+        "split": split,
+        "count": countdown_problems.count(domain, split),
+    }
+    file = countdown_problems.given(domain, split)
+    if file is not None:
+        return {**shape, "file": file.sha256}
+    shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
+    left_out = countdown_problems.left_out(domain, split)
+    return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from qstar_core.evaluation.sweep_wording import (
+    amount,
+    cost_per_thousand,
+    family,
+    reach_sentence,
+    summary,
+)
+
+
+def row(method: str, budget: float, verdict: str) -> dict[str, Any]:
+    algorithm = "astar" if method == "A*" else "best_of_n"
+    p = None if verdict == "baseline" else 0.01
+    head = {"method": method, "algorithm": algorithm, "budget": budget, "verdict": verdict}
+    return {**head, "p_value": p}
+
+
+def reached(method: str, budget: float | None, target: float = 800.0) -> dict[str, Any]:
+    figures = {"accuracy": 0.74, "difference": 0.016, "policy_tokens": 190.0}
+    figures |= {"difference_low": -0.012, "difference_high": 0.044}
+    head = {"method": method, "target_budget": target, "target": 0.724, "budget": budget}
+    return {**head, **(figures if budget is not None else dict.fromkeys(figures))}
+
+
+BASE = [row("best-of-N", 200, "baseline"), row("best-of-N", 800, "baseline")]
+STAR = [row("A*", 200, "not significant"), row("A*", 800, "better")]
+
+
+@pytest.mark.parametrize(
+    ("budget", "unit", "said"),
+    [
+        (800.0, "tokens", "800 policy tokens"),
+        (12800.0, "", "12,800"),
+        (0.25, "seconds", "0.25 seconds"),
+        (2.0, "seconds", "2 seconds"),
+    ],
+)
+def test_amounts(budget: float, unit: str, said: str) -> None:
+    assert amount(budget, unit) == said
+
+
+def test_the_headline_is_the_smallest_budget_that_is_enough() -> None:
+    assert reach_sentence(reached("A*", 200.0), "best-of-N", "tokens") == (
+        "A* reaches the accuracy of best-of-N at 800 policy tokens (72.4 %) with 200, "
+        "4.0 times fewer: 74.0 %, a difference of +1.6 percentage points "
+        "(95 % interval \N{MINUS SIGN}1.2 to +4.4)."
+    )
+    no_less = reach_sentence(reached("A*", 800.0), "best-of-N", "tokens")
+    assert "with 800: 74.0 %" in no_less and "fewer" not in no_less
+    never = reach_sentence(reached("A*", None), "best-of-N", "tokens")
+    assert never.startswith("A* does not reach the accuracy of best-of-N at 800 policy tokens")
+
+
+def test_the_summary_speaks_of_astar_and_names_one_that_needs_less_as_picked() -> None:
+    rows = [reached("beam", 100.0), reached("A*", 200.0), reached("A*", 100.0, target=200.0)]
+    said = summary([*BASE, *STAR], rows, "tokens")
+    assert said[0].startswith("A* reaches") and "with 200" in said[0]
+    assert said[1] == (
+        "The smallest budget of all is that of beam, 100 (picked after the fact from 2 methods)."
+    )
+    assert said[2] == (
+        "Compared with best-of-N at the same budget, A* is better at 800; "
+        "not significantly different at 200."
+    )
+    assert len(summary([*BASE, *STAR], rows[1:], "tokens")) == 2
+
+
+def test_nothing_to_compare() -> None:
+    assert summary([], [], "tokens") == ["No problem was searched, so there is nothing to compare."]
+    [said] = summary(BASE, [], "tokens")
+    assert "No other method" in said
+
+
+def test_the_family_is_stated() -> None:
+    assert "all 2 comparisons of this sweep" in family([*BASE, *STAR], "holm")
+    assert "not adjusted" in family([*BASE, *STAR], "none")
+
+
+def test_the_cost_is_that_of_a_thousand_problems() -> None:
+    assert cost_per_thousand({"policy_tokens": 400.0}, 0.5) == pytest.approx(0.2)
+    assert cost_per_thousand({"policy_tokens": 400.0}, None) is None

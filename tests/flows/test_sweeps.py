@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from flows import sweeps, tables
+from qstar_core.config import ComparisonConfig, RunConfig
+from tests.flows.test_tables import text
+
+HEAD: dict[str, Any] = {
+    "algorithm": "best_of_n",
+    "n": 500,
+    "correct": 390,
+    "low": 0.742,
+    "high": 0.815,
+    "oracle": 0.9,
+    "policy_tokens": 391.4,
+    "value_calls": 57.2,
+    "seconds": 61.3,
+    "failures": 0,
+}
+NONE = ("difference", "difference_low", "difference_high", "p_value", "p_adjusted")
+GAIN = dict(zip(NONE, (0.2, 0.151, 0.249, 0.0001, 0.0004), strict=True))
+ROWS: list[dict[str, Any]] = [
+    row
+    for budget in (100.0, 12800.0)
+    for row in (
+        {
+            **HEAD,
+            "method": "best-of-N",
+            "budget": budget,
+            "accuracy": 0.581,
+            **dict.fromkeys(NONE),
+            "verdict": "baseline",
+        },
+        {
+            **HEAD,
+            "method": "A*",
+            "algorithm": "astar",
+            "budget": budget,
+            "accuracy": 0.781,
+            **GAIN,
+            "verdict": "better",
+        },
+        {
+            **HEAD,
+            "method": "beam",
+            "budget": budget,
+            "accuracy": 0.6,
+            **GAIN,
+            "verdict": "not significant",
+        },
+    )
+]
+REACHED = [
+    {
+        "method": "A*",
+        "algorithm": "astar",
+        "target_budget": 12800.0,
+        "target": 0.581,
+        "target_tokens": 391.4,
+        "budget": 100.0,
+        "accuracy": 0.781,
+        "policy_tokens": 391.4,
+        "ratio": 1.0,
+        **GAIN,
+        "pairs": 500,
+        "verdict": "better",
+    }
+]
+
+
+def test_the_table_fits_80_columns_and_shows_every_figure() -> None:
+    shown = text(sweeps.sweep_table(ROWS, "tokens"))
+    for part in (
+        "Equal policy tokens on 500 held-out problems",
+        "at 100",
+        "at 12,800",
+        "oracle 90.0",
+        "78.1 (74.2-81.5)",
+        "391",
+        "0.123",
+        "+20.0 (15.1, 24.9)",
+        "< 0.001",
+        "better",
+    ):
+        assert part in shown
+    assert "…" not in shown and "..." not in shown
+
+
+def test_a_price_gives_the_cost_of_a_thousand_problems() -> None:
+    shown = text(sweeps.sweep_table(ROWS, "seconds", price=0.5))
+    assert "cost per" in shown and "0.196" in shown and "0.123" not in shown
+    assert "…" not in shown
+
+
+def test_failures_are_named_with_their_budget() -> None:
+    rows = [{**ROWS[0], "failures": 3}, *ROWS[1:]]
+    assert "best-of-N at 100: 3" in text(sweeps.sweep_table(rows, "tokens"))
+
+
+def test_show_knows_a_sweep() -> None:
+    shown = [text(t) for t in tables.figures_tables({"sweep": ROWS, "reach": REACHED}, "timing")]
+    assert "Equal seconds" in shown[0]
+    assert "target_budget" in shown[1]
+
+
+def test_the_end_of_a_comparison_says_the_headline_and_what_to_do_next() -> None:
+    out = io.StringIO()
+    figures = {"sweep": ROWS, "reach": REACHED}
+    manifests = {
+        "comparison": {"uri": "out/comparison/k", "figures": figures},
+        "comparison_report": {"uri": "out/comparison_report/k", "files": [{"name": "report.html"}]},
+    }
+    config = RunConfig(comparison=ComparisonConfig(price_per_million_tokens=0.5))
+    sweeps.show_end(Console(file=out, width=80), config, manifests, "qstar compare x.yaml")
+    shown = out.getvalue()
+    assert "A* reaches the accuracy of best-of-N at 12,800 policy tokens (58.1 %)" in shown
+    assert "128.0 times fewer" in shown
+    assert "Comparison out/comparison/k" in shown
+    assert "report.html" in shown and "qstar explain out/comparison/k 1" in shown
+    assert "qstar compare x.yaml --set comparison.price" in shown
