@@ -176,7 +176,8 @@ def explain(
     ],
     method: Annotated[str | None, typer.Option("--method", help="Name of a method [last].")] = None,
     budget: Annotated[
-        float | None, typer.Option("--budget", help="Of a comparison: one of its budgets [largest].")
+        float | None,
+        typer.Option("--budget", help="Of a comparison: one of its budgets [largest]."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
 ) -> None:

@@ -86,6 +86,6 @@ def show_end(
         "",
         f"Next: {opening}",
         f"      qstar explain {manifests[made[0]]['uri']} 1",
-        f"      {command} --set comparison.price_per_million_tokens=0.5   (nothing is searched anew)",
+        f"      {command} --set comparison.price_per_million_tokens=0.5   (no search again)",
     ]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

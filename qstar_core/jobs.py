@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -26,12 +26,9 @@ from qstar_core.mdp import Problem
 from qstar_core.planning import SWEEPS
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import backbone, resolve_adapter, resolve_checkpoint
+from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
-from qstar_core.store.uri import is_remote
 from qstar_core.values import ValueModel
-
-if TYPE_CHECKING:
-    from qstar_core.search.budget import Budget
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -203,14 +200,62 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     scratch = open_store(spec["uri"]).scratch()
     start = time.monotonic()
 
-    def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    def report(step: int, of: int, note: str) -> None:
+        progress(step, of, "updates", note)
+
+    figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
+    figures["seconds"] = round(time.monotonic() - start, 3)
+    dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
+    files = sorted(f for f in scratch.iterdir() if f.is_file())
+    return _put(spec, scratch, files, figures)
+
+
+def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Runs one search method on a range of held-out problems."""
+    method = config.evaluation.methods[spec["method"]]
+    table, figures = _search(spec, config, method, None, progress)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures)
+
+
+def sweep(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Runs one search method at one budget of a sweep on a range of held-out problems."""
+    method, limits = config.compared().methods[spec["method"]], config.evaluation
+    amount, others = spec["budget"], (limits.max_value_calls, limits.max_expansions)
+    timed = SWEEPS[spec["stage"]] == "seconds"
+    budget = Budget(UNLIMITED_TOKENS, *others, amount) if timed else Budget(amount, *others)
+    table, figures = _search(spec, config, method, budget, progress)
+    column = pa.field("budget", pa.float64(), nullable=False)
+    place = table.schema.get_field_index("algorithm") + 1
+    table = table.add_column(place, column, pa.array([float(amount)] * len(table)))
+    return _finish(spec, {f"part-{spec['shard']}": table}, {**figures, "budget": amount})
+
+
+def _search(
+    spec: Spec, config: RunConfig, method: SearchConfig, budget: Budget | None, progress: Progress
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The searches of a shard with their figures."""
+    from qstar_core.evaluation.run import evaluate
+
+    chosen = read_problems(spec["inputs"]["problems"], "test")[spec["start"] : spec["stop"]]
+    if config.qvm.path is not None:
+        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
+    else:
+        folder = dataset.local_folder(spec["inputs"]["qvm"])
+    value = load_value(folder, config.qvm, config.policy.device)
+    if config.qvm.path is not None:
+        expect(spec, "qvm", value.fingerprint)
+    policy = load_policy(config.policy)
+    expect(spec, "policy", policy.fingerprint)
+    table, figures = evaluate(chosen, method, policy, value, config, progress, budget)
+    return table, figures | told(policy, config)
+
+
+def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Writes the HTML report of an evaluation."""
     from qstar_core.evaluation.assemble import assemble
     from qstar_core.evaluation.report import render
 
-    data = assemble(spec["inputs"], spec["key"], config)
-    data = replace(data, environment=as_mapping(data.environment))
-    return _page(spec, render(data), progress)
+    return _page(spec, assemble(spec["inputs"], spec["key"], config), render, progress)
 
 
 def comparison_report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -218,15 +263,14 @@ def comparison_report(spec: Spec, config: RunConfig, progress: Progress) -> Rece
     from qstar_core.evaluation.assemble import assemble_comparison
     from qstar_core.evaluation.comparison_report import render
 
-    data = assemble_comparison(spec["inputs"], spec["key"], config)
-    data = replace(data, environment=as_mapping(data.environment))
-    return _page(spec, render(data), progress)
+    return _page(spec, assemble_comparison(spec["inputs"], spec["key"], config), render, progress)
 
 
-def _page(spec: Spec, text: str, progress: Progress) -> Receipt:
+def _page(spec: Spec, data: Any, render: Callable[[Any], str], progress: Progress) -> Receipt:
     scratch = open_store(spec["uri"]).scratch()
     page = scratch / "report.html"
-    page.write_text(text, encoding="utf-8")
+    data = replace(data, environment=as_mapping(data.environment))
+    page.write_text(render(data), encoding="utf-8")
     receipt = _put(spec, scratch, [page], {})
     progress(1, 1, "report", "")
     return receipt
@@ -234,23 +278,13 @@ def _page(spec: Spec, text: str, progress: Progress) -> Receipt:
 
 def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the reference policy into a folder and writes its manifest beside the weights."""
-    from qstar_core.policies.reference import pretrain_into
+    from qstar_core.policies.reference import pretrain_to
 
     def report(figures: dict[str, Any]) -> None:
         note = f"loss {figures['loss']:.4f}, {figures['plays_per_second']:.0f} plays/s"
         progress(figures["step"], figures["of"], "updates", note)
 
-    if not is_remote(spec["uri"]):
-        return pretrain_into(config, Path(spec["uri"]), report)
-    store = open_store(spec["uri"])
-    store.check("out")
-    store.delete(dataset.MANIFEST)
-    folder = store.scratch()
-    receipt = pretrain_into(config, folder, report)
-    for entry in receipt["files"]:
-        store.put(entry["name"], folder / entry["name"])
-    store.put(dataset.MANIFEST, folder / dataset.MANIFEST)
-    return receipt
+    return pretrain_to(spec["uri"], config, report)
 
 
 JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {

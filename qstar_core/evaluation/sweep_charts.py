@@ -82,7 +82,7 @@ def sweep_chart(
     def y(share: float) -> float:
         return round(bottom - (bottom - top) * share, 2)
 
-    lines = []
+    lines: list[dict[str, Any]] = []
     for place, name in enumerate(names):
         shift = DODGE * (place - (len(names) - 1) / 2)
         points = [

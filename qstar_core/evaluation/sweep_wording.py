@@ -65,7 +65,8 @@ def summary(rows: Sequence[Row], reached: Sequence[Row], unit: str) -> list[str]
             f"The smallest budget of all is that of {fewest['method']}, "
             f"{amount(fewest['budget'])} (picked after the fact from {len(final)} methods)."
         )
-    return [*said, _at_equal_budgets([row for row in rows if row["method"] == best["method"]], base)]
+    own_rows = [row for row in rows if row["method"] == best["method"]]
+    return [*said, _at_equal_budgets(own_rows, base)]
 
 
 def reach_sentence(row: Row, baseline: str, unit: str) -> str:

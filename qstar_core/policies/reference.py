@@ -20,7 +20,9 @@ from qstar_core.keys import sample_seed
 from qstar_core.policies import SampleRequest
 from qstar_core.policies.pretrain import train
 from qstar_core.policies.transformers import TransformersPolicy
-from qstar_core.store.dataset import sha256_of
+from qstar_core.store import open_store
+from qstar_core.store.dataset import MANIFEST, sha256_of
+from qstar_core.store.uri import is_remote
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,23 @@ def pretrain_into(
     (out / "manifest.json").unlink(missing_ok=True)
     fitted = train(config.pretrain, out, report)
     return describe_checkpoint(config, out, fitted)
+
+
+def pretrain_to(
+    uri: str, config: RunConfig, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """`pretrain_into` a folder or an ``s3://`` URI, there with the manifest put last."""
+    if not is_remote(uri):
+        return pretrain_into(config, Path(uri), report)
+    store = open_store(uri)
+    store.check("out")
+    store.delete(MANIFEST)
+    folder = store.scratch()
+    receipt = pretrain_into(config, folder, report)
+    for entry in receipt["files"]:
+        store.put(entry["name"], folder / entry["name"])
+    store.put(MANIFEST, folder / MANIFEST)
+    return receipt
 
 
 def describe_checkpoint(config: RunConfig, out: Path, fitted: dict[str, float]) -> dict[str, Any]:

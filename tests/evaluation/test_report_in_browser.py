@@ -235,7 +235,9 @@ document.querySelectorAll(".chart.sweep").forEach((chart) => {
   const edge = document.documentElement.clientWidth;
   boxes.forEach((a, i) => {
     if (a.right > edge) found.push("outside");
-    boxes.slice(i + 1).forEach((b) => { if (a.height && a.top < b.top + 8 && b.top < a.top + 8) found.push("over"); });
+    boxes.slice(i + 1).forEach((b) => {
+      if (a.height && a.top < b.top + 8 && b.top < a.top + 8) found.push("over");
+    });
   });
 });
 return found;

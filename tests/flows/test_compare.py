@@ -89,7 +89,8 @@ def test_the_other_commands_know_a_comparison(
     assert "(A*, budget 20, problem" in explained.stdout, explained.stderr
     again = ("--out", out, *SWEEP)
     for command in (["compare"], ["report", "--comparison"], ["compare", "--plan"]):
-        result = qstar(command[0], finished.config, *command[1:], *again, PREFECT_HOME=str(tmp_path))
+        words = (command[0], finished.config, *command[1:], *again)
+        result = qstar(*words, PREFECT_HOME=str(tmp_path))
         assert result.returncode == 0, result.stderr
         assert "already there" in result.stdout
     assert not (tmp_path / "prefect.db").exists()
