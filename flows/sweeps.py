@@ -63,6 +63,33 @@ def sweep_table(rows: Sequence[Row], unit: str, price: float | None = None) -> T
     return table
 
 
+def reach_table(rows: Sequence[Row]) -> Table:
+    """How small a budget gives each method the accuracy of the baseline at each of its budgets.
+
+    Args:
+        rows: ``figures["reach"]`` of the manifest.
+    """
+    title = "Smallest budget with the baseline's accuracy"
+    table = Table(title=title, **COMPACT)
+    table.add_column("baseline at", no_wrap=True)
+    table.add_column("method")
+    names = ("smallest\nbudget", "accuracy\n%", "policy\ntokens", "times\nfewer")
+    for name in (*names, "difference to\nbaseline (95 %)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    target = None
+    for row in rows:
+        first, target = row["target_budget"] != target, row["target_budget"]
+        if first:
+            table.add_section()
+        figures = ["none"]
+        if row["budget"] is not None:
+            figures = [amount(row["budget"]), percent(row["accuracy"])]
+            figures += [f"{row['policy_tokens']:,.0f}", f"{row['ratio']:.1f}", difference(row)]
+        there = f"{amount(target)}: {percent(row['target'])} %" if first else ""
+        table.add_row(there, str(row["method"]), *figures)
+    return table
+
+
 def _of_baseline(rows: Sequence[Row], budget: float) -> Row:
     return next(r for r in rows if r["budget"] == budget and r["verdict"] == "baseline")
 

@@ -143,6 +143,10 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
             from qstar_core.planning import SWEEPS
 
             tables.append(sweep_table(value, SWEEPS[kind]))
+        elif name == "reach":
+            from flows.sweeps import reach_table
+
+            tables.append(reach_table(value))
         elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             tables.append(_list_table(name, value))
         elif name == "drift":

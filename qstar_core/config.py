@@ -116,7 +116,7 @@ class PolicyConfig(Section):
     """Ask the prompt through the tokenizer's chat template; the steps go on with the answer."""
     lora: str | None = None
     """Folder of a LoRA adapter (PEFT, safetensors) put on the weights; backend vllm only."""
-    engine: dict[str, JsonValue] = {}
+    engine: dict[str, JsonValue] = Field(default={})
     """Further arguments of ``vllm.LLM``, such as ``tensor_parallel_size``, ``max_model_len``,
     ``gpu_memory_utilization`` or ``enforce_eager``; backend vllm only."""
     device: str = runtime_only("auto")
@@ -225,7 +225,9 @@ class PretrainConfig(Section):
     layers: int = Field(default=5, ge=1)
     heads: int = Field(default=4, ge=1)
     context: int = Field(default=128, ge=64)
-    numbers: dict[Annotated[int, Field(ge=2, le=6)], Float] = {3: 0.08, 4: 0.8, 5: 0.12}
+    numbers: dict[Annotated[int, Field(ge=2, le=6)], Float] = Field(
+        default={3: 0.08, 4: 0.8, 5: 0.12}
+    )
     """Weight of each count of numbers in the mixture of plays."""
     max_number: int = Field(default=13, ge=1)
     min_target: int = Field(default=10, ge=0)

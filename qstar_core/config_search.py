@@ -101,7 +101,7 @@ class ComparisonConfig(Section):
 
     tokens: list[Annotated[int, Field(ge=1)]] = Field(default=[100, 200, 400, 800], min_length=1)
     """Budgets of the sweep: policy tokens per problem, ascending."""
-    seconds: list[Annotated[Float, Field(gt=0.0)]] = []
+    seconds: list[Annotated[Float, Field(gt=0.0)]] = Field(default=[])
     """Budgets of a second sweep: seconds of this machine per problem, shared out over the searches
     under way, ascending; none leaves it out. Its rows depend on the machine."""
     methods: list[SearchConfig] | None = Field(default=None, min_length=1)

@@ -34,8 +34,7 @@ Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 Receipt = dict[str, Any]
 
-UNLIMITED_TOKENS = 1_000_000
-"""Policy tokens per problem where seconds are the limit; one search does not get there."""
+UNLIMITED_TOKENS = 1_000_000  # per problem, where seconds are the limit; no search gets there
 
 
 def load_policy(config: PolicyConfig) -> Policy:

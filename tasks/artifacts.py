@@ -14,9 +14,7 @@ from tasks.records import note_task_run
 
 
 @task(name="artifact-comparison", persist_result=False, cache_policy=NO_CACHE)
-def record_comparison(
-    rows: list[dict[str, Any]], run_name: str, stage: str = "evaluation"
-) -> None:
+def record_comparison(rows: list[dict[str, Any]], run_name: str, stage: str = "evaluation") -> None:
     """Puts the comparison of the methods on record as a table artifact."""
     note_task_run()
     key = "comparison" if stage == "evaluation" else f"sweep-{stage}"

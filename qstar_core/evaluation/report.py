@@ -72,27 +72,31 @@ def render(data: ReportData) -> str:
         ValueError: the nodes of a search do not form a tree.
     """
     script, style = (source(name) for name in ("report.js", "report.css"))
-    return templates().get_template("report.html.j2").render(
-        data=data,
-        seed=data.config.get("seed"),
-        summary=wording.summary(data.comparison),
-        failures=wording.failures(data.comparison),
-        headline=wording.headline(data.comparison),
-        baseline=wording.baseline(data.comparison),
-        colours=method_colours(data.comparison),
-        marks=[charts.interval_mark(row) for row in data.comparison],
-        curves=[
-            ("wide", charts.curve_chart(data.curve)),
-            ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
-        ],
-        heldout=data.qvm.get("heldout", ()),
-        reliability=charts.reliability_chart(data.qvm.get("reliability", ())),
-        problems=problem_views(data.searches),
-        config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
-        environment=flatten(data.environment),
-        script=script,
-        style=style,
-        policy=content_security_policy(script),
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            seed=data.config.get("seed"),
+            summary=wording.summary(data.comparison),
+            failures=wording.failures(data.comparison),
+            headline=wording.headline(data.comparison),
+            baseline=wording.baseline(data.comparison),
+            colours=method_colours(data.comparison),
+            marks=[charts.interval_mark(row) for row in data.comparison],
+            curves=[
+                ("wide", charts.curve_chart(data.curve)),
+                ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
+            ],
+            heldout=data.qvm.get("heldout", ()),
+            reliability=charts.reliability_chart(data.qvm.get("reliability", ())),
+            problems=problem_views(data.searches),
+            config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
+            environment=flatten(data.environment),
+            script=script,
+            style=style,
+            policy=content_security_policy(script),
+        )
     )
 
 

@@ -116,7 +116,7 @@ def reach(
         p_value and verdict of the method at its budget against the baseline at the target's; all
         None without a budget. p-values are not adjusted.
     """
-    sets = {key: part for key, part in searches.group_by("method", "budget")}
+    sets = dict(searches.group_by("method", "budget"))
     targets = [row for row in rows if row["method"] == baseline]
     others = dict.fromkeys(row["method"] for row in rows if row["method"] != baseline)
     found = []

@@ -85,7 +85,7 @@ def sweep_chart(
     lines: list[dict[str, Any]] = []
     for place, name in enumerate(names):
         shift = DODGE * (place - (len(names) - 1) / 2)
-        points = [
+        points: list[dict[str, Any]] = [
             {
                 "x": round(x(max(spent(row), 1e-9)) + shift, 2),
                 "y": y(row["accuracy"]),

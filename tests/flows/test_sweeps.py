@@ -104,7 +104,11 @@ def test_failures_are_named_with_their_budget() -> None:
 def test_show_knows_a_sweep() -> None:
     shown = [text(t) for t in tables.figures_tables({"sweep": ROWS, "reach": REACHED}, "timing")]
     assert "Equal seconds" in shown[0]
-    assert "target_budget" in shown[1]
+    for part in ("12,800: 58.1 %", "78.1", "1.0", "+20.0 (15.1, 24.9)"):
+        assert part in shown[1]
+    assert "…" not in shown[1]
+    never = {**REACHED[0], **dict.fromkeys((*NONE, "budget", "accuracy", "policy_tokens"))}
+    assert "none" in text(sweeps.reach_table([never]))
 
 
 def test_the_end_of_a_comparison_says_the_headline_and_what_to_do_next() -> None:

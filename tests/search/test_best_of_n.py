@@ -91,7 +91,7 @@ def test_round_size_follows_the_mean_cost() -> None:
         (8, 80, 0.0, None, 92),  # 920 tokens left at 10 each
         (8, 80, 0.0, 1.0, 8),  # the clock has not moved: no more than were drawn
         (8, 80, 0.1, 1.0, 8),  # 72 would fit, but a round at most doubles what is drawn
-        (8, 80, 0.8, 1.0, 2),  # 0.2 s left at 0.1 each
+        (8, 80, 0.75, 1.0, 2),  # 0.25 s left at 0.09 each
         (8, 80, 0.99, 1.0, 1),
     ],
 )
