@@ -95,7 +95,9 @@ def render(data: ComparisonData) -> str:
         baseline=wording.baseline(rows),
         colours=method_colours(rows),
         mark=charts.interval_mark,
-        token_charts=drawings(rows, data.tokens.oracle, sweep_charts.spent_tokens),
+        token_charts=drawings(
+            rows, sweep_charts.stairs(data.tokens.oracle), sweep_charts.spent_tokens
+        ),
         second_charts=seconds_drawings(data),
         sweeps=[view(sweep, data.correction) for sweep in (data.tokens, data.seconds) if sweep],
         config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),

@@ -45,6 +45,14 @@ def spent_seconds(row: Row) -> float:
     return float(row["seconds"]) / float(row["n"])
 
 
+def stairs(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The corners of a staircase: flat from each point to the next amount, then up."""
+    found = [list(point) for point in points[:1]]
+    for (_, share), (amount, after) in pairwise(points):
+        found += [[amount, share], [amount, after]]
+    return found
+
+
 def sweep_chart(
     rows: Sequence[Row],
     oracle: Sequence[Sequence[float]],

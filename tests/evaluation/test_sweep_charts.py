@@ -12,6 +12,7 @@ from qstar_core.evaluation.sweep_charts import (
     log_ticks,
     spent_seconds,
     spent_tokens,
+    stairs,
     sweep_chart,
 )
 
@@ -75,6 +76,12 @@ def test_ticks_ascend_inside_the_axis(low: float, factor: float, wanted: int) ->
     assert 2 <= len(marks) <= wanted
     assert marks == sorted(marks)
     assert low * (1 - 1e-6) <= marks[0] and marks[-1] <= low * factor * (1 + 1e-6)
+
+
+def test_stairs_go_flat_then_up() -> None:
+    corners = [[50.0, 0.0], [50.0, 0.5], [400.0, 0.5], [400.0, 0.9]]
+    assert stairs(ORACLE) == [[0.0, 0.0], *corners]
+    assert stairs([]) == []
 
 
 def test_ticks_by_hand() -> None:
