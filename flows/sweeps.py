@@ -25,13 +25,14 @@ def sweep_table(rows: Sequence[Row], unit: str, price: float | None = None) -> T
     Args:
         rows: ``figures["sweep"]`` of the manifest.
         unit: of the budgets, ``tokens`` or ``seconds``.
-        price: of a million policy tokens; with one, the cost stands in the place of the seconds.
+        price: of a million policy tokens; with one, the cost stands in the place of what was spent.
     """
     problems = f"{rows[0]['n']:,} held-out problems" if rows else "no problems"
-    title = f"Equal {UNITS[unit]} on {problems}; tokens and seconds per problem"
+    title = f"Equal {UNITS[unit]} per problem on {problems}"
     table = Table(title=title, **COMPACT)
     table.add_column("method", min_width=len("best-of-N"))
-    names = ["accuracy %\n(95 %)", "policy\ntokens", "s" if price is None else "cost per\n1,000"]
+    spent = "policy\ntokens" if unit == "tokens" else "seconds"
+    names = ("accuracy %\n(95 %)", spent if price is None else "cost per\n1,000")
     for name in (*names, "difference to\nbaseline (95 %)", "p adj."):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=len("significant"))
@@ -42,12 +43,13 @@ def sweep_table(rows: Sequence[Row], unit: str, price: float | None = None) -> T
             table.add_section()
             oracle = f"oracle {percent(_of_baseline(rows, budget)['oracle'])}"
             table.add_row(Text(f"at {amount(budget)}", style="bold"), Text(oracle, style="dim"))
+        seconds = f"{row['seconds'] / row['n']:.3f}"
+        spent = f"{row['policy_tokens']:,.0f}" if unit == "tokens" else seconds
         cost = cost_per_thousand(row, price)
         table.add_row(
             str(row["method"]),
             f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
-            f"{row['policy_tokens']:,.0f}",
-            f"{row['seconds'] / row['n']:.3f}" if cost is None else f"{cost:,.3f}",
+            spent if cost is None else f"{cost:,.3f}",
             difference(row),
             "" if row["p_adjusted"] is None else p_value(row["p_adjusted"]),
             verdict(str(row["verdict"])),

@@ -22,6 +22,7 @@ HEAD: dict[str, Any] = {
     "failures": 0,
 }
 NONE = ("difference", "difference_low", "difference_high", "p_value", "p_adjusted")
+LOSS = dict(zip(NONE, (-0.2, -0.249, -0.151, 0.0001, 0.0004), strict=True))
 GAIN = dict(zip(NONE, (0.2, 0.151, 0.249, 0.0001, 0.0004), strict=True))
 ROWS: list[dict[str, Any]] = [
     row
@@ -49,8 +50,8 @@ ROWS: list[dict[str, Any]] = [
             "method": "beam",
             "budget": budget,
             "accuracy": 0.6,
-            **GAIN,
-            "verdict": "not significant",
+            **LOSS,
+            "verdict": "worse" if budget == 100.0 else "not significant",
         },
     )
 ]
@@ -75,16 +76,19 @@ REACHED = [
 def test_the_table_fits_80_columns_and_shows_every_figure() -> None:
     shown = text(sweeps.sweep_table(ROWS, "tokens"))
     for part in (
-        "Equal policy tokens on 500 held-out problems",
+        "Equal policy tokens per problem on 500 held-out problems",
         "at 100",
         "at 12,800",
         "oracle 90.0",
         "78.1 (74.2-81.5)",
         "391",
-        "0.123",
-        "+20.0 (15.1, 24.9)",
+        "-20.0 (-24.9, -15.1)",
         "< 0.001",
         "better",
+        "worse",
+        "not",
+        "significant",
+        "baseline",
     ):
         assert part in shown
     assert "…" not in shown and "..." not in shown
@@ -94,6 +98,8 @@ def test_a_price_gives_the_cost_of_a_thousand_problems() -> None:
     shown = text(sweeps.sweep_table(ROWS, "seconds", price=0.5))
     assert "cost per" in shown and "0.196" in shown and "0.123" not in shown
     assert "…" not in shown
+    shown = text(sweeps.sweep_table(ROWS, "seconds"))
+    assert "0.123" in shown and "391" not in shown
 
 
 def test_failures_are_named_with_their_budget() -> None:
