@@ -110,7 +110,7 @@ def sweep_chart(
         line["path"] = _polyline([(p["x"], p["y"]) for p in line["points"]])
         line["end_x"], line["end_y"] = line["points"][-1]["x"], line["points"][-1]["y"]
     top_line = _oracle([(x(a), y(s)) for a, s in oracle if a > 0], [s for _, s in oracle])
-    labelled = [*lines, *([top_line] if top_line else [])]
+    labelled = [*([top_line] if top_line else []), *lines]
     places = spread([line["end_y"] for line in labelled], LABEL_PITCH, top, bottom)
     for line, place_y in zip(labelled, places, strict=True):
         line["label_y"] = place_y

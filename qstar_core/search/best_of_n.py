@@ -31,6 +31,7 @@ STEP_VALUES: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": fmean,
 }
 FIRST_ROUND = 8  # rollouts drawn before their mean cost is known
+FIRST_TIMED_ROUND = 2  # the same under a limit of seconds, which cannot end a round in its middle
 
 
 def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
@@ -80,13 +81,13 @@ def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:
 
 def round_size(drawn: int, ledger: Ledger) -> int:
     """How many more rollouts the tokens and seconds left are likely to pay for, at least 1."""
+    limit = ledger.budget.seconds
     if not drawn:
-        return FIRST_ROUND
+        return FIRST_ROUND if limit is None else FIRST_TIMED_ROUND
     mean_tokens = max(1.0, ledger.policy_tokens / drawn)
     size = int(ledger.tokens_left / mean_tokens)
-    limit = ledger.budget.seconds
     if limit is not None:
-        # A round cannot be ended in its middle, and the first ones are no measure of its time.
+        # the first rounds are no measure of the time of larger ones
         fits = (limit - ledger.seconds) * drawn / ledger.seconds if ledger.seconds else drawn
         size = min(size, drawn, int(fits))
     return max(1, size)

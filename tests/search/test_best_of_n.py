@@ -88,6 +88,7 @@ def test_round_size_follows_the_mean_cost() -> None:
     ("drawn", "tokens", "seconds", "limit", "size"),
     [
         (0, 0, 0.0, None, module.FIRST_ROUND),
+        (0, 0, 0.0, 1.0, module.FIRST_TIMED_ROUND),
         (8, 80, 0.0, None, 92),  # 920 tokens left at 10 each
         (8, 80, 0.0, 1.0, 8),  # the clock has not moved: no more than were drawn
         (8, 80, 0.1, 1.0, 8),  # 72 would fit, but a round at most doubles what is drawn
