@@ -46,9 +46,11 @@ def nest(nodes: Sequence[Row]) -> Nested | None:
     if not nodes:
         return None
     known: dict[int, Nested] = {
-        row["node"]: {"logprob": None, **row, "children": [], "grade": GRADES.get(row.get("correct"), "")}
+        row["node"]: {"logprob": None, **row, "grade": GRADES.get(row.get("correct"), "")}
         for row in nodes
     }
+    for node in known.values():
+        node["children"] = []
     roots = [node for node in known.values() if node["parent"] < 0]
     if len(roots) != 1:
         raise ValueError(f"a search tree has one root, this one has {len(roots)}")

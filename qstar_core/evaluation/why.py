@@ -11,7 +11,6 @@ from qstar_core.evaluation.trees import shorten
 Row = Mapping[str, Any]
 
 TEXT_CHARACTERS = 48
-OPENING, CLOSING = "\N{LEFT SINGLE QUOTATION MARK}", "\N{RIGHT SINGLE QUOTATION MARK}"
 
 
 def why(row: Row) -> list[str]:
@@ -144,4 +143,5 @@ def _f(node: Row) -> str:
 
 
 def _quote(node: Row) -> str:
-    return f"{OPENING}{shorten(node['text'], TEXT_CHARACTERS)}{CLOSING}"
+    text = shorten(node["text"], TEXT_CHARACTERS)
+    return f'"{text}"'
