@@ -15,9 +15,7 @@ REQUEST = pa.struct(
     ]
 )
 """``propose``, ``score`` or ``rollout`` in the state of a node."""
-ROUND = pa.struct(
-    [*_SPENT, pa.field("over", pa.bool_()), pa.field("requests", pa.list_(REQUEST))]
-)
+ROUND = pa.struct([*_SPENT, pa.field("over", pa.bool_()), pa.field("requests", pa.list_(REQUEST))])
 """Requests that were answered together, with what was spent by then."""
 UNUSED = pa.struct(
     [

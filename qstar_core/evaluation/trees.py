@@ -21,7 +21,7 @@ MARGIN = 20.0
 LABEL = 160.0
 """Room for a label to the right of the last column."""
 LABEL_CHARACTERS = 24
-GRADES = {True: "right", False: "wrong"}
+GRADES: dict[bool | None, str] = {True: "right", False: "wrong"}
 
 Row = Mapping[str, Any]
 Nested = dict[str, Any]

@@ -38,8 +38,8 @@ def test_the_runner_up_and_where_the_paths_part() -> None:
     text = said(ROOT, *INNER, best, end(4, 1, "y", 0.125), end(5, 2, "z", 0.5, correct=False))
     assert text == (
         "Returned is, of 3 trajectories that came to an end, the best: f = 1.750 (g 1.000, "
-        "h 0.750). The runner-up \"z\" has f = 1.500 (g 1.000, h 0.500); what sets them apart is h "
-        "(0.750 against 0.500). Their paths part at the first step: \"first\" and \"second\" have Q "
+        'h 0.750). The runner-up "z" has f = 1.500 (g 1.000, h 0.500); what sets them apart is h '
+        '(0.750 against 0.500). Their paths part at the first step: "first" and "second" have Q '
         "0.875 and 0.250 there: Q favoured the returned path from there on. The returned "
         "trajectory is right."
     )
@@ -47,7 +47,7 @@ def test_the_runner_up_and_where_the_paths_part() -> None:
 
 def test_last_steps_that_differ() -> None:
     text = said(ROOT, *INNER, end(3, 1, "x", 0.75, chosen=True), end(4, 1, "y", 0.125))
-    assert "part after \"first\": \"x\" and \"y\" have Q 0.750 and 0.125 there, their last steps" in text
+    assert 'part after "first": "x" and "y" have Q 0.750 and 0.125 there, their last steps' in text
     assert "right" not in text and "wrong" not in text  # not graded
 
 
@@ -75,7 +75,7 @@ def test_equal_f() -> None:
     ("others", "words"),
     [
         ([False], "wrong, and so is every other"),
-        ([True, False], "1 of the others is right: the best of them, \"4\", has f = 1.250"),
+        ([True, False], '1 of the others is right: the best of them, "4", has f = 1.250'),
         ([True, True], "2 of the others are right"),
         ([], "It is wrong."),
     ],
@@ -88,14 +88,14 @@ def test_a_wrong_answer_and_the_others(others: list[bool], words: str) -> None:
 def test_the_only_end_is_compared_with_what_was_left() -> None:
     text = said(ROOT, *INNER, end(3, 1, "x", 0.5, chosen=True))
     assert "the only trajectory that came to an end, with f = 1.500" in text
-    assert "The best state that was not taken up, \"second\", has f = 1.250" in text
+    assert 'The best state that was not taken up, "second", has f = 1.250' in text
 
 
 def test_nothing_was_finished() -> None:
     rows = [{**n, "chosen": False} for n in (ROOT, *INNER)]
     text = said(*rows)
     assert text.startswith("Nothing is returned: no trajectory was finished (ended: budget).")
-    assert "still to be taken up is \"first\" with f = 1.875" in text
+    assert 'still to be taken up is "first" with f = 1.875' in text
     assert said(rows[0]).endswith("(ended: budget).")
     assert said() == ""
 

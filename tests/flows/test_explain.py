@@ -25,7 +25,16 @@ def node(number: int, parent: int, text: str, **fields: object) -> dict[str, obj
 NODES = [
     node(0, -1, "3 2 > 6\n", order=0, chosen=True),
     node(
-        1, 0, "3 * 2 = 6 | 6 > 6", q=0.9, g=1.0, h=0.9, f=1.9, order=1, terminal=True, chosen=True,
+        1,
+        0,
+        "3 * 2 = 6 | 6 > 6",
+        q=0.9,
+        g=1.0,
+        h=0.9,
+        f=1.9,
+        order=1,
+        terminal=True,
+        chosen=True,
         correct=True,
     ),
     node(2, 0, "3 + 2 = 5\n", q=0.1, g=1.0, h=0.1, f=1.1, order=2),
@@ -184,5 +193,5 @@ def test_a_replay_that_differs_says_where(evaluated: str) -> None:
 
 def test_a_method_that_the_manifest_does_not_know(evaluated: str) -> None:
     row = explain.find(evaluated, "1", None)
-    with pytest.raises(UserError, match="does not say how .beam. searched"):
+    with pytest.raises(UserError, match=r"does not say how .beam. searched"):
         explain.replayed(evaluated, {**row, "method": "beam"})

@@ -69,9 +69,7 @@ class Script:
         return every
 
     @staticmethod
-    def false_line(
-        numbers: Numbers, target: int, rng: random.Random
-    ) -> tuple[str, Numbers, bool]:
+    def false_line(numbers: Numbers, target: int, rng: random.Random) -> tuple[str, Numbers, bool]:
         left, right, *rest = rng.sample(numbers, len(numbers))
         value = left + right + rng.randint(1, 3)
         after = countdown.ordered([*rest, value])
@@ -213,9 +211,7 @@ def test_mcts_that_is_walked_to_the_end(
 
 @settings(max_examples=25, deadline=None)
 @given(numbers=four, target=targets, seed=seeds)
-def test_astar_expands_no_more_than_best_first(
-    numbers: list[int], target: int, seed: int
-) -> None:
+def test_astar_expands_no_more_than_best_first(numbers: list[int], target: int, seed: int) -> None:
     """With the legality of lines as g, and false lines among the proposals."""
     problem, script = countdown.make_problem(numbers, target), Script(seed)
     assume(countdown.solvable(*countdown.start(problem)))

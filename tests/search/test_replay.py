@@ -20,7 +20,7 @@ from qstar_core.mdp import Problem, State, Step
 from qstar_core.search import ALGORITHMS, Ledger, SearchResult, Tree
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
-from qstar_core.search.replay import compact, differences, exchange, replay
+from qstar_core.search.replay import LoggedLedger, compact, differences, exchange, replay
 from qstar_core.search.requests import Propose, Rollout, Score
 from tests.search import trees
 from tests.search.variants import VARIANTS, name
@@ -202,3 +202,22 @@ def test_how_it_was_asked_is_no_part_of_what_was_found() -> None:
     assert other.exchanges is not None
     other.exchanges.clear()
     assert one == other
+
+
+def test_a_budget_that_seconds_ended_ends_in_the_replay_too() -> None:
+    """No figure of the ledger says so; the record does."""
+    config, ledger = trees.make_config(n=2), LoggedLedger(trees.AMPLE)
+    searching = ALGORITHMS["astar"](Q, config, ledger)
+    steps = [Step("a\n", 2), Step("b\n", 2), Step("c", 2, ended=True)]
+    asked, log = next(searching), []
+    turns: list[tuple[list[Any], bool]] = [([steps], False), ([[0.5, 1.0, 0.75]], True)]
+    with pytest.raises(StopIteration) as stop:
+        for answers, ledger.ended in turns:
+            log.append(exchange(asked, answers, ledger))
+            asked = searching.send(answers)
+    result: SearchResult = stop.value.value
+    assert (result.stop_reason, len(result.finished)) == ("budget", 1)
+    record = compact(log, result.nodes, trees.AMPLE)
+    nodes = [{"node": node.id, **node.to_dict()} for node in result.nodes]
+    row = {**stored(result, config), "nodes": nodes, "exchanges": record}
+    assert replay(row, config, "toy") == result
