@@ -14,6 +14,7 @@ from qstar_core.errors import UserError
 from qstar_core.evaluation.run import evaluate
 from qstar_core.store import dataset, open_store
 from tests.evaluation.examples import NoisyPlayer, NoisyValue
+from tests.flows.conftest import Finished, Qstar
 
 
 def node(number: int, parent: int, text: str, **fields: object) -> dict[str, object]:
@@ -195,3 +196,10 @@ def test_a_method_that_the_manifest_does_not_know(evaluated: str) -> None:
     row = explain.find(evaluated, "1", None)
     with pytest.raises(UserError, match=r"does not say how .beam. searched"):
         explain.replayed(evaluated, {**row, "method": "beam"})
+
+
+def test_on_the_command_line(finished: Finished, qstar: Qstar) -> None:
+    for method in ("best-of-N", "A*"):
+        result = qstar("explain", finished.out, "2", "--method", method, "--replay")
+        assert result.returncode == 0, result.stderr
+        assert "Replayed without a model: same answer" in result.stdout
