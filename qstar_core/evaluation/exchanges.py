@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 _SPENT = [pa.field(name, pa.int64()) for name in ("policy_tokens", "value_calls", "expansions")]
+_SECONDS = pa.field("seconds", pa.float64())  # null where they have no limit
 REQUEST = pa.struct(
     [
         pa.field("kind", pa.string()),
@@ -14,8 +15,10 @@ REQUEST = pa.struct(
         pa.field("values", pa.list_(pa.float64())),
     ]
 )
-"""``propose``, ``score`` or ``rollout`` in the state of a node."""
-ROUND = pa.struct([*_SPENT, pa.field("over", pa.bool_()), pa.field("requests", pa.list_(REQUEST))])
+"""What was asked in the state of a node; ``kind`` is propose, score, prm or rollout."""
+ROUND = pa.struct(
+    [*_SPENT, _SECONDS, pa.field("over", pa.bool_()), pa.field("requests", pa.list_(REQUEST))]
+)
 """Requests that were answered together, with what was spent by then."""
 UNUSED = pa.struct(
     [
@@ -30,7 +33,7 @@ UNUSED = pa.struct(
 """A sampled step that is no node; its number goes on after those of the nodes."""
 EXCHANGES = pa.struct(
     [
-        pa.field("budget", pa.struct(_SPENT)),
+        pa.field("budget", pa.struct([*_SPENT, _SECONDS])),
         pa.field("rounds", pa.list_(ROUND)),
         pa.field("unused", pa.list_(UNUSED)),
     ]

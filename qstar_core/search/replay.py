@@ -9,8 +9,8 @@ so a stored search can be checked, and stepped through in a debugger, years late
    left without a Q when the value calls ran out). No text is stored twice.
 2. A sample that repeats the text, ending and tokens of another one has its number; its own
    log-probability is not kept. No algorithm looks at that of a repeated sample.
-3. Whether the budget was over is on record for every round, not worked out, since a limit on
-   seconds cannot be replayed.
+3. Whether the budget was over is on record for every round, not worked out. Seconds are on record
+   only where there is a limit on them; without one a record is the same on every machine.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ SPENT = ("policy_tokens", "value_calls", "expansions")
 EXACT = ("parent", "text", "order", "tokens", "terminal", "chosen")
 CLOSE = ("q", "reward", "g", "h", "f")
 SHOWN_DIFFERENCES = 5
+SCORES = ("score", "prm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,13 @@ class Exchange:
     policy_tokens: int
     value_calls: int
     expansions: int
+    seconds: float
     over: bool
 
 
 def exchange(asked: list[Request], answers: list[Answer], ledger: Ledger) -> Exchange:
     """The round whose answers are about to be sent."""
-    spent = (ledger.policy_tokens, ledger.value_calls, ledger.expansions)
+    spent = (ledger.policy_tokens, ledger.value_calls, ledger.expansions, ledger.seconds)
     return Exchange(asked, answers, *spent, ledger.over)
 
 
@@ -88,21 +90,24 @@ def compact(log: Sequence[Exchange], nodes: Sequence[Node], budget: Budget) -> d
     Args:
         log: its rounds.
         nodes: its tree.
-        budget: the limits it ran under; one on seconds is left out.
+        budget: the limits it ran under.
 
     Returns:
         ``budget``; ``rounds``, each with what was spent after it, whether the budget was ``over``
-        and its ``requests``: ``kind``, ``node`` (the state), ``asked`` (how many), ``answers``
-        (children; for rollouts their last nodes; for scores the steps to be scored) and ``values``
-        (the Q of as many of them as were scored); and ``unused``, the steps that are no nodes.
+        and its ``requests``; and ``unused``, the steps that are no nodes. A request has ``kind``
+        (propose, score, prm or rollout), ``node`` (the state), ``asked`` (how many), ``answers``
+        (children; for rollouts their last nodes; for scores the steps to be scored) and
+        ``values`` (of as many of those as were scored).
     """
     places = _Places({}, len(nodes))
     for node in nodes[1:]:
         step = node.state.steps[-1]
         places.known[node.parent, step.text, step.tokens, step.ended] = node.id
+    timed = budget.seconds is not None
     rounds = [
         {
             **{name: getattr(turn, name) for name in SPENT},
+            "seconds": turn.seconds if timed else None,
             "over": turn.over,
             "requests": [
                 _request(request, answer, places)
@@ -111,7 +116,7 @@ def compact(log: Sequence[Exchange], nodes: Sequence[Node], budget: Budget) -> d
         }
         for turn in log
     ]
-    limits = {name: getattr(budget, name) for name in SPENT}
+    limits = {name: getattr(budget, name) for name in (*SPENT, "seconds")}
     return {"budget": limits, "rounds": rounds, "unused": places.unused}
 
 
@@ -119,7 +124,12 @@ def _request(request: Request, answer: Any, places: _Places) -> dict[str, Any]:
     state = places.at(0, request.state.steps)
     if isinstance(request, Score):
         steps = [places.at(state, (step,)) for step in request.steps]
-        found = {"kind": "score", "asked": len(steps), "answers": steps, "values": list(answer)}
+        found = {
+            "kind": _scores(request),
+            "asked": len(steps),
+            "answers": steps,
+            "values": list(answer),
+        }
     elif isinstance(request, Propose):
         steps = [places.at(state, (step,)) for step in answer]
         found = {"kind": "propose", "asked": request.k, "answers": steps, "values": []}
@@ -127,6 +137,12 @@ def _request(request: Request, answer: Any, places: _Places) -> dict[str, Any]:
         ends = [places.at(state, path) for path in answer]
         found = {"kind": "rollout", "asked": request.n, "answers": ends, "values": []}
     return {"node": state, **found}
+
+
+def _scores(request: Score) -> str:
+    """How scores are called: Q, or those of another model that the request names."""
+    model = str(getattr(request, "model", "q"))
+    return "score" if model == "q" else model
 
 
 @dataclass(slots=True)
@@ -145,6 +161,7 @@ class LoggedLedger(Ledger):
         self.policy_tokens = turn["policy_tokens"]
         self.value_calls = turn["value_calls"]
         self.expansions = turn["expansions"]
+        self.seconds = turn["seconds"] or 0.0
         self.ended = turn["over"]
 
 
@@ -165,7 +182,7 @@ class _Record:
 
     def answer(self, logged: Row) -> Any:
         """What a request was answered."""
-        if logged["kind"] == "score":
+        if logged["kind"] in SCORES:
             return list(logged["values"])
         paths = [self.path(place, logged["node"]) for place in logged["answers"]]
         return [path[0] for path in paths] if logged["kind"] == "propose" else paths
@@ -173,7 +190,7 @@ class _Record:
     def wanted(self, logged: Row) -> tuple[Any, ...]:
         """What a request asked for, as `_wanted` says it of the request itself."""
         texts = [step.text for step in self.path(logged["node"])]
-        scored = logged["answers"] if logged["kind"] == "score" else []
+        scored = logged["answers"] if logged["kind"] in SCORES else []
         steps = [self.steps[place].text for place in scored]
         return (logged["kind"], texts, logged["asked"], steps)
 
@@ -235,7 +252,7 @@ def _compare(number: int, asked: Sequence[Request], logged: Sequence[Row], recor
 def _wanted(request: Request) -> tuple[Any, ...]:
     texts = [step.text for step in request.state.steps]
     if isinstance(request, Score):
-        return ("score", texts, len(request.steps), [step.text for step in request.steps])
+        return (_scores(request), texts, len(request.steps), [step.text for step in request.steps])
     if isinstance(request, Rollout):
         return ("rollout", texts, request.n, [])
     return ("propose", texts, request.k, [])

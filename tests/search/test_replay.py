@@ -20,7 +20,7 @@ from qstar_core.mdp import Problem, State, Step
 from qstar_core.search import ALGORITHMS, Ledger, SearchResult, Tree
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
-from qstar_core.search.replay import LoggedLedger, compact, differences, exchange, replay
+from qstar_core.search.replay import compact, differences, exchange, replay
 from qstar_core.search.requests import Propose, Rollout, Score
 from tests.search import trees
 from tests.search.variants import VARIANTS, name
@@ -99,7 +99,9 @@ def test_the_record_names_states_and_answers_by_their_numbers() -> None:
     result = search(trees.EXAMPLE, config)
     record = result.exchanges
     assert record is not None
-    assert record["budget"] == dict.fromkeys(("policy_tokens", "value_calls", "expansions"), 10**6)
+    limits = dict.fromkeys(("policy_tokens", "value_calls", "expansions"), 10**6)
+    assert record["budget"] == {**limits, "seconds": None}
+    assert all(turn["seconds"] is None for turn in record["rounds"])
     first, second = record["rounds"][:2]
     [asked] = first["requests"]
     assert (asked["kind"], asked["node"], asked["asked"]) == ("propose", 0, 40)
@@ -205,19 +207,39 @@ def test_how_it_was_asked_is_no_part_of_what_was_found() -> None:
 
 
 def test_a_budget_that_seconds_ended_ends_in_the_replay_too() -> None:
-    """No figure of the ledger says so; the record does."""
-    config, ledger = trees.make_config(n=2), LoggedLedger(trees.AMPLE)
+    budget = Budget(10**6, 10**6, 10**6, seconds=0.5)
+    config, ledger = trees.make_config(n=2), Ledger(budget)
     searching = ALGORITHMS["astar"](Q, config, ledger)
     steps = [Step("a\n", 2), Step("b\n", 2), Step("c", 2, ended=True)]
     asked, log = next(searching), []
-    turns: list[tuple[list[Any], bool]] = [([steps], False), ([[0.5, 1.0, 0.75]], True)]
+    turns: list[tuple[list[Any], float]] = [([steps], 0.25), ([[0.5, 1.0, 0.75]], 0.75)]
     with pytest.raises(StopIteration) as stop:
-        for answers, ledger.ended in turns:
+        for answers, ledger.seconds in turns:
             log.append(exchange(asked, answers, ledger))
             asked = searching.send(answers)
     result: SearchResult = stop.value.value
     assert (result.stop_reason, len(result.finished)) == ("budget", 1)
-    record = compact(log, result.nodes, trees.AMPLE)
+    record = compact(log, result.nodes, budget)
+    assert [(turn["seconds"], turn["over"]) for turn in record["rounds"]] == [
+        (0.25, False),
+        (0.75, True),
+    ]
     nodes = [{"node": node.id, **node.to_dict()} for node in result.nodes]
     row = {**stored(result, config), "nodes": nodes, "exchanges": record}
     assert replay(row, config, "toy") == result
+
+
+class Judge(Score):
+    """A request for the values of a process reward model."""
+
+    model = "prm"
+
+
+def test_scores_of_another_model_are_told_apart() -> None:
+    tree, end = Tree(Q, trees.make_config()), Step("c", 2, ended=True)
+    tree.add(tree.root, end)
+    asked = [Score(tree.root.state, (end,)), Judge(tree.root.state, (end,))]
+    log = [exchange(list(asked), [[0.5], [0.25]], Ledger(trees.AMPLE))]
+    [turn] = compact(log, tree.nodes, trees.AMPLE)["rounds"]
+    kinds = [(entry["kind"], entry["answers"], entry["values"]) for entry in turn["requests"]]
+    assert kinds == [("score", [1], [0.5]), ("prm", [1], [0.25])]
