@@ -122,21 +122,17 @@ def compact(log: Sequence[Exchange], nodes: Sequence[Node], budget: Budget) -> d
 
 def _request(request: Request, answer: Any, places: _Places) -> dict[str, Any]:
     state = places.at(0, request.state.steps)
+    values: list[float] = []
     if isinstance(request, Score):
-        steps = [places.at(state, (step,)) for step in request.steps]
-        found = {
-            "kind": _scores(request),
-            "asked": len(steps),
-            "answers": steps,
-            "values": list(answer),
-        }
+        ends = [places.at(state, (step,)) for step in request.steps]
+        kind, asked, values = _scores(request), len(ends), list(answer)
     elif isinstance(request, Propose):
-        steps = [places.at(state, (step,)) for step in answer]
-        found = {"kind": "propose", "asked": request.k, "answers": steps, "values": []}
+        ends = [places.at(state, (step,)) for step in answer]
+        kind, asked = "propose", request.k
     else:
         ends = [places.at(state, path) for path in answer]
-        found = {"kind": "rollout", "asked": request.n, "answers": ends, "values": []}
-    return {"node": state, **found}
+        kind, asked = "rollout", request.n
+    return {"node": state, "kind": kind, "asked": asked, "answers": ends, "values": values}
 
 
 def _scores(request: Score) -> str:
