@@ -173,17 +173,22 @@ def fetch(
 
 @app.command()
 def explain(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="An evaluation data set.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Evaluation data set, report, or output folder.")
+    ],
     problem: Annotated[
         str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
     ],
     method: Annotated[str | None, typer.Option("--method", help="Name of a method [last].")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Run the search again from its record.")
+    ] = False,
 ) -> None:
     """Show why a search chose its path: the stored tree of one problem."""
-    from flows import explain as explaining
+    from flows.explain import explain as show_search
 
-    explaining.show(_console(), explaining.find(dataset, problem, method), all_)
+    show_search(_console(), run, problem, method, all_, replay)
 
 
 @app.command()

@@ -31,7 +31,7 @@ ROWS_VERSION = {
     "rollouts": 1,
     "labels": 1,
     "qvm": 1,
-    "evaluation": 1,
+    "evaluation": 2,
     "report": 1,
 }
 COMMANDS = {

@@ -7,13 +7,15 @@ rerun gives equal rows; seconds are figures of the shard, not columns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.evaluation.exchanges import EXCHANGES
+from qstar_core.grading import Grade
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
 from qstar_core.search import Budget, SearchResult
@@ -37,8 +39,13 @@ NODE = pa.struct(
         pa.field("tokens", pa.int32()),
         pa.field("terminal", pa.bool_()),
         pa.field("chosen", pa.bool_()),
+        pa.field("logprob", pa.float64()),
+        pa.field("step_tokens", pa.int32()),
+        pa.field("ended", pa.bool_()),
+        pa.field("correct", pa.bool_()),
     ]
 )
+"""`qstar_core.search.trace.Node`; ``correct`` is null where the episode is not over."""
 SCHEMA = pa.schema(
     [
         pa.field("problem_id", pa.string(), nullable=False),
@@ -58,6 +65,7 @@ SCHEMA = pa.schema(
         pa.field("stop_reason", pa.string(), nullable=False),
         pa.field("anytime", pa.list_(ANYTIME), nullable=False),
         pa.field("nodes", pa.list_(NODE), nullable=False),
+        pa.field("exchanges", EXCHANGES),  # null where the search ended with an error
     ]
 )
 
@@ -114,14 +122,18 @@ def evaluate(
 
 
 def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
-    problem = result.problem
+    problem, grades = result.problem, grade_ends(result)
     steps = [step.text for step in result.best.state.steps] if result.best else []
     if result.stop_reason == "error":
         outcome, answer, reason = SEARCH_ERROR, "", result.error
     else:
-        grade = DOMAINS[problem.domain].grade(problem, steps)
+        last = next((node.id for node in reversed(result.nodes) if node.chosen), -1)
+        grade = grades[last] if last in grades else DOMAINS[problem.domain].grade(problem, steps)
         outcome, answer, reason = str(grade.outcome), grade.answer, grade.reason
-    nodes = [{"node": node.id, **node.to_dict()} for node in result.nodes]
+    nodes = [
+        {"node": node.id, **node.to_dict(), "correct": is_correct(grades.get(node.id))}
+        for node in result.nodes
+    ]
     return {
         "problem_id": problem.id,
         "prompt": problem.prompt,
@@ -138,29 +150,48 @@ def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
         "expansions": result.expansions,
         "finished": len(result.finished),
         "stop_reason": result.stop_reason,
-        "anytime": anytime(result),
+        "anytime": anytime(result, grades),
         "nodes": nodes,
+        "exchanges": result.exchanges,
     }
 
 
-def anytime(result: SearchResult) -> list[dict[str, Any]]:
+def grade_ends(result: SearchResult) -> dict[int, Grade]:
+    """The grade of every terminal node, by its id."""
+    problem = result.problem
+    return {
+        node.id: DOMAINS[problem.domain].grade(problem, [step.text for step in node.state.steps])
+        for node in result.nodes
+        if node.terminal
+    }
+
+
+def is_correct(grade: Grade | None) -> bool | None:
+    """Whether a trajectory is right; None for one that was not graded."""
+    return None if grade is None else grade.reward > 0
+
+
+def anytime(result: SearchResult, grades: Mapping[int, Grade]) -> list[dict[str, Any]]:
     """What the search would have answered had its token budget ended sooner.
 
     A search with a smaller budget is the beginning of the one with the larger budget, and at its
     end the finished trajectory with the largest f is returned; so the answer after x tokens is the
     best terminal node that was there by then.
 
+    Args:
+        result: of the search.
+        grades: of its terminal nodes, from `grade_ends`.
+
     Returns:
         The moments at which that answer changes: tokens spent, and whether it is correct.
     """
-    problem, best = result.problem, None
+    best = None
     moments: list[dict[str, Any]] = []
     for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
         if not node.terminal or node.f is None or (best is not None and node.f <= best):
             continue
         best = node.f
-        texts = [step.text for step in node.state.steps]
-        correct = DOMAINS[problem.domain].grade(problem, texts).reward > 0
+        correct = grades[node.id].reward > 0
         if moments and moments[-1]["tokens"] == node.tokens:
             moments.pop()
         if not moments or moments[-1]["correct"] != correct:

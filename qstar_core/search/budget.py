@@ -13,6 +13,7 @@ The driver charges the ledger, the search only reads it. A budget is never excee
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -25,26 +26,32 @@ class Budget:
         value_calls: actions the Q-value model scores.
         expansions: states whose next actions are sampled (``Propose`` requests). In the lookahead
             mode of A* a state counts when its actions are sampled for h, not when it is popped.
+        seconds: machine seconds, amortised over the searches under way; None is no limit. Results
+            with such a limit depend on the machine and are not reproducible to the bit.
     """
 
     policy_tokens: int
     value_calls: int
     expansions: int
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        for name in ("policy_tokens", "value_calls", "expansions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds must be positive and finite, or None, got {self.seconds}")
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What one search has spent of its budget."""
+    """What one search has spent of its budget; the fields are those of ``Budget``."""
 
     budget: Budget
     policy_tokens: int = 0
     value_calls: int = 0
     expansions: int = 0
+    seconds: float = 0.0
 
     @property
     def tokens_left(self) -> int:
@@ -63,7 +70,10 @@ class Ledger:
 
     @property
     def over(self) -> bool:
-        """Whether any of the three limits is reached."""
+        """Whether any of the limits is reached."""
+        limit = self.budget.seconds
+        if limit is not None and self.seconds >= limit:
+            return True
         return min(self.tokens_left, self.calls_left, self.expansions_left) <= 0
 
     def charge_tokens(self, cost: int) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from qstar_core.mdp import Problem, State, Step
 from qstar_core.policies import Policy, Sample, SampleRequest, StepRule
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
+from qstar_core.search.replay import Exchange, compact, exchange
 from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
 from qstar_core.search.trace import Search, SearchResult
 from qstar_core.values import ValueModel
@@ -56,15 +57,19 @@ class Slot:
     asked: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     drawn: Counter[str] = field(default_factory=Counter)  # state id -> samples asked for so far
+    log: list[Exchange] = field(default_factory=list)
     result: SearchResult | None = None
 
     def advance(self) -> None:
         """Sends the answers; keeps what is asked next, or the result."""
         try:
+            if self.asked:
+                self.log.append(exchange(self.asked, self.answers, self.ledger))
             self.asked = self.search.send(self.answers) if self.asked else next(self.search)
             self.answers = [[] for _ in self.asked]
         except StopIteration as stop:
-            self.result = stop.value
+            exchanges = compact(self.log, stop.value.nodes, self.ledger.budget)
+            self.result = replace(stop.value, exchanges=exchanges)
         except Exception as error:  # of this problem alone: it is reported, the others go on
             self.fail(error)
 

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from qstar_core.config import EvaluationConfig, RunConfig
-from qstar_core.domains import countdown
+import polars as pl
+import pytest
+
+from qstar_core.config import CountdownRanges, EvaluationConfig, RunConfig, SearchConfig
+from qstar_core.domains import countdown, countdown_problems
+from qstar_core.errors import UserError
 from qstar_core.evaluation.run import evaluate
-from qstar_core.policies import Sample, SampleRequest
+from qstar_core.grading import Grade
+from qstar_core.mdp import Problem
+from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.search.replay import differences, replay
+from qstar_core.store.dataset import write_table
 from tests.evaluation.examples import NoisyPlayer, NoisyValue
 
 
@@ -33,3 +43,88 @@ def test_the_limit_of_a_step_is_the_configured_one() -> None:
         evaluate(problems, method, spy, NoisyValue(), config, lambda *_: None)
         assert not spy.limits[not proposes]
         assert (max(spy.limits[proposes]) == 17) is proposes
+
+
+PROBLEMS = [
+    countdown.make_problem([13, 10, 9, 4], 24),
+    *countdown_problems.generate("test", 5, CountdownRanges(numbers=4), seed=1),
+]
+METHODS = [
+    SearchConfig(name="greedy", algorithm="greedy", temperature=0.0),
+    SearchConfig(name="votes", algorithm="self_consistency", vote="q", n=20),
+    SearchConfig(name="best-of-N", algorithm="best_of_n", n=1000),
+    SearchConfig(name="beam", algorithm="beam"),
+    SearchConfig(name="DVTS", algorithm="dvts"),
+    SearchConfig(name="MCTS", algorithm="mcts"),
+    SearchConfig(name="best-first", algorithm="best_first"),
+    SearchConfig(name="A*", algorithm="astar"),
+    SearchConfig(name="lookahead", algorithm="astar", heuristic="lookahead"),
+    SearchConfig(name="merged", algorithm="astar", merge="state"),
+]
+
+
+def rows_of(method: SearchConfig, folder: Path, policy: Policy | None = None) -> list[Any]:
+    """The rows of an evaluation after they have been in a Parquet file."""
+    player = policy or NoisyPlayer()
+    table, _ = evaluate(PROBLEMS, method, player, NoisyValue(), RunConfig(), lambda *_: None)
+    write_table(folder / "part.parquet", table)
+    return pl.read_parquet(folder / "part.parquet").to_dicts()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_stored_search_replays_to_the_same_answer(method: SearchConfig, tmp_path: Path) -> None:
+    for row in rows_of(method, tmp_path):
+        assert differences(row, replay(row, method, "countdown")) == []
+
+
+def test_nodes_carry_what_the_policy_wrote_and_the_grade(tmp_path: Path) -> None:
+    [star] = [method for method in METHODS if method.name == "A*"]
+    for problem, row in zip(PROBLEMS, rows_of(star, tmp_path), strict=True):
+        nodes = {node["node"]: node for node in row["nodes"]}
+        root = nodes.pop(0)
+        unknown = ("logprob", "step_tokens", "ended", "correct")
+        assert [root[name] for name in unknown] == [None] * 4
+        for node in nodes.values():
+            assert node["step_tokens"] > 1 and node["logprob"] is not None
+            if not node["terminal"]:
+                assert node["correct"] is None
+                continue
+            texts = []
+            above = node
+            while above["parent"] >= 0:
+                texts.insert(0, above["text"])
+                above = nodes.get(above["parent"], root)
+            assert node["correct"] is (countdown.grade(problem, texts).reward > 0)
+            if node["chosen"]:
+                assert node["correct"] is (row["outcome"] == "correct")
+
+
+def test_every_end_is_graded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    graded: list[tuple[str, tuple[str, ...]]] = []
+    right = countdown.grade
+
+    def counted(problem: Problem, steps: Sequence[str]) -> Grade:
+        graded.append((problem.id, tuple(steps)))
+        return right(problem, steps)
+
+    monkeypatch.setattr(countdown, "grade", counted)
+    rows = rows_of(METHODS[2], tmp_path)
+    assert len(graded) == len(set(graded))
+    assert len(graded) == sum(n["terminal"] for row in rows for n in row["nodes"])
+
+
+class Refusing(NoisyPlayer):
+    """Cannot sample anything."""
+
+    def sample(
+        self, requests: Sequence[SampleRequest], done: Callable[[int, int], None] | None = None
+    ) -> list[list[Sample]]:
+        raise ValueError("too long")
+
+
+def test_a_search_that_failed_has_no_trace(tmp_path: Path) -> None:
+    for row in rows_of(METHODS[0], tmp_path, Refusing()):
+        assert row["outcome"] == "search_error" and row["reason"] == "ValueError: too long"
+        assert row["nodes"] == [] and row["anytime"] == []
+        with pytest.raises(UserError, match=r"left nothing to replay .* too long"):
+            replay(row, METHODS[0], "countdown")
