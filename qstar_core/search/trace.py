@@ -82,6 +82,8 @@ class SearchResult:
         stop_reason: ``"finished"`` (as many trajectories as wanted), ``"budget"`` (a limit was
             reached before), ``"exhausted"`` (nothing left to expand) or ``"error"``.
         error: type and message of the error, else empty.
+        seconds: machine seconds of the search, its share of the time (`budget.Meter`). Two results
+            are equal whatever their seconds.
     """
 
     problem: Problem
@@ -93,6 +95,7 @@ class SearchResult:
     expansions: int
     stop_reason: StopReason
     error: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 Search = Asking[SearchResult]
@@ -182,4 +185,5 @@ class Tree:
             value_calls=ledger.value_calls,
             expansions=ledger.expansions,
             stop_reason="finished" if done else reason,
+            seconds=ledger.seconds,
         )
