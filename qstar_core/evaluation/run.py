@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.evaluation.collect import Rows
 from qstar_core.evaluation.exchanges import EXCHANGES
-from qstar_core.grading import Grade
+from qstar_core.grading import Grade, Outcome
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
 from qstar_core.search import Budget, SearchResult
@@ -86,39 +87,61 @@ def evaluate(
         policy: the frozen LLM.
         value: the Q-value model.
         config: budgets, seed, searches advanced together.
-        progress: called with (done, total, unit, note).
+        progress: called with (done, total, unit, note); the note says how many are solved so far,
+            tokens per second and searches under way.
 
     Returns:
-        A table of `SCHEMA` in the order of the problems, and the shard's figures: method,
-        seconds, problems, tokens.
+        A table of `SCHEMA` in the order of the problems, and the shard's figures: method, seconds
+        (without grading), problems, tokens.
     """
     limits = config.evaluation
-    budget = Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions)
-    start = time.monotonic()
-    done = tokens = 0
-
-    def on_progress(finished: int, new_tokens: int) -> None:
-        nonlocal done, tokens
-        done, tokens = done + finished, tokens + new_tokens
-        rate = tokens / max(1e-9, time.monotonic() - start)
-        progress(done, len(problems), "searches", f"{method.name}, {rate:,.0f} tokens/s")
-
-    results = run(
+    tally = _Tally(method, len(problems), progress)
+    run(
         problems,
         method,
-        budget,
+        Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions),
         policy,
         value,
         run_seed=config.seed,
         active=limits.active,
         max_step_tokens=limits.max_step_tokens,
         max_new_tokens=config.rollouts.max_new_tokens,
-        on_progress=on_progress,
+        on_progress=tally.tell,
+        on_result=tally.take,
     )
-    seconds = round(time.monotonic() - start, 3)
-    table = pa.Table.from_pylist([_row(result, method) for result in results], schema=SCHEMA)
+    seconds = round(tally.elapsed_s() - tally.grading_s, 3)
     figures = {"method": method.name, "seconds": seconds, "problems": len(problems)}
-    return table, {**figures, "tokens": tokens}
+    return tally.rows.table(), {**figures, "tokens": tally.tokens}
+
+
+class _Tally:
+    """Grades results as they come and keeps their rows; tells of the progress."""
+
+    def __init__(
+        self, method: SearchConfig, total: int, progress: Callable[[int, int, str, str], None]
+    ) -> None:
+        self.method, self.total, self.progress = method, total, progress
+        self.rows = Rows(SCHEMA)
+        self.done = self.solved = self.tokens = 0
+        self.grading_s = 0.0
+        self._start = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._start
+
+    def take(self, place: int, result: SearchResult) -> None:
+        before = self.elapsed_s()
+        row = _row(result, self.method)
+        self.rows.add(place, row)
+        self.done += 1
+        self.solved += row["outcome"] == Outcome.CORRECT
+        self.grading_s += self.elapsed_s() - before
+
+    def tell(self, finished: int, new_tokens: int, active: int) -> None:
+        self.tokens += new_tokens
+        rate = self.tokens / max(1e-9, self.elapsed_s())
+        counts = f"{self.solved:,} of {self.done:,} solved, {rate:,.0f} tokens/s, {active:,} active"
+        self.progress(self.done, self.total, "searches", f"{self.method.name}, {counts}")
 
 
 def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:

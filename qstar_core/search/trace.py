@@ -94,6 +94,8 @@ class SearchResult:
         error: type and message of the error, else empty.
         exchanges: what was asked and answered (`qstar_core.search.replay.compact`), None after an
             error; how it was asked is no part of what was found, so it does not count in ``==``.
+        seconds: machine seconds of the search, its share of the time (`budget.Meter`). Two results
+            are equal whatever their seconds.
     """
 
     problem: Problem
@@ -106,6 +108,7 @@ class SearchResult:
     stop_reason: StopReason
     error: str = ""
     exchanges: dict[str, Any] | None = field(default=None, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
 
 Search = Asking[SearchResult]
@@ -195,4 +198,5 @@ class Tree:
             value_calls=ledger.value_calls,
             expansions=ledger.expansions,
             stop_reason="finished" if done else reason,
+            seconds=ledger.seconds,
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,32 @@ def test_a_search_that_failed_has_no_trace(tmp_path: Path) -> None:
         assert row["nodes"] == [] and row["anytime"] == []
         with pytest.raises(UserError, match=r"left nothing to replay .* too long"):
             replay(row, METHODS[0], "countdown")
+
+
+def test_progress_says_how_many_are_solved_and_under_way() -> None:
+    config = RunConfig(evaluation=EvaluationConfig(active=3))
+    star = next(m for m in config.evaluation.methods if m.algorithm == "astar")
+    problems = countdown_problems.generate("test", 7, CountdownRanges(numbers=3), seed=2)
+    told: list[tuple[int, int, str, str]] = []
+    table, figures = evaluate(
+        problems, star, NoisyPlayer(), NoisyValue(), config, lambda *event: told.append(event)
+    )
+    solved = table["outcome"].to_pylist().count("correct")
+    done, total, unit, note = told[-1]
+    assert (done, total, unit) == (7, 7, "searches")
+    assert re.fullmatch(rf"A\*, {solved} of 7 solved, [\d,]+ tokens/s, [123] active", note)
+    assert [event[0] for event in told] == sorted(event[0] for event in told)
+    assert "3 active" in told[0][3]
+    assert figures["tokens"] == sum(table["policy_tokens"].to_pylist())
+    assert table["problem_id"].to_pylist() == [problem.id for problem in problems]
+
+
+def test_rows_do_not_depend_on_how_many_are_active() -> None:
+    problems = countdown_problems.generate("test", 6, CountdownRanges(numbers=3), seed=3)
+    tables = []
+    for active in (1, 4):
+        config = RunConfig(evaluation=EvaluationConfig(active=active))
+        star = next(m for m in config.evaluation.methods if m.algorithm == "astar")
+        table, _ = evaluate(problems, star, NoisyPlayer(), NoisyValue(), config, lambda *_: None)
+        tables.append(table)
+    assert tables[0].equals(tables[1])
