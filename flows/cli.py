@@ -170,7 +170,9 @@ def fetch(
 
 @app.command()
 def explain(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="An evaluation data set.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Evaluation data set, report, or output folder.")
+    ],
     problem: Annotated[
         str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
     ],
@@ -180,11 +182,14 @@ def explain(
         typer.Option("--budget", help="Of a comparison: one of its budgets [largest]."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Run the search again from its record.")
+    ] = False,
 ) -> None:
     """Show why a search chose its path: the stored tree of one problem."""
-    from flows import explain as explaining
+    from flows.explain import explain as show_search
 
-    explaining.show(commands.console(), explaining.find(dataset, problem, method, budget), all_)
+    show_search(commands.console(), run, problem, method, budget, all_, replay)
 
 
 @app.command()

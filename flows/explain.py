@@ -1,23 +1,82 @@
-"""Why a search chose its path: the stored tree of one problem, without any model."""
+"""Why a search chose its path: its stored tree and, without any model, its replay."""
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from qstar_core.config import SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.trees import nest, shorten
-from qstar_core.store import scan
+from qstar_core.evaluation.why import why
+from qstar_core.search.replay import differences, replay
+from qstar_core.store import dataset, open_store, scan
+from qstar_core.store.uri import is_remote, join
 
 Row = dict[str, Any]
 
 TEXT_CHARACTERS = 60
 SHOWN_CHILDREN = 4  # of a node that is off the chosen path
 SUGGESTIONS = 5
+
+
+def explain(
+    console: Console,
+    run: str,
+    problem: str,
+    method: str | None,
+    budget: float | None,
+    everything: bool,
+    again: bool,
+) -> None:
+    """Shows one search of a run; see `searches`, `find` and `show`.
+
+    Args:
+        console: to print to.
+        run: where its searches lie.
+        problem: which problem.
+        method: which method.
+        budget: which budget of a comparison.
+        everything: all nodes of the tree.
+        again: whether to replay the search too.
+    """
+    uri = searches(run)
+    row = find(uri, problem, method, budget)
+    if uri != run:
+        console.print(f"Data set   {uri}", highlight=False, markup=False, soft_wrap=True)
+    show(console, row, everything)
+    if again:
+        lines = replayed(uri, row)
+        console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def searches(run: str) -> str:
+    """The evaluation data set of a run.
+
+    Args:
+        run: that data set, a report, or the output folder of a run, in which the newest evaluation
+            is taken.
+    """
+    manifest = dataset.read_manifest(run)
+    if manifest is None:
+        store = open_store(run)
+        names = [n for n in store.names() if fnmatch(n, f"evaluation/*/{dataset.MANIFEST}")]
+        folders = [join(run, name.removesuffix(f"/{dataset.MANIFEST}")) for name in names]
+        made = {folder: dataset.read_manifest(folder) or {} for folder in folders}
+        return max(folders, key=lambda folder: str(made[folder].get("created", "")), default=run)
+    inputs = manifest.get("inputs", {})
+    stage = next((name for name in ("evaluation", "comparison") if name in inputs), None)
+    if stage is None:
+        return run
+    out = run.rstrip("/").rsplit("/", 2)[0] if is_remote(run) else Path(run).absolute().parents[1]
+    return f"{out}/{stage}/{inputs[stage]}"
 
 
 def find(uri: str, problem: str, method: str | None, budget: float | None = None) -> Row:
@@ -85,7 +144,7 @@ def _problem(prompts: dict[str, str], asked: str) -> str:
 
 
 def show(console: Console, row: Row, everything: bool) -> None:
-    """Prints a search: what it found, what it cost, and its tree.
+    """Prints a search: what it found, what it cost, its tree, and why this path was chosen.
 
     Args:
         console: to print to.
@@ -109,10 +168,41 @@ def show(console: Console, row: Row, everything: bool) -> None:
     console.print(_tree(root, everything))
     console.print(
         "f = g + lambda h: larger is better. #n is the order in which states were taken up; "
-        "* marks a finished trajectory.",
+        "* marks the end of a trajectory; log p is in nats.",
         style="dim",
         highlight=False,
     )
+    console.print(Text("\n" + " ".join(why(row))))
+
+
+def replayed(uri: str, row: Row) -> list[str]:
+    """What a search finds when it is run again from its record.
+
+    Args:
+        uri: of its data set, whose manifest has the configuration.
+        row: of `find`.
+
+    Raises:
+        UserError: it left no record, or this is not the code that made it.
+    """
+    manifest = dataset.read_manifest(uri) or {}
+    config = manifest.get("config", {})
+    asked = (config.get("comparison") or {}).get("methods") if "budget" in row else None
+    methods = {m["name"]: m for m in asked or (config.get("evaluation") or {}).get("methods") or []}
+    try:
+        method, domain = methods[row["method"]], config["domain"]["name"]
+        settings = SearchConfig.model_validate(method)
+    except (KeyError, ValidationError) as error:
+        raise UserError(
+            f"the manifest of {uri} does not say how {row['method']!r} searched: {error}",
+            next_step="replay with the version of qstar that made it; its manifest names that",
+        ) from error
+    result = replay(row, settings, domain)
+    found = differences(row, result)
+    if found:
+        return ["", "Replayed without a model, with differences:", *(f"  {d}" for d in found)]
+    spent = f"{result.expansions} expansions, {result.policy_tokens} policy tokens"
+    return ["", f"Replayed without a model: same answer, {spent}, {len(result.nodes)} nodes."]
 
 
 def _tree(root: Row, everything: bool) -> Tree:
@@ -133,11 +223,11 @@ def _tree(root: Row, everything: bool) -> Tree:
 
 def _label(node: Row) -> Text:
     text = shorten(node["text"], TEXT_CHARACTERS)
-    numbers = [
-        f"{name} {node[name]:.3f}" for name in ("f", "g", "h", "q") if node[name] is not None
-    ]
+    named = [*((name, node[name]) for name in "fghq"), ("log p", node.get("logprob"))]
+    numbers = [f"{name} {value:.3f}" for name, value in named if value is not None]
     order = f"#{node['order']} " if node["order"] >= 0 else ""
-    label = Text(f"{order}{text}{' *' if node['terminal'] else ''}")
+    end = f" * {node['grade']}".rstrip() if node["terminal"] else ""
+    label = Text(f"{order}{text}{end}")
     label.stylize("bold green" if node["chosen"] else "" if node["order"] >= 0 else "dim")
     label.append(f"  {', '.join(numbers)}" if node["depth"] else "", style="dim")
     return label

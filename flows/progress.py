@@ -19,6 +19,11 @@ from rich.text import Text
 LINE_INTERVAL_S = 15.0
 
 
+def count(rows: int) -> str:
+    """A number of rows in words."""
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
+
+
 @dataclass
 class _Shard:
     done: float = 0.0
@@ -33,6 +38,7 @@ class _Stage:
     unit: str
     shards: dict[str, _Shard]
     start: float = field(default_factory=time.monotonic)
+    first: float | None = None  # when the first progress came in: workers load models before
     before: float = 0.0
     note: str = ""
     last_line: float = 0.0
@@ -47,8 +53,9 @@ class _Stage:
 
     @property
     def rate(self) -> float:
-        """Units per second since the stage began, without those it found on disk."""
-        return max(0.0, self.done - self.before) / max(1e-9, time.monotonic() - self.start)
+        """Units per second since the first came in; those found on disk do not count."""
+        since = self.start if self.first is None else self.first
+        return max(0.0, self.done - self.before) / max(1e-9, time.monotonic() - since)
 
 
 class _Rate(ProgressColumn):
@@ -95,7 +102,7 @@ class StageProgress:
 
     def already_there(self, stage: str, rows: int) -> None:
         """A stage whose data set is complete."""
-        self._print(f"{stage:<11} already there ({rows:,} rows)")
+        self._print(f"{stage:<11} already there{f' ({count(rows)})' if rows else ''}")
 
     def waiting(self, stage: str, holder: str) -> None:
         """A stage that another run is making."""
@@ -135,6 +142,9 @@ class StageProgress:
             shard = stage.shards.get(spec["shard"]) if stage is not None else None
             if stage is None or shard is None:
                 return
+            if stage.first is None and event["event"] == "progress":
+                stage.first = time.monotonic()
+                stage.before += float(event["done"])
             if event["event"] == "finished":
                 shard.done = shard.total
             else:
@@ -152,7 +162,8 @@ class StageProgress:
             self._bars.update(self._bar, completed=stage.total, total=stage.total, note="")
         else:
             seconds = time.monotonic() - stage.start
-            self._print(f"{stage.name:<11} finished: {rows:,} rows in {seconds:,.0f} s")
+            made = f": {count(rows)}" if rows else ""
+            self._print(f"{stage.name:<11} finished{made} in {seconds:,.0f} s")
 
     def remark(self, stage: str, text: str) -> None:
         """Something to know of a stage that is published."""
@@ -171,7 +182,7 @@ class StageProgress:
         left = f", {(stage.total - stage.done) / stage.rate:,.0f} s left" if stage.rate else ""
         self._print(
             f"{stage.name:<11} {stage.done:,.0f}/{stage.total:,.0f} {stage.unit}, "
-            f"{stage.rate:,.0f}/s{left}"
+            f"{stage.rate:,.{0 if stage.rate >= 10 else 1}f}/s{left}"
         )
 
     def _print(self, text: str) -> None:

@@ -172,6 +172,9 @@ class QvmConfig(Section):
     loss: Literal["bce", "mse"] = "bce"
     holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the training problems kept out, for the held-out figures."""
+    failures: Float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the trajectories without any positive label that are trained on; each of them then
+    counts 1 / failures. Saves time where the policy seldom succeeds."""
     epochs: Float = Field(default=3.0, gt=0.0)
     batch_size: int = Field(default=128, ge=1)
     """Trajectories per update."""

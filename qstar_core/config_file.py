@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from qstar_core.config import RunConfig
+from qstar_core.config import RunConfig, Section
 from qstar_core.errors import UserError
 from qstar_core.store import open_store
 from qstar_core.store.uri import is_remote, leaf
@@ -116,7 +117,26 @@ def _explain(error: ValidationError, source: str) -> str:
         if not field:  # of several sections; the message names the fields
             lines.append(f"{source}: {problem['msg'].removeprefix('Value error, ')}")
         elif problem["type"] == "extra_forbidden":
-            lines.append(f"{source}: unknown field {field}")
+            lines.append(f"{source}: unknown field {field}{_likely(problem['loc'])}")
+        elif isinstance(problem["input"], dict | list | Section):  # would print a whole section
+            lines.append(f"{source}: {field}: {problem['msg']}")
         else:
             lines.append(f"{source}: {field}: {problem['msg']} (got {problem['input']!r})")
     return "\n".join(lines)
+
+
+def _likely(place: tuple[int | str, ...]) -> str:
+    """What may have been meant by an unknown field, or the fields that there are."""
+    section: Any = RunConfig
+    for part in place[:-1]:
+        if isinstance(part, str):
+            section = _section(section.model_fields[part].annotation)
+    names = list(section.model_fields)
+    close = get_close_matches(str(place[-1]), names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+
+
+def _section(annotation: Any) -> Any:
+    """The section behind an annotation such as ``list[SearchConfig]`` or ``X | None``."""
+    inner = [annotation, *get_args(annotation)]
+    return next(t for t in inner if isinstance(t, type) and issubclass(t, Section))

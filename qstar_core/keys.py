@@ -11,13 +11,14 @@ import json
 from typing import Any
 
 ID_DIGITS = 24
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces; floats as Python prints them; NaN is refused."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def content_id(*parts: Any) -> str:

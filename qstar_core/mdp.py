@@ -7,6 +7,7 @@ their ids are content hashes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,11 @@ class Step:
     ended: bool = False
 
 
+def state_id(problem_id: str, steps: Iterable[Step]) -> str:
+    """Hash of a problem and the texts of the steps taken in it."""
+    return content_id("state", problem_id, [step.text for step in steps])
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """A problem and the steps taken so far."""
@@ -71,7 +77,7 @@ class State:
     @property
     def id(self) -> str:
         """Hash of the problem and the step texts."""
-        return content_id("state", self.problem.id, [s.text for s in self.steps])
+        return state_id(self.problem.id, self.steps)
 
     @property
     def text(self) -> str:

@@ -54,6 +54,8 @@ class Script:
         context: tokens it holds, said beside its models.
         seen: the bodies it was asked.
         times: when (``time.monotonic``).
+        pause: seconds before the answer to a body.
+        spans: prompt, begin and end of each completion answered.
     """
 
     plan: Plan = lambda number: None
@@ -64,6 +66,8 @@ class Script:
     context: int | None = None
     seen: list[dict[str, Any]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    pause: Callable[[dict[str, Any]], float] = lambda asked: 0.0
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -142,6 +146,9 @@ class Handler(BaseHTTPRequestHandler):
         if asked["model"] not in self.script.models:
             self.error(404, f"the model {asked['model']} does not exist")
         else:
+            begin = time.monotonic()
+            time.sleep(self.script.pause(asked))
+            self.script.spans.append((asked["prompt"], begin, time.monotonic()))
             self.answer(200, completion(asked))
 
     def finish(self) -> None:

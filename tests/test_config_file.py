@@ -53,8 +53,10 @@ def test_override_a_method(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "says"),
     [
-        ("seeed: 1", [], "unknown field seeed"),
-        ("rollouts: {sample: 1}", [], "unknown field rollouts.sample"),
+        ("seeed: 1", [], "unknown field seeed; did you mean seed?"),
+        ("rollouts: {sample: 1}", [], "unknown field rollouts.sample; did you mean samples?"),
+        ("domain: {ranges: {zzz: 1}}", [], "domain.ranges.zzz; there are numbers, min_number, "),
+        ("", ["evaluation.methods=[{name: a, algoritm: b}]"], "did you mean algorithm?"),
         ("seed: one", [], "seed: "),
         ("rollouts: {samples: 0}", [], "rollouts.samples"),
         ("rollouts: {samples: 2.5}", [], "rollouts.samples"),

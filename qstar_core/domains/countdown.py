@@ -39,6 +39,7 @@ MAX_NUMERATOR = 40
 MAX_DENOMINATOR = 13
 OPERATORS = ("+", "-", "*", "/")
 TABULATED_NUMBERS = 3  # so many remaining numbers have few endings: all are counted at once
+KEPT_PROBLEMS, KEPT_PATHS = 4096, 20_000  # whose remaining numbers are kept
 TEST_BUCKETS = 10  # of 100 hash buckets: one problem in ten is held out from all training
 
 Numbers = tuple[Fraction, ...]
@@ -169,8 +170,13 @@ def make_problem(numbers: Sequence[int], target: int) -> Problem:
 
 def start(problem: Problem) -> tuple[Numbers, int]:
     """The numbers (largest first) and the target of a problem."""
-    reference = json.loads(problem.reference)
-    return ordered([Fraction(n) for n in reference["numbers"]]), int(reference["target"])
+    return _start(problem.reference)
+
+
+@lru_cache(maxsize=KEPT_PROBLEMS)
+def _start(reference: str) -> tuple[Numbers, int]:
+    given = json.loads(reference)
+    return ordered([Fraction(n) for n in given["numbers"]]), int(given["target"])
 
 
 NUMBER = r"\d+(?:/\d+)?"
@@ -213,13 +219,15 @@ def follow(numbers: Numbers, target: int, text: str) -> Numbers | None:
 
 def walk(problem: Problem, steps: Sequence[str]) -> list[Numbers | None]:
     """The numbers remaining after each line; None from the first illegal line on."""
-    numbers: Numbers | None
-    numbers, target = start(problem)
-    states: list[Numbers | None] = []
-    for text in steps:
-        numbers = follow(numbers, target, text) if numbers is not None else None
-        states.append(numbers)
-    return states
+    return [_after(problem.reference, tuple(steps[: k + 1])) for k in range(len(steps))]
+
+
+@lru_cache(maxsize=KEPT_PATHS)
+def _after(reference: str, steps: tuple[str, ...]) -> Numbers | None:
+    """What remains after some lines: a search asks this of each path, one line longer each time."""
+    numbers, target = _start(reference)
+    before = _after(reference, steps[:-1]) if steps[:-1] else numbers
+    return None if before is None else follow(before, target, steps[-1])
 
 
 def max_steps(problem: Problem) -> int:

@@ -20,6 +20,7 @@ import polars as pl
 from markupsafe import Markup
 
 from qstar_core.evaluation import charts, trees, wording
+from qstar_core.evaluation.why import why
 from qstar_core.grading import Outcome
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -149,8 +150,8 @@ def problem_views(searches: pl.DataFrame) -> list[dict[str, Any]]:
 
     Returns:
         id, prompt, reference, solved_by (names of methods) and results, one per method: the
-        columns of the search with ``solved``, ``tree`` (`trees.nest`) and ``drawing``
-        (`trees.draw`), both None for a search that left no nodes.
+        columns of the search with ``solved``, ``why`` (sentences), ``tree`` (`trees.nest`) and
+        ``drawing`` (`trees.draw`), both None for a search that left no nodes.
     """
     views: dict[str, dict[str, Any]] = {}
     for row in searches.iter_rows(named=True):
@@ -169,8 +170,8 @@ def problem_views(searches: pl.DataFrame) -> list[dict[str, Any]]:
         if solved:
             view["solved_by"].append(row["method"])
         drawing = trees.draw(tree) if tree else None
-        result = {"reason": "", **row, "solved": solved, "tree": tree, "drawing": drawing}
-        view["results"].append(result)
+        shown = {"solved": solved, "tree": tree, "drawing": drawing, "why": " ".join(why(row))}
+        view["results"].append({"reason": "", **row, **shown})
     return list(views.values())
 
 

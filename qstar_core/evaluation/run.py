@@ -8,13 +8,16 @@ not columns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.evaluation.collect import Rows
+from qstar_core.evaluation.exchanges import EXCHANGES
+from qstar_core.grading import Grade, Outcome
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
 from qstar_core.search import Budget, SearchResult
@@ -38,8 +41,13 @@ NODE = pa.struct(
         pa.field("tokens", pa.int32()),
         pa.field("terminal", pa.bool_()),
         pa.field("chosen", pa.bool_()),
+        pa.field("logprob", pa.float64()),
+        pa.field("step_tokens", pa.int32()),
+        pa.field("ended", pa.bool_()),
+        pa.field("correct", pa.bool_()),
     ]
 )
+"""`qstar_core.search.trace.Node`; ``correct`` is null where the episode is not over."""
 SCHEMA = pa.schema(
     [
         pa.field("problem_id", pa.string(), nullable=False),
@@ -60,6 +68,7 @@ SCHEMA = pa.schema(
         pa.field("first_correct", pa.int32()),
         pa.field("anytime", pa.list_(ANYTIME), nullable=False),
         pa.field("nodes", pa.list_(NODE), nullable=False),
+        pa.field("exchanges", EXCHANGES),  # null where the search ended with an error
     ]
 )
 
@@ -81,26 +90,19 @@ def evaluate(
         policy: the frozen LLM.
         value: the Q-value model.
         config: budgets, seed, searches advanced together.
-        progress: called with (done, total, unit, note).
+        progress: called with (done, total, unit, note); the note says how many are solved so far,
+            tokens per second and searches under way.
         budget: limits per problem; None is those of the evaluation.
 
     Returns:
-        A table of `SCHEMA` in the order of the problems, and the shard's figures: method,
-        seconds, problems, tokens.
+        A table of `SCHEMA` in the order of the problems, and the shard's figures: method, seconds
+        (without grading), problems, tokens.
     """
     limits = config.evaluation
     if budget is None:
         budget = Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions)
-    start = time.monotonic()
-    done = tokens = 0
-
-    def on_progress(finished: int, new_tokens: int) -> None:
-        nonlocal done, tokens
-        done, tokens = done + finished, tokens + new_tokens
-        rate = tokens / max(1e-9, time.monotonic() - start)
-        progress(done, len(problems), "searches", f"{method.name}, {rate:,.0f} tokens/s")
-
-    results = run(
+    tally = _Tally(method, len(problems), progress)
+    run(
         problems,
         method,
         budget,
@@ -110,23 +112,57 @@ def evaluate(
         active=limits.active,
         max_step_tokens=limits.max_step_tokens,
         max_new_tokens=config.rollouts.max_new_tokens,
-        on_progress=on_progress,
+        on_progress=tally.tell,
+        on_result=tally.take,
     )
-    seconds = round(time.monotonic() - start, 3)
-    table = pa.Table.from_pylist([_row(result, method) for result in results], schema=SCHEMA)
+    seconds = round(tally.elapsed_s() - tally.grading_s, 3)
     figures = {"method": method.name, "seconds": seconds, "problems": len(problems)}
-    return table, {**figures, "tokens": tokens}
+    return tally.rows.table(), {**figures, "tokens": tally.tokens}
+
+
+class _Tally:
+    """Grades results as they come and keeps their rows; tells of the progress."""
+
+    def __init__(
+        self, method: SearchConfig, total: int, progress: Callable[[int, int, str, str], None]
+    ) -> None:
+        self.method, self.total, self.progress = method, total, progress
+        self.rows = Rows(SCHEMA)
+        self.done = self.solved = self.tokens = 0
+        self.grading_s = 0.0
+        self._start = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._start
+
+    def take(self, place: int, result: SearchResult) -> None:
+        before = self.elapsed_s()
+        row = _row(result, self.method)
+        self.rows.add(place, row)
+        self.done += 1
+        self.solved += row["outcome"] == Outcome.CORRECT
+        self.grading_s += self.elapsed_s() - before
+
+    def tell(self, finished: int, new_tokens: int, active: int) -> None:
+        self.tokens += new_tokens
+        rate = self.tokens / max(1e-9, self.elapsed_s())
+        counts = f"{self.solved:,} of {self.done:,} solved, {rate:,.0f} tokens/s, {active:,} active"
+        self.progress(self.done, self.total, "searches", f"{self.method.name}, {counts}")
 
 
 def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
-    problem = result.problem
+    problem, grades = result.problem, grade_ends(result)
     steps = [step.text for step in result.best.state.steps] if result.best else []
     if result.stop_reason == "error":
         outcome, answer, reason = SEARCH_ERROR, "", result.error
     else:
-        grade = DOMAINS[problem.domain].grade(problem, steps)
+        last = next((node.id for node in reversed(result.nodes) if node.chosen), -1)
+        grade = grades[last] if last in grades else DOMAINS[problem.domain].grade(problem, steps)
         outcome, answer, reason = str(grade.outcome), grade.answer, grade.reason
-    nodes = [{"node": node.id, **node.to_dict()} for node in result.nodes]
+    nodes = [
+        {"node": node.id, **node.to_dict(), "correct": is_correct(grades.get(node.id))}
+        for node in result.nodes
+    ]
     return {
         "problem_id": problem.id,
         "prompt": problem.prompt,
@@ -143,30 +179,49 @@ def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
         "expansions": result.expansions,
         "finished": len(result.finished),
         "stop_reason": result.stop_reason,
-        "first_correct": first_correct(result),
-        "anytime": anytime(result),
+        "first_correct": first_correct(result, grades),
+        "anytime": anytime(result, grades),
         "nodes": nodes,
+        "exchanges": result.exchanges,
     }
 
 
-def anytime(result: SearchResult) -> list[dict[str, Any]]:
+def grade_ends(result: SearchResult) -> dict[int, Grade]:
+    """The grade of every terminal node, by its id."""
+    problem = result.problem
+    return {
+        node.id: DOMAINS[problem.domain].grade(problem, [step.text for step in node.state.steps])
+        for node in result.nodes
+        if node.terminal
+    }
+
+
+def is_correct(grade: Grade | None) -> bool | None:
+    """Whether a trajectory is right; None for one that was not graded."""
+    return None if grade is None else grade.reward > 0
+
+
+def anytime(result: SearchResult, grades: Mapping[int, Grade]) -> list[dict[str, Any]]:
     """What the search would have answered had its token budget ended sooner.
 
     A search with a smaller budget is the beginning of the one with the larger budget, and at its
     end the finished trajectory with the largest f is returned; so the answer after x tokens is the
     best terminal node that was there by then.
 
+    Args:
+        result: of the search.
+        grades: of its terminal nodes, from `grade_ends`.
+
     Returns:
         The moments at which that answer changes: tokens spent, and whether it is correct.
     """
-    problem, best = result.problem, None
+    best = None
     moments: list[dict[str, Any]] = []
     for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
         if not node.terminal or node.f is None or (best is not None and node.f <= best):
             continue
         best = node.f
-        texts = [step.text for step in node.state.steps]
-        correct = DOMAINS[problem.domain].grade(problem, texts).reward > 0
+        correct = grades[node.id].reward > 0
         if moments and moments[-1]["tokens"] == node.tokens:
             moments.pop()
         if not moments or moments[-1]["correct"] != correct:
@@ -174,18 +229,18 @@ def anytime(result: SearchResult) -> list[dict[str, Any]]:
     return moments
 
 
-def first_correct(result: SearchResult) -> int | None:
+def first_correct(result: SearchResult, grades: Mapping[int, Grade]) -> int | None:
     """Policy tokens that were spent when the first correct trajectory was there.
 
     It need not be the one that the search returns, so the share of searches that have one by x
     tokens is what a choice that never errs would solve: the oracle's pass@N.
 
+    Args:
+        result: of the search.
+        grades: of its terminal nodes, from `grade_ends`.
+
     Returns:
         Tokens, at least 0; None when no trajectory that was finished is correct.
     """
-    problem = result.problem
-    for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
-        texts = [step.text for step in node.state.steps]
-        if node.terminal and DOMAINS[problem.domain].grade(problem, texts).reward > 0:
-            return node.tokens
-    return None
+    right = [n.tokens for n in result.nodes if n.id in grades and grades[n.id].reward > 0]
+    return min(right, default=None)

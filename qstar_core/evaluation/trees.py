@@ -21,6 +21,7 @@ MARGIN = 20.0
 LABEL = 160.0
 """Room for a label to the right of the last column."""
 LABEL_CHARACTERS = 24
+GRADES: dict[bool | None, str] = {True: "right", False: "wrong"}
 
 Row = Mapping[str, Any]
 Nested = dict[str, Any]
@@ -31,19 +32,25 @@ def nest(nodes: Sequence[Row]) -> Nested | None:
 
     Args:
         nodes: rows with node, parent (-1 for the root), text, q, reward, g, h, f, order,
-            terminal, chosen, in any order.
+            terminal, chosen and, where they are known, logprob and correct; in any order.
 
     Returns:
         The root with all its fields and ``children``, the likeliest first (largest f, then the
-        order of insertion), ``depth`` (0 for the root), ``size`` (nodes below it) and ``open``
-        (the root and the inner nodes of the chosen path). None without nodes.
+        order of insertion), ``depth`` (0 for the root), ``size`` (nodes below it), ``open``
+        (the root and the inner nodes of the chosen path) and ``grade`` ("right", "wrong" or "").
+        None without nodes.
 
     Raises:
         ValueError: there is not exactly one root, a parent is missing, or nodes form a cycle.
     """
     if not nodes:
         return None
-    known: dict[int, Nested] = {row["node"]: {**row, "children": []} for row in nodes}
+    known: dict[int, Nested] = {
+        row["node"]: {"logprob": None, **row, "grade": GRADES.get(row.get("correct"), "")}
+        for row in nodes
+    }
+    for node in known.values():
+        node["children"] = []
     roots = [node for node in known.values() if node["parent"] < 0]
     if len(roots) != 1:
         raise ValueError(f"a search tree has one root, this one has {len(roots)}")
@@ -81,8 +88,8 @@ def draw(root: Nested) -> dict[str, Any]:
 
     Returns:
         width and height in drawing units; nodes (node, x, y, text, label, order, f, terminal,
-        chosen, kind) and edges (path, chosen), the chosen ones last so that they are drawn on
-        top. ``kind`` is "root", "expanded", "finished" (a popped terminal), "end" (a terminal
+        chosen, grade, kind) and edges (path, chosen), the chosen ones last so that they lie on top.
+        ``kind`` is "root", "expanded", "finished" (a popped terminal), "end" (a terminal
         that was not) or "open"; ``label`` is the shortened text of nodes on the chosen path,
         and ``side`` where it has room: "right" of a leaf, else "above" or "below" the line that
         leads to the node.
@@ -136,7 +143,7 @@ def _mark(node: Nested, place: Mapping[int, tuple[float, float]]) -> dict[str, A
         kind = "finished" if popped else "end"
     else:
         kind = "expanded" if popped else "open"
-    names = ("node", "text", "order", "f", "terminal", "chosen")
+    names = ("node", "text", "order", "f", "terminal", "chosen", "grade")
     label = shorten(node["text"]) if node["chosen"] and node["depth"] > 0 else ""
     side = "right" if not node["children"] else "above" if y <= from_y else "below"
     at = {"x": round(x, 1), "y": round(y, 1), "kind": kind, "label": label, "side": side}

@@ -8,11 +8,13 @@ from its own seed, so the answer depends neither on the batch nor on the order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from qstar_core.mdp import Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +97,19 @@ class Policy(Protocol):
             requests: any number; the engine batches them as it likes.
             done: called with (samples finished since the last call, their tokens).
         """
+        ...
+
+
+@runtime_checkable
+class AsyncPolicy(Policy, Protocol):
+    """An engine that works on many requests at once, whoever sends them and whenever."""
+
+    async def sample_async(
+        self, requests: Sequence[SampleRequest], done: Callable[[int, int], None] | None = None
+    ) -> list[list[Sample]]:
+        """As `Policy.sample`; others may ask meanwhile. To be awaited inside of `run`."""
+        ...
+
+    def run(self, task: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine in the event loop of this policy; its result or exception."""
         ...

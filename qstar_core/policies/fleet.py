@@ -98,6 +98,7 @@ class Fleet:
         """Failures that were tried again, by reason."""
         self._answered = 0
         self._opened = False
+        self._opening = asyncio.Lock()
         self._outage_s: float | None = None
         self._probes: set[asyncio.Task[None]] = set()
 
@@ -119,8 +120,11 @@ class Fleet:
             EngineUnavailable: none answers, the key is refused, or they serve different models.
         """
         self._outage_s = None
-        if self._opened:
-            return
+        async with self._opening:
+            if not self._opened:
+                await self._ask_all()
+
+    async def _ask_all(self) -> None:
         found = await asyncio.gather(*(self._served(server) for server in self.servers))
         served: list[tuple[Server, Models]] = []
         for server, models in zip(self.servers, found, strict=True):

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
 
 from qstar_core.config import PolicyConfig
 from qstar_core.errors import EngineUnavailable, UserError
@@ -26,6 +26,7 @@ from qstar_core.policies.fleet import Fleet
 from qstar_core.policies.served import local_folder, model_name, served_fingerprint
 
 Done = Callable[[int, int], None]
+T = TypeVar("T")
 Job = tuple[int, str, int, list[int]]
 """Number of the request, its text, a seed, and the places of the samples that have it."""
 
@@ -48,6 +49,7 @@ class ServerPolicy:
         self.fleet = Fleet(config.server, model_name(config))
         self._template = _chat_template(config) if config.chat else None
         self._runner = asyncio.Runner()
+        self._room = asyncio.Semaphore(config.server.concurrency)
 
     def sample(
         self, requests: Sequence[SampleRequest], done: Done | None = None
@@ -61,12 +63,23 @@ class ServerPolicy:
                 the context.
             EngineUnavailable: the servers are gone, refuse the key or serve another model.
         """
-        return self._runner.run(self.sample_async(requests, done))
+        return self.run(self.sample_async(requests, done))
+
+    def run(self, task: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine, which may await `sample_async`, in the event loop of the connections.
+
+        Not to be called where an event loop runs.
+        """
+        return self._runner.run(task)
 
     async def sample_async(
         self, requests: Sequence[SampleRequest], done: Done | None = None
     ) -> list[list[Sample]]:
-        """As `sample`, in the caller's event loop; always the same one for one policy."""
+        """As `sample`, in the caller's event loop; always the same one for one policy (`run`).
+
+        Any number of callers may wait at once; `concurrency` limits what is in flight for all of
+        them together.
+        """
         jobs = list(self._jobs(requests))
         answers: list[list[Sample | None]] = [[None] * len(ask.seeds) for ask in requests]
         waiting = iter(jobs)
@@ -104,7 +117,8 @@ class ServerPolicy:
             templated = self._template is not None
             return body(ask, seed, self.fleet.model, text, dialect, templated)
 
-        choice = await self.fleet.complete(arguments, text)
+        async with self._room:
+            choice = await self.fleet.complete(arguments, text)
         return read_sample(choice, ask, self.fleet.context)
 
     def figures(self) -> dict[str, Any]:

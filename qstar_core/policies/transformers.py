@@ -1,23 +1,25 @@
 """Any Hugging Face causal LM as a policy: batched, KV-cached sampling of steps and rollouts.
 
 The prompt of a request is computed once and its cache is shared out to the request's samples.
-Rows that have ended leave the batch when they are a quarter of it. See `sampling` for why the
-samples do not depend on the batch.
+Rows that have ended leave the batch when they are a quarter of it. Rows are sorted by the length of
+their prompts, and much longer ones start a batch of their own, so that little is padded. See
+`sampling` for why the samples do not depend on the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM
 
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.policies.checkpoint import policy_fingerprint
+from qstar_core.policies.kv import roomy_cache
 from qstar_core.policies.sampling import draw, uniforms
 from qstar_core.policies.steps import StepSplit
 from qstar_core.policies.text import Vocabulary
@@ -30,6 +32,12 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+SLACK_TOKENS = 64  # by which prompts of one batch may differ in length in any case
+
+
+def alike(shortest: int, longest: int) -> bool:
+    """Whether sequences of these lengths may be padded to one; beyond, padding is most of it."""
+    return longest <= 2 * shortest + SLACK_TOKENS
 
 
 def pick_device(name: str) -> torch.device:
@@ -56,6 +64,19 @@ class Row:
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.split.take(newline, eos)
+
+
+def in_batches(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
+    """Batches of rows whose prompts are alike in length; the rows come shortest prompt first."""
+    batch: list[Row] = []
+    for row in rows:
+        full = len(batch) >= most
+        if batch and (full or not alike(len(batch[0].prompt), len(row.prompt))):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 class TransformersPolicy:
@@ -92,8 +113,7 @@ class TransformersPolicy:
                 Row(number, index, prompt, ask, StepSplit(ask)) for index in range(len(ask.seeds))
             ]
         order = sorted(range(len(rows)), key=lambda r: (len(rows[r].prompt), rows[r].request))
-        for start in range(0, len(order), self.batch_size):
-            batch = [rows[r] for r in order[start : start + self.batch_size]]
+        for batch in in_batches([rows[r] for r in order], self.batch_size):
             self._run(batch)
             if done is not None:
                 done(len(batch), sum(len(row.tokens) for row in batch))
@@ -142,7 +162,7 @@ class TransformersPolicy:
             mask[k, width - len(prompt) :] = 1
         ids, mask = ids.to(self.device), mask.to(self.device)
         padded = bool((mask == 0).any())
-        cache = DynamicCache()
+        cache = roomy_cache()
         output = self.model(
             input_ids=ids,
             attention_mask=mask if padded else None,

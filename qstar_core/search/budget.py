@@ -1,6 +1,7 @@
 """What a search may spend on one problem, and what it has spent.
 
-The driver charges the ledger, the search only reads it. A budget is never exceeded:
+The driver charges the ledger, the search only reads it. A budget of tokens, calls or expansions is
+never exceeded:
 
 1. How many tokens a sample takes is known only once it is drawn. Samples are charged in the order
    of their index; the first one that costs more than is left is dropped and takes what was left,
@@ -9,11 +10,19 @@ The driver charges the ledger, the search only reads it. A budget is never excee
 2. When the budget is over, ``Ledger.over`` is true, and the driver answers any further request
    for samples with an empty list. Answers may be cut short at that moment; a search goes on with
    what it was given and returns the best it has.
+
+Seconds are those of the machine, shared out: at every moment the time goes in equal parts to the
+searches that are under way (``Meter``). n problems with a limit of x seconds each therefore take
+about n * x seconds, however many are searched at once, which makes equal seconds fair among
+methods. The clock is read between two answers, so a search ends at the first one after its limit
+and has spent a little more. What a search returns under a limit of seconds depends on the speed of
+the machine: it cannot be reproduced to the bit.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -91,3 +100,43 @@ class Ledger:
     def charge_expansion(self) -> None:
         """Charges one expansion."""
         self.expansions += 1
+
+
+class Meter:
+    """Shares out the time among the searches under way.
+
+    ``total`` grows by 1 / (searches under way) per second, so what a search has spent is ``total``
+    now less ``total`` when it began.
+
+    Args:
+        clock: seconds from any fixed moment on, such as ``time.monotonic``.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.total = 0.0
+        self.under_way = 0
+        self._read = clock()
+
+    def read(self) -> float:
+        """Shares out the time since the last reading; returns ``total``."""
+        now = self.clock()
+        if self.under_way:
+            self.total += (now - self._read) / self.under_way
+        self._read = now
+        return self.total
+
+    def begin(self) -> float:
+        """Counts a search in; returns ``total``."""
+        total = self.read()
+        self.under_way += 1
+        return total
+
+    def end(self) -> None:
+        """Counts a search out."""
+        self.read()
+        self.under_way -= 1
+
+    def skip(self) -> None:
+        """Leaves the time since the last reading to nobody."""
+        self._read = self.clock()

@@ -62,9 +62,19 @@ class Node:
     chosen: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields but the state, which is the texts on the path from the root."""
+        """All fields but the state, which is the texts on the path from the root.
+
+        Of its last step there are ``logprob`` (nats, the sum over its tokens), ``step_tokens`` and
+        ``ended``; None for the root.
+        """
         names = (name for name in self.__slots__ if name != "state")
-        return {name: getattr(self, name) for name in names}
+        step = self.state.steps[-1] if self.state.steps else None
+        return {
+            **{name: getattr(self, name) for name in names},
+            "logprob": step.logprob if step else None,
+            "step_tokens": step.tokens if step else None,
+            "ended": step.ended if step else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,10 @@ class SearchResult:
         stop_reason: ``"finished"`` (as many trajectories as wanted), ``"budget"`` (a limit was
             reached before), ``"exhausted"`` (nothing left to expand) or ``"error"``.
         error: type and message of the error, else empty.
+        exchanges: what was asked and answered (`qstar_core.search.replay.compact`), None after an
+            error; how it was asked is no part of what was found, so it does not count in ``==``.
+        seconds: machine seconds of the search, its share of the time (`budget.Meter`). Two results
+            are equal whatever their seconds.
     """
 
     problem: Problem
@@ -93,6 +107,8 @@ class SearchResult:
     expansions: int
     stop_reason: StopReason
     error: str = ""
+    exchanges: dict[str, Any] | None = field(default=None, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
 
 Search = Asking[SearchResult]
@@ -182,4 +198,5 @@ class Tree:
             value_calls=ledger.value_calls,
             expansions=ledger.expansions,
             stop_reason="finished" if done else reason,
+            seconds=ledger.seconds,
         )

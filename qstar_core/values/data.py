@@ -27,12 +27,14 @@ class Sequences:
         ids: token ids per trajectory.
         ends: position of the last token of each step, per trajectory.
         targets: y of each step, in [0, 1].
+        weights: how much each trajectory counts, see `thin`.
         frame: one row per trajectory: problem_id, rollout_id, actions (list), y (list).
     """
 
     ids: list[list[int]]
     ends: list[list[int]]
     targets: list[list[float]]
+    weights: list[float]
     frame: pl.DataFrame
 
     def __len__(self) -> int:
@@ -51,10 +53,13 @@ class Batch:
     """Position of each step's last token, [steps]."""
     targets: torch.Tensor
     """[steps], float32."""
+    weights: torch.Tensor
+    """How much each step counts in the loss, [steps], float32."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        return Batch(*(t.to(device) for t in (self.ids, self.rows, self.ends, self.targets)))
+        tensors = (self.ids, self.rows, self.ends, self.targets, self.weights)
+        return Batch(*(t.to(device) for t in tensors))
 
 
 def held_out(problem_id: str, share: float, seed: int) -> bool:
@@ -75,11 +80,31 @@ def trajectories(labels: pl.DataFrame) -> pl.DataFrame:
     return gathered.unique("end_id", keep="first", maintain_order=True)
 
 
+def thin(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+    """Leaves out some of the trajectories that say nothing but 0 (case-control sampling).
+
+    Where the policy seldom succeeds, most labels are 0 and one of them more teaches little. Those
+    that stay count the more, so the loss has the same expectation as with all of them.
+
+    Args:
+        frame: rows of `trajectories`.
+        share: of the trajectories without a positive y that stays, in (0, 1].
+        seed: of the choice.
+
+    Returns:
+        The rows that stay, in their order, with a column weight: 1, or 1 / share.
+    """
+    chance = pl.Series(np.random.default_rng(seed).random(len(frame)))
+    barren = pl.col("y").list.max() <= 0
+    marked = frame.with_columns(weight=pl.when(barren).then(1 / share).otherwise(1.0))
+    return marked.filter(~barren | (chance < share))
+
+
 def encode(frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any) -> Sequences:
     """Tokenises trajectories step by step.
 
     Args:
-        frame: rows of `trajectories`.
+        frame: rows of `trajectories` or `thin`.
         prompts: prompt text by problem id.
         tokenizer: of the policy.
     """
@@ -102,20 +127,23 @@ def encode(frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any) -> Sequ
             ends[-1] = len(ids) - 1
         all_ids.append(ids)
         all_ends.append(ends)
-    return Sequences(all_ids, all_ends, frame["y"].to_list(), frame)
+    weights = frame["weight"].to_list() if "weight" in frame.columns else [1.0] * len(frame)
+    return Sequences(all_ids, all_ends, frame["y"].to_list(), weights, frame)
 
 
 def collate(data: Sequences, rows: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
     """The batch of some trajectories."""
     longest = max(len(data.ids[r]) for r in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    owner, ends, targets = [], [], []
+    owner, ends, targets, weights = [], [], [], []
     for k, r in enumerate(rows):
         ids[k, : len(data.ids[r])] = torch.tensor(data.ids[r])
         owner += [k] * len(data.ends[r])
         ends += data.ends[r]
         targets += data.targets[r]
-    return Batch(ids, torch.tensor(owner), torch.tensor(ends), torch.tensor(targets))
+        weights += [data.weights[r]] * len(data.ends[r])
+    places = torch.tensor(owner), torch.tensor(ends)
+    return Batch(ids, *places, torch.tensor(targets), torch.tensor(weights))
 
 
 def batches(data: Sequences, batch_size: int, epochs: float, seed: int) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from qstar_core.policies.checkpoint import fingerprint
-from qstar_core.policies.transformers import DTYPES, pick_device
+from qstar_core.policies.transformers import DTYPES, alike, pick_device
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.packing import Pack, Packed, collate, pack
 
@@ -74,11 +74,15 @@ class TransformersValue:
 
 
 def in_batches(packs: Sequence[Pack], sequences: int) -> Iterator[list[Pack]]:
-    """Batches of packs with at most so many sequences in each, one pack at least."""
+    """Batches of packs, shortest first, with at most so many sequences in each, one pack at least.
+
+    A pack much longer than the first of a batch starts a new one: the others would be padded.
+    """
     batch: list[Pack] = []
     size = 0
     for one in packs:
-        if batch and size + len(one.members) > sequences:
+        full = size + len(one.members) > sequences
+        if batch and (full or not alike(batch[0].tokens, one.tokens)):
             yield batch
             batch, size = [], 0
         batch.append(one)

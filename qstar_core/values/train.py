@@ -5,7 +5,8 @@ the soft targets y, which has the same minimum and steeper gradients near 0 and 
 
 1. Hidden matrices are updated by Muon, the rest by AdamW; both learning rates warm up and then
    decay linearly to zero.
-2. Distinct trajectories count once, however often the policy sampled them.
+2. Distinct trajectories count once, however often the policy sampled them. Those without any
+   positive label may be thinned out (`qstar_core.values.data.thin`).
 3. A share of the training problems is held out by hash and never trained on; all figures come
    from them. Where the domain knows the exact Q*, the AUC against it is reported as well.
 """
@@ -26,12 +27,14 @@ from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
 from qstar_core.values.data import (
+    Batch,
     Sequences,
     batches,
     collate,
     count_batches,
     encode,
     held_out,
+    thin,
     trajectories,
 )
 from qstar_core.values.metrics import by_step, reliability
@@ -40,10 +43,13 @@ from qstar_core.values.model import initialise, load_tokenizer, step_logits
 Progress = Callable[[int, int, str], None]
 
 
-def _loss(kind: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def mean_loss(kind: str, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The mean over the steps of a batch, weighted; ``kind`` is ``"bce"`` or ``"mse"``."""
     if kind == "mse":
-        return mse_loss(torch.sigmoid(logits), targets)
-    return binary_cross_entropy_with_logits(logits, targets)
+        losses = mse_loss(torch.sigmoid(logits), batch.targets, reduction="none")
+    else:
+        losses = binary_cross_entropy_with_logits(logits, batch.targets, reduction="none")
+    return (losses * batch.weights).sum() / batch.weights.sum()
 
 
 @contextmanager
@@ -92,7 +98,7 @@ def train_qvm(
     out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
     is_held = pl.col("problem_id").is_in(sorted(out_of_training))
     prompts = {p.id: p.prompt for p in problems}
-    data = encode(frame.filter(~is_held), prompts, tokenizer)
+    data = encode(thin(frame.filter(~is_held), config.failures, seed), prompts, tokenizer)
     with deterministic():
         loss = _fit(model, data, config, seed, device, progress)
     model.save_pretrained(out)
@@ -128,7 +134,7 @@ def _fit(
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             logits = step_logits(model, batch)
-        loss = _loss(config.loss, logits, batch.targets)
+        loss = mean_loss(config.loss, logits, batch)
         losses.append(update(model, optimizers, loss, config.learning_rate * factor))
         if (step + 1) % 10 == 0 or step + 1 == updates:
             recent = losses[-50:]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from fractions import Fraction
 
 import pytest
@@ -110,3 +111,26 @@ def test_every_move_makes_a_legal_line(
         text = countdown.line(operator, left, right, after, target)
         assert countdown.follow(state, target, text) == after
         state = after
+
+
+@given(
+    numbers=st.lists(st.integers(1, 9), min_size=3, max_size=4),
+    seed=st.integers(0, 999),
+    spoilt=st.integers(0, 5),
+)
+def test_a_path_is_followed_as_its_lines_are(numbers: list[int], seed: int, spoilt: int) -> None:
+    problem, rng = countdown.make_problem(numbers, 24), random.Random(seed)
+    remaining, target = countdown.start(problem)
+    lines: list[str] = []
+    while len(remaining) > 1 and (options := list(countdown.moves(remaining))):
+        operator, left, right, remaining = rng.choice(options)
+        lines.append(countdown.line(operator, left, right, remaining, target) + "\n")
+    if spoilt < len(lines):
+        lines[spoilt] = lines[spoilt].replace("=", "= 9", 1)
+    walked: list[countdown.Numbers | None] = []
+    left_over: countdown.Numbers | None = countdown.start(problem)[0]
+    for text in lines:
+        left_over = countdown.follow(left_over, target, text) if left_over is not None else None
+        walked.append(left_over)
+    assert countdown.walk(problem, lines) == walked
+    assert countdown.walk(problem, lines[:1]) == walked[:1]

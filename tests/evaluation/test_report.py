@@ -165,3 +165,15 @@ def test_flattening() -> None:
         ("a.c.d", "True"),
         ("e", "x"),
     ]
+
+
+def test_trees_show_grades_log_probabilities_and_reasons(page: str) -> None:
+    data = report_data()
+    nodes = data.searches.explode("nodes").select("nodes").unnest("nodes")
+    right, wrong = (nodes.filter(pl.col("correct") == value).height for value in (True, False))
+    assert page.count(">end, right</em>") == right and page.count(">end, wrong</em>") == wrong
+    assert page.count('<i data-k="log p">') == nodes.height
+    views = problem_views(data.searches)
+    reasons = [result["why"] for view in views for result in view["results"]]
+    assert page.count('<p class="why">') == len(reasons)
+    assert all(reason for reason in reasons)

@@ -117,3 +117,11 @@ def test_nothing_to_nest() -> None:
 def test_shortening() -> None:
     assert shorten("13 - 9 = 4 | 10 4 4 > 24\n") == "13 - 9 = 4 | 10 4 4 > 24"
     assert shorten("abc def", 5) == "abc…"
+
+
+def test_ends_carry_their_grade() -> None:
+    grades: list[dict[str, Any]] = [{"correct": True}, {"correct": False}, {"correct": None}, {}]
+    root = nest([node(0, -1), *(node(i, 0, **grade) for i, grade in enumerate(grades, start=1))])
+    assert root is not None
+    assert [child["grade"] for child in root["children"]] == ["right", "wrong", "", ""]
+    assert [mark["grade"] for mark in draw(root)["nodes"]] == ["", "right", "wrong", "", ""]

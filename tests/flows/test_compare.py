@@ -87,6 +87,9 @@ def test_the_other_commands_know_a_comparison(
     assert "at 40" in shown.stdout and "first_correct" in shown.stdout
     explained = qstar("explain", uri, "1", "--budget", "20", "--method", "A*")
     assert "(A*, budget 20, problem" in explained.stdout, explained.stderr
+    for stage in ("comparison", "timing"):
+        replayed = qstar("explain", manifest(out, stage)["uri"], "2", "--replay")
+        assert "Replayed without a model: same answer" in replayed.stdout, replayed.stderr
     again = ("--out", out, *SWEEP)
     for command in (["compare"], ["report", "--comparison"], ["compare", "--plan"]):
         words = (command[0], finished.config, *command[1:], *again)

@@ -8,20 +8,35 @@ import pytest
 from rich.console import Console
 
 from flows import explain
+from qstar_core.config import EvaluationConfig, RunConfig, SearchConfig
+from qstar_core.domains import countdown
 from qstar_core.errors import UserError
+from qstar_core.evaluation.run import evaluate
 from qstar_core.store import dataset, open_store
+from tests.evaluation.examples import NoisyPlayer, NoisyValue
+from tests.flows.conftest import Finished, Qstar
 
 
 def node(number: int, parent: int, text: str, **fields: object) -> dict[str, object]:
     empty = {"q": None, "reward": None, "g": 0.0, "h": None, "f": None, "order": -1}
-    flags = {"tokens": 0, "terminal": False, "chosen": False}
+    flags = {"tokens": 0, "terminal": False, "chosen": False, "correct": None, "logprob": -0.5}
     return {"node": number, "parent": parent, "text": text, **empty, **flags, **fields}
 
 
 NODES = [
     node(0, -1, "3 2 > 6\n", order=0, chosen=True),
     node(
-        1, 0, "3 * 2 = 6 | 6 > 6", q=0.9, g=1.0, h=0.9, f=1.9, order=1, terminal=True, chosen=True
+        1,
+        0,
+        "3 * 2 = 6 | 6 > 6",
+        q=0.9,
+        g=1.0,
+        h=0.9,
+        f=1.9,
+        order=1,
+        terminal=True,
+        chosen=True,
+        correct=True,
     ),
     node(2, 0, "3 + 2 = 5\n", q=0.1, g=1.0, h=0.1, f=1.1, order=2),
     *(node(3 + k, 2, f"[{k}]", q=0.0, g=1.0, h=0.0, f=1.0 - k / 10) for k in range(6)),
@@ -37,6 +52,7 @@ def searches(tmp_path: Path) -> str:
             "problem_id": f"{letter}{'0' * 23}",
             "prompt": f"{prompt}\n",
             "method": method,
+            "algorithm": "astar",
             "outcome": "correct",
             "answer": "6",
             "reason": "",
@@ -85,11 +101,47 @@ def test_tree_in_the_order_of_f_with_the_numbers(searches: str) -> None:
     text = shown(explain.find(searches, "1", None))
     assert "Answer     6: correct" in text
     assert "12 policy tokens, 3 QVM calls, 2 expansions; ended: finished" in text
-    assert "#1 3 * 2 = 6 | 6 > 6 *  f 1.900, g 1.000, h 0.900, q 0.900" in text
+    assert "#1 3 * 2 = 6 | 6 > 6 * right  f 1.900, g 1.000, h 0.900, q 0.900, log p -0.500" in text
     assert text.index("#1 3 * 2") < text.index("#2 3 + 2") < text.index("[0]") < text.index("[3]")
     assert "[4]" not in text
     assert "2 more" in text
     assert "[5]" in shown(explain.find(searches, "1", None), everything=True)
+
+
+def test_the_reasons_stand_below_the_tree(searches: str) -> None:
+    text = " ".join(shown(explain.find(searches, "1", None)).split())
+    assert "the only trajectory that came to an end, with f = 1.900" in text
+    assert text.endswith("The returned trajectory is right.")
+
+
+def test_data_sets_without_grades_are_shown_too() -> None:
+    bare = [{k: v for k, v in n.items() if k not in ("correct", "logprob")} for n in NODES]
+    row = {"prompt": "3 2 > 6\n", "method": "A*", "algorithm": "astar", "problem_id": "a" * 24}
+    row |= {"answer": "6", "outcome": "correct", "reason": "", "stop_reason": "finished"}
+    text = shown({**row, "policy_tokens": 1, "value_calls": 1, "expansions": 1, "nodes": bare})
+    assert "#1 3 * 2 = 6 | 6 > 6 *  f 1.900" in text and "log p -" not in text
+
+
+@pytest.mark.parametrize("place", ["", "report/r", "evaluation/k"])
+def test_run_may_be_the_output_folder_or_a_report(
+    searches: str, place: str, tmp_path: Path
+) -> None:
+    report = str(tmp_path / "report" / "r")
+    dataset.publish(report, {"kind": "report", "inputs": {"evaluation": "k"}}, [])
+    found = explain.searches(str(tmp_path / place) if place else str(tmp_path))
+    assert Path(found) == Path(searches)
+
+
+def test_the_newest_evaluation_of_an_output_folder_is_taken(tmp_path: Path) -> None:
+    for key, made in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
+        uri = str(tmp_path / "evaluation" / key)
+        dataset.publish(uri, {"kind": "evaluation", "created": made}, [])
+    assert explain.searches(str(tmp_path)) == str(tmp_path / "evaluation" / "b")
+
+
+def test_a_folder_without_an_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no complete data set at"):
+        explain.find(explain.searches(str(tmp_path)), "1", None)
 
 
 def test_search_without_a_tree(searches: str) -> None:
@@ -123,3 +175,58 @@ def test_a_budget_that_is_not_there(comparison: str, searches: str) -> None:
     assert caught.value.next_step == "one of: 100, 200"
     with pytest.raises(UserError, match="one budget only"):
         explain.find(searches, "1", None, 100.0)
+
+
+METHOD = SearchConfig(name="A*", algorithm="astar")
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> str:
+    """A published evaluation of one problem, searched for real."""
+    uri = str(tmp_path / "evaluation" / "k")
+    config = RunConfig(evaluation=EvaluationConfig(methods=[METHOD], baseline="A*"))
+    problems = [countdown.make_problem([13, 10, 9, 4], 24)]
+    table, _ = evaluate(problems, METHOD, NoisyPlayer(), NoisyValue(), config, lambda *_: None)
+    file = open_store(uri).scratch() / "part.parquet"
+    dataset.write_table(file, table)
+    receipt = dataset.finish_shard(uri, "s", [file], {})
+    head = {"kind": "evaluation", "config": config.model_dump(mode="json"), "figures": {}}
+    dataset.publish(uri, head, [receipt])
+    return uri
+
+
+def explained(run: str, again: bool) -> str:
+    out = io.StringIO()
+    explain.explain(Console(file=out, width=200), run, "1", None, None, False, again)
+    return out.getvalue()
+
+
+def test_a_search_is_replayed(evaluated: str, tmp_path: Path) -> None:
+    text = explained(str(tmp_path), again=True)
+    assert text.startswith(f"Data set   {evaluated}")
+    row = explain.find(evaluated, "1", None)
+    nodes = len(row["nodes"])
+    assert f"same answer, {row['expansions']} expansions" in text and f"{nodes} nodes." in text
+    assert "Replayed" not in explained(evaluated, again=False)
+
+
+def test_a_replay_that_differs_says_where(evaluated: str) -> None:
+    row = explain.find(evaluated, "1", None)
+    lines = explain.replayed(evaluated, {**row, "policy_tokens": 1})
+    assert lines[1:] == [
+        "Replayed without a model, with differences:",
+        f"  policy_tokens: {row['policy_tokens']}, stored 1",
+    ]
+
+
+def test_a_method_that_the_manifest_does_not_know(evaluated: str) -> None:
+    row = explain.find(evaluated, "1", None)
+    with pytest.raises(UserError, match=r"does not say how .beam. searched"):
+        explain.replayed(evaluated, {**row, "method": "beam"})
+
+
+def test_on_the_command_line(finished: Finished, qstar: Qstar) -> None:
+    for method in ("best-of-N", "A*"):
+        result = qstar("explain", finished.out, "2", "--method", method, "--replay")
+        assert result.returncode == 0, result.stderr
+        assert "Replayed without a model: same answer" in result.stdout

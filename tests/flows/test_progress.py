@@ -88,6 +88,29 @@ def test_what_was_on_disk_is_not_counted_as_speed() -> None:
         assert show._stage.rate == 0
 
 
+def test_the_loading_of_models_is_not_counted_as_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    show, _ = make(terminal=False)
+    with show:
+        show.begin("rollouts", {"a": False}, ESTIMATE)
+        for now[0], done in ((20.0, 10), (25.0, 60)):
+            show.on_event({"shard": "a"}, event(done, 100))
+        assert show._stage is not None
+        assert show._stage.rate == 10
+
+
+def test_rows_are_counted_in_words() -> None:
+    show, out = make(terminal=False)
+    with show:
+        show.already_there("report", 0)
+        show.already_there("labels", 1)
+    assert out.getvalue().splitlines() == [
+        "report      already there",
+        "labels      already there (1 row)",
+    ]
+
+
 def test_events_come_from_many_threads() -> None:
     show, _ = make(terminal=True)
     names = [str(n) for n in range(8)]

@@ -7,7 +7,7 @@ import torch
 
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
-from qstar_core.policies import Policy, SampleRequest, StepRule
+from qstar_core.policies import Policy, SampleRequest, StepRule, transformers
 from qstar_core.policies.transformers import TransformersPolicy
 from tests.models import tiny_policy
 from tests.policies.contract import FOLDER, PolicyContract, exact
@@ -125,3 +125,25 @@ def test_the_tokenizer_gives_texts_back() -> None:
     tokenizer = policy().vocabulary.tokenizer
     text = "13 10 9 4 > 24\n13 - 9 = 4 | 10 4 4 > 24\n8 / 8/3 = 3 | 3 > 24\n"
     assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+
+
+def test_prompts_of_very_different_lengths_are_not_padded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requests = [
+        SampleRequest(prompt, (1, 2), 2, 20, 1.0)
+        for prompt in ("7 > 7\n", "8 3 1 2 5 > 24\n", "9 " * 60 + "> 24\n", "7 7 1 > 49\n")
+    ]
+    together = policy(64).sample(requests)
+    monkeypatch.setattr(transformers, "SLACK_TOKENS", 0)
+    engine, widths = policy(64), []
+    run = engine._run
+
+    def spy(rows: list[transformers.Row]) -> None:
+        widths.append([len(row.prompt) for row in rows])
+        run(rows)
+
+    monkeypatch.setattr(engine, "_run", spy)
+    assert engine.sample(requests) == together
+    assert len(widths) >= 2 and sum(map(len, widths)) == 8
+    assert all(max(lengths) <= 2 * min(lengths) for lengths in widths)

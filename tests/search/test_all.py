@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qstar_core.config import SearchConfig
+from qstar_core.policies import Sample, SampleRequest
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
@@ -23,37 +25,57 @@ from tests.search.trees import (
     optimum,
     trees,
 )
+from tests.search.variants import VARIANTS, name
 
-VARIANTS: list[dict[str, Any]] = [
-    {"algorithm": "greedy", "temperature": 0.0},
-    {"algorithm": "self_consistency"},
-    {"algorithm": "self_consistency", "vote": "q"},
-    *({"algorithm": "best_of_n", "step_values": v} for v in ("last", "min", "product", "mean")),
-    {"algorithm": "beam", "width": 2},
-    {"algorithm": "dvts", "width": 2},
-    {"algorithm": "mcts"},
-    {"algorithm": "mcts", "exploration_rule": "uct"},
-    {"algorithm": "best_first"},
-    {"algorithm": "astar"},
-    {"algorithm": "astar", "heuristic": "lookahead"},
-]
 EXHAUSTIVE = [v for v in VARIANTS if v["algorithm"] in ("beam", "dvts", "best_first", "astar")]
 
 
-def name(variant: dict[str, Any]) -> str:
-    return "-".join(map(str, variant.values()))
+class Recorder:
+    """A policy or value model that is asked in batches of a given size and notes what it wrote."""
+
+    fingerprint = "recorder"
+
+    def __init__(self, inner: Any, size: int = 1000) -> None:
+        self.inner, self.size = inner, size
+        self.written: set[str] = set()
+        self.scored = 0
+
+    def sample(
+        self, requests: Sequence[SampleRequest], done: Callable[[int, int], None] | None = None
+    ) -> list[list[Sample]]:
+        answers = [a for some in batched(requests, self.size) for a in self.inner.sample(some)]
+        for request, samples in zip(requests, answers, strict=True):
+            for sample in samples:
+                for count in range(1, len(sample.steps) + 1):
+                    texts = (step.text for step in sample.steps[:count])
+                    self.written.add(request.text + "".join(texts))
+        return answers
+
+    def score(self, texts: Sequence[str], ended: Sequence[bool]) -> list[float]:
+        self.scored += len(texts)
+        pairs = batched(list(zip(texts, ended, strict=True)), self.size)
+        return [q for some in pairs for q in self.inner.score(*zip(*some, strict=True))]
+
+
+def batched(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
 
 
 def search(
-    forest: list[Tree], config: SearchConfig, budget: Budget, active: int = 64, step: int = 1
+    forest: list[Tree],
+    config: SearchConfig,
+    budget: Budget,
+    active: int = 64,
+    step: int = 1,
+    batch: int = 1000,
 ) -> list[SearchResult]:
     pairs = [(make_problem(f"q{k}"), tree) for k, tree in enumerate(forest)]
     return run(
         [problem for problem, _ in pairs][::step],
         config,
         budget,
-        make_policy(*pairs),
-        TableValue(*pairs),
+        Recorder(make_policy(*pairs), batch),
+        Recorder(TableValue(*pairs), batch),
         run_seed=1,
         active=active,
     )[::step]
@@ -74,10 +96,17 @@ def test_all_algorithms_are_among_the_variants() -> None:
 def test_budget_and_what_is_returned(
     variant: dict[str, Any], tree: Tree, k: int, n: int, limits: tuple[int, int, int]
 ) -> None:
-    [result] = search([tree], make_config(**variant, k=k, n=n), Budget(*limits))
+    config, problem = make_config(**variant, k=k, n=n), make_problem()
+    policy = Recorder(make_policy((problem, tree)))
+    value = Recorder(TableValue((problem, tree)))
+    [result] = run([problem], config, Budget(*limits), policy, value, run_seed=1)
     assert result.error == ""
     spent = (result.policy_tokens, result.value_calls, result.expansions)
     assert all(took <= limit for took, limit in zip(spent, limits, strict=True))
+    assert value.scored == result.value_calls
+    paid = sum(node.state.steps[-1].tokens for node in result.nodes[1:])
+    assert paid <= result.policy_tokens
+    assert {node.state.text for node in result.nodes[1:]} <= policy.written
     ends = {node.state.text for node in result.nodes if node.terminal}
     assert all(trajectory.state.text in ends for trajectory in result.finished)
     if result.best is not None:
@@ -91,7 +120,7 @@ def test_budget_and_what_is_returned(
 @pytest.mark.parametrize("variant", VARIANTS, ids=name)
 @settings(max_examples=15, deadline=None)
 @given(forest=st.lists(trees(), min_size=2, max_size=4), tokens=st.integers(10, 80))
-def test_results_depend_neither_on_the_others_nor_on_their_order(
+def test_results_depend_neither_on_the_others_nor_on_order_or_batch(
     variant: dict[str, Any], forest: list[Tree], tokens: int
 ) -> None:
     config = make_config(**variant, k=3, n=3)
@@ -99,6 +128,7 @@ def test_results_depend_neither_on_the_others_nor_on_their_order(
     together = search(forest, config, budget)
     assert search(forest, config, budget, active=1) == together
     assert search(forest, config, budget, active=2, step=-1) == together
+    assert search(forest, config, budget, batch=1) == together
 
 
 @pytest.mark.parametrize("variant", EXHAUSTIVE, ids=name)

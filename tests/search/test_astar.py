@@ -137,10 +137,19 @@ def test_f_is_the_formula_worked_by_hand(
 
 
 @settings(max_examples=60, deadline=None)
-@given(tree=trees(), n=st.integers(1, 4))
-def test_edge_equals_lookahead_at_gamma_1_with_exact_q(tree: Tree, n: int) -> None:
-    edge = search(tree, make_config(heuristic="edge", n=n))
-    lookahead = search(tree, make_config(heuristic="lookahead", n=n))
+@given(
+    tree=trees(),
+    n=st.integers(1, 4),
+    reward=st.sampled_from(["none", "rules"]),
+    aggregation=st.sampled_from(sorted(AGGREGATES)),
+)
+def test_edge_equals_lookahead_at_gamma_1_with_exact_q(
+    tree: Tree, n: int, reward: str, aggregation: str
+) -> None:
+    edge, lookahead = (
+        search(tree, make_config(heuristic=h, n=n, reward=reward, aggregation=aggregation))
+        for h in ("edge", "lookahead")
+    )
     assert edge.best == lookahead.best
     assert edge.finished == lookahead.finished
     assert [m.to_dict() | {"q": 0, "tokens": 0} for m in edge.nodes] == [

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
-from qstar_core.errors import EngineUnavailable, UserError
-from qstar_core.mdp import Problem, State, Step
-from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.errors import UserError
+from qstar_core.mdp import Problem
 from qstar_core.search.budget import Budget
-from qstar_core.search.driver import episode, refusable, run, whole_steps
+from qstar_core.search.driver import run
+from qstar_core.search.slot import whole_steps
+from qstar_core.search.trace import SearchResult
+from tests.search.engines import METHODS, BrokenValue, Spy, named
 from tests.search.trees import (
     AMPLE,
     EXAMPLE,
@@ -26,37 +28,8 @@ from tests.search.trees import (
     trees,
 )
 
-METHODS = [
-    make_config(k=4, n=2),
-    make_config(k=3, n=3, heuristic="lookahead", reward="rules", aggregation="sum"),
-    make_config(algorithm="best_of_n", n=10, reward="rules"),
-    make_config(algorithm="greedy"),
-]
 forests = st.lists(trees(), min_size=1, max_size=5)
 methods = st.sampled_from(METHODS)
-
-
-def named(forest: list[Tree]) -> list[tuple[Problem, Tree]]:
-    return [(make_problem(f"q{i}"), tree) for i, tree in enumerate(forest)]
-
-
-class Spy:
-    """A policy that remembers what it was asked and what it answered."""
-
-    fingerprint = "spy"
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.batches: list[list[SampleRequest]] = []
-        self.samples: list[Sample] = []
-
-    def sample(
-        self, requests: Sequence[SampleRequest], done: Callable[[int, int], None] | None = None
-    ) -> list[list[Sample]]:
-        answers = self.policy.sample(requests)
-        self.batches.append(list(requests))
-        self.samples += [sample for answer in answers for sample in answer]
-        return answers
 
 
 @settings(max_examples=80, deadline=None)
@@ -137,23 +110,6 @@ def test_asking_the_same_state_again_draws_new_samples() -> None:
     run([problem], config, Budget(100, 99, 9), spy, TableValue((problem, EXAMPLE)), run_seed=1)
     seeds = [seed for batch in spy.batches for r in batch for seed in r.seeds]
     assert len(spy.batches) > 1 and len(set(seeds)) == len(seeds)
-
-
-class BrokenValue(TableValue):
-    """Raises or lies for one problem."""
-
-    def __init__(self, *trees: tuple[Problem, Tree], answer: float | Exception) -> None:
-        super().__init__(*trees)
-        self.answer = answer
-
-    def score(self, texts: Sequence[str], ended: Sequence[bool]) -> list[float]:
-        values = super().score(texts, ended)
-        if any(text.startswith("q1") for text in texts):
-            if isinstance(self.answer, Exception):
-                raise self.answer
-            lie, pairs = self.answer, zip(texts, values, strict=True)
-            return [lie if text.startswith("q1") else v for text, v in pairs]
-        return values
 
 
 @pytest.mark.parametrize("config", METHODS, ids=["edge", "lookahead", "best_of_n", "greedy"])
@@ -242,7 +198,7 @@ def test_limits_below_1_are_refused() -> None:
 
 def test_progress_adds_up() -> None:
     pairs = named([EXAMPLE] * 5)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, int]] = []
     results = run(
         [p for p, _ in pairs],
         make_config(k=3),
@@ -251,10 +207,11 @@ def test_progress_adds_up() -> None:
         TableValue(*pairs),
         run_seed=4,
         active=2,
-        on_progress=lambda done, tokens: seen.append((done, tokens)),
+        on_progress=lambda *told: seen.append(told),
     )
-    assert sum(done for done, _ in seen) == 5
-    assert sum(tokens for _, tokens in seen) == sum(r.policy_tokens for r in results)
+    assert sum(done for done, _, _ in seen) == 5
+    assert sum(tokens for _, tokens, _ in seen) == sum(r.policy_tokens for r in results)
+    assert max(under_way for _, _, under_way in seen) == 2
 
 
 def test_the_limit_of_a_trajectory_holds_for_every_method() -> None:
@@ -267,42 +224,24 @@ def test_the_limit_of_a_trajectory_holds_for_every_method() -> None:
         assert {t.state.text for t in result.finished} == {"q\nc"}
 
 
-def test_whole_steps_leave_out_a_cut_off_last_step() -> None:
-    line, cut, end = Step("a\n", 2), Step("a", 1), Step("a", 2, ended=True)
-    assert whole_steps(Sample((line, cut), "length")) == (line,)
-    assert whole_steps(Sample((line, line), "length")) == (line, line)
-    assert whole_steps(Sample((line, end), "end")) == (line, end)
-    assert whole_steps(Sample((), "length")) == ()
-
-
-def test_episode_ends_at_the_first_terminal_state() -> None:
-    problem = make_problem()
-    root = State(problem)
-    line, end = Step("a\n", 2), Step("b", 2, ended=True)
-    assert episode(problem, root, [line, end, line]) == (line, end)
-    assert episode(problem, root, [line, line]) == ()
-
-
-@given(items=st.lists(st.integers(-5, 5), max_size=12))
-def test_refusable_finds_exactly_the_refused(items: list[int]) -> None:
-    def double(numbers: Sequence[int]) -> list[int]:
-        if any(n < 0 for n in numbers):
-            raise ValueError("negative")
-        return [2 * n for n in numbers]
-
-    answers = refusable(double, items)
-    assert [None if isinstance(a, Exception) else a for a in answers] == [
-        2 * n if n >= 0 else None for n in items
-    ]
-
-
-def test_an_engine_that_is_gone_is_no_request_s_fault() -> None:
-    calls = []
-
-    def gone(numbers: Sequence[int]) -> list[int]:
-        calls.append(len(numbers))
-        raise EngineUnavailable("no server answers")
-
-    with pytest.raises(EngineUnavailable):
-        refusable(gone, [1, 2, 3])
-    assert calls == [3]
+def test_results_are_handed_over_as_searches_end_and_not_kept() -> None:
+    pairs = named([{"a": 1.0}, EXAMPLE, {"b": 0.5}])
+    problems = [problem for problem, _ in pairs]
+    policy, value = make_policy(*pairs), TableValue(*pairs)
+    expected = run(problems, make_config(), AMPLE, policy, value, run_seed=4)
+    told: list[tuple[int, SearchResult]] = []
+    counts: list[tuple[int, int]] = []
+    kept = run(
+        problems,
+        make_config(),
+        AMPLE,
+        policy,
+        value,
+        run_seed=4,
+        on_result=lambda place, result: told.append((place, result)),
+        on_progress=lambda done, tokens, active: counts.append((len(told), done)),
+    )
+    assert kept == []
+    assert [place for place, _ in told] == [0, 2, 1]
+    assert [result for _, result in sorted(told, key=lambda pair: pair[0])] == expected
+    assert [seen for seen, _ in counts] == list(accumulate(done for _, done in counts))

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForTokenClassification, LlamaConfig, PreTrainedModel
 
-from qstar_core.values.packing import MIN_SHARED, Tokens, collate, pack
+from qstar_core.policies.transformers import alike
+from qstar_core.values.packing import MIN_SHARED, Pack, Tokens, collate, pack
+from qstar_core.values.score import in_batches
 
 SEQUENCES = st.lists(
     st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple),
@@ -67,3 +71,16 @@ def test_children_of_a_state_share_its_tokens() -> None:
     [one] = pack(children, 10_000)
     assert one.prefix == prefix
     assert one.tokens == 300 + 6 * 2
+
+
+@given(lengths=st.lists(st.integers(1, 2000), min_size=1, max_size=30), most=st.integers(1, 8))
+def test_packs_of_a_batch_are_alike_in_length(lengths: list[int], most: int) -> None:
+    packs = [Pack((), ((0,) * length,), (k,)) for k, length in enumerate(sorted(lengths))]
+    batches = list(in_batches(packs, most))
+    assert [one for batch in batches for one in batch] == packs
+    for batch in batches:
+        assert len(batch) <= most
+        assert alike(batch[0].tokens, batch[-1].tokens)
+    for batch, following in pairwise(batches):
+        full = len(batch) == most
+        assert full or not alike(batch[0].tokens, following[0].tokens)

@@ -16,7 +16,7 @@ from qstar_core.rollouts.sample import sample_rollouts
 from qstar_core.values import data
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.score import TransformersValue
-from qstar_core.values.train import train_qvm
+from qstar_core.values.train import mean_loss, train_qvm
 from tests.models import tiny_policy
 
 PROBLEMS = countdown_problems.generate("train", 30, CountdownRanges(numbers=3), seed=0)
@@ -65,6 +65,34 @@ def test_held_out_problems_are_disjoint_and_by_hash(labels: pl.DataFrame) -> Non
     held = {p.id for p in PROBLEMS if data.held_out(p.id, 0.3, 0)}
     assert 0 < len(held) < len(PROBLEMS)
     assert held == {p.id for p in reversed(PROBLEMS) if data.held_out(p.id, 0.3, 0)}
+
+
+def test_thinned_failures_weigh_up_to_what_was_there(labels: pl.DataFrame) -> None:
+    frame = pl.concat([data.trajectories(labels)] * 40)
+    barren = pl.col("y").list.max() <= 0
+    thinned = data.thin(frame, 0.25, seed=3)
+    fertile = frame.filter(~barren)
+    assert thinned.filter(~barren).drop("weight").equals(fertile)
+    assert set(thinned.filter(~barren)["weight"]) == {1.0}
+    failures = thinned.filter(barren)
+    assert set(failures["weight"]) == {4.0}
+    assert failures["weight"].sum() == pytest.approx(len(frame.filter(barren)), rel=0.1)
+    assert data.thin(frame, 0.25, seed=3).equals(thinned)
+    assert not data.thin(frame, 0.25, seed=4).equals(thinned)
+    assert data.thin(frame, 1.0, seed=3).drop("weight").equals(frame)
+
+
+@pytest.mark.parametrize("kind", ["bce", "mse"])
+def test_a_weight_counts_like_so_many_equal_rows(kind: str) -> None:
+    logits, targets = torch.tensor([0.3, -1.2, 2.0]), torch.tensor([1.0, 0.0, 0.0])
+    weights = torch.tensor([1.0, 3.0, 1.0])
+    nothing = torch.zeros(3, dtype=torch.long)
+    weighted = data.Batch(nothing, nothing, nothing, targets, weights)
+    rows = torch.tensor([0, 1, 1, 1, 2])
+    repeated = data.Batch(rows, rows, rows, targets[rows], torch.ones(5))
+    assert mean_loss(kind, logits, weighted).item() == pytest.approx(
+        mean_loss(kind, logits[rows], repeated).item()
+    )
 
 
 def test_encoding_marks_the_last_token_of_each_step(labels: pl.DataFrame) -> None:

@@ -1,0 +1,147 @@
+"""Why a search returned what it returned, in sentences, from its stored tree alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qstar_core.evaluation.trees import shorten
+
+Row = Mapping[str, Any]
+
+TEXT_CHARACTERS = 48
+
+
+def why(row: Row) -> list[str]:
+    """The reasons for the returned path of one search.
+
+    Args:
+        row: of `qstar_core.evaluation.run.SCHEMA`; nodes without ``correct`` are taken as not
+            graded.
+
+    Returns:
+        Sentences: what was returned and by which f, the runner-up, what of f sets them apart,
+        what Q said where their paths part, and which other trajectories were right. Empty for a
+        search without a tree.
+    """
+    nodes = {node["node"]: node for node in sorted(row["nodes"] or [], key=lambda n: n["node"])}
+    if not nodes:
+        return []
+    path = [node for node in nodes.values() if node["chosen"]]
+    if not path or not path[-1]["terminal"]:
+        return [_nothing(row, nodes.values())]
+    best = path[-1]
+    ends = [n for n in nodes.values() if n["terminal"] and n["f"] is not None]
+    others = sorted((n for n in ends if n is not best and n["f"] <= best["f"]), key=_first_rated)
+    rivals = others or _waiting(nodes.values())
+    sentences = [_returned(row["algorithm"], best, 1 + len(others))]
+    if rivals:
+        sentences.append(_runner_up(row["algorithm"], best, rivals[0]))
+        sentences += _fork(nodes, best, rivals[0])
+    return sentences + _right_ones(best, others)
+
+
+def _nothing(row: Row, nodes: Iterable[Row]) -> str:
+    waiting = _waiting(nodes)
+    said = f"Nothing is returned: no trajectory was finished (ended: {row['stop_reason']})."
+    if not waiting:
+        return said
+    best = f"{_quote(waiting[0])} with f = {waiting[0]['f']:.3f}"
+    return f"{said} The best state that was still to be taken up is {best}."
+
+
+def _waiting(nodes: Iterable[Row]) -> list[Row]:
+    """The states that were left without children, the best first."""
+    every = list(nodes)
+    extended = {node["parent"] for node in every}
+    found = [n for n in every if not n["terminal"] and n["f"] is not None]
+    return sorted((n for n in found if n["node"] not in extended), key=_first_rated)
+
+
+def _returned(algorithm: str, best: Row, ends: int) -> str:
+    if algorithm == "greedy":
+        return "Greedy decoding takes the likeliest token at each place: there was no choice."
+    if algorithm == "self_consistency":
+        share = f", the most of {ends} answers" if ends > 1 else ", all of them"
+        votes = f"{best['f']:.3f} of the votes{share}"
+        return f"Returned is the first trajectory whose answer has {votes}."
+    if ends == 1:
+        return f"Returned is the only trajectory that came to an end, with {_f(best)}."
+    return f"Returned is, of {ends} trajectories that came to an end, the best: {_f(best)}."
+
+
+def _runner_up(algorithm: str, best: Row, rival: Row) -> str:
+    if algorithm == "self_consistency":
+        return f"The next answer has {rival['f']:.3f} of them, first in {_quote(rival)}."
+    who = "The runner-up" if rival["terminal"] else "The best state that was not taken up,"
+    said = f"{who} {_quote(rival)}{'' if rival['terminal'] else ','} has {_f(rival)}"
+    if rival["terminal"] and rival["f"] == best["f"]:
+        return f"{said}, as large; of equal ones the one finished first is returned."
+    parts = []
+    for name in ("g", "h"):
+        a, b = best[name], rival[name]
+        if a is not None and b is not None and a != b:
+            parts.append(f"{name} ({a:.3f} against {b:.3f})")
+    return f"{said}; what sets them apart is {' and '.join(parts)}." if parts else f"{said}."
+
+
+def _fork(nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str]:
+    ours, theirs = _path(nodes, best), _path(nodes, rival)
+    shared = 0
+    while shared < min(len(ours), len(theirs)) and ours[shared] is theirs[shared]:
+        shared += 1
+    if shared >= min(len(ours), len(theirs)):
+        return []  # one path is the beginning of the other
+    a, b = ours[shared], theirs[shared]
+    where = f"after {_quote(ours[shared - 1])}" if shared > 1 else "at the first step"
+    said = f"Their paths part {where}: {_quote(a)} and {_quote(b)}"
+    if a["q"] is None or b["q"] is None:
+        return [f"{said}; Q was not asked there."]
+    said += f" have Q {a['q']:.3f} and {b['q']:.3f} there"
+    if a is best and b is rival:
+        return [f"{said}, their last steps."]
+    if a["q"] > b["q"]:
+        return [f"{said}: Q favoured the returned path from there on."]
+    if a["q"] < b["q"]:
+        return [f"{said}: Q favoured the runner-up there, later steps turned it round."]
+    return [f"{said}: Q left it open, later steps decided."]
+
+
+def _right_ones(best: Row, others: Sequence[Row]) -> list[str]:
+    right = [node for node in others if node.get("correct")]
+    if best.get("correct") is None:
+        return []
+    if best["correct"]:
+        return ["The returned trajectory is right."]
+    if not others:
+        return ["It is wrong."]
+    if not right:
+        return ["It is wrong, and so is every other trajectory that came to an end."]
+    first = right[0]
+    return [
+        f"It is wrong, and {len(right)} of the others {'is' if len(right) == 1 else 'are'} right: "
+        f"the best of them, {_quote(first)}, has f = {first['f']:.3f}."
+    ]
+
+
+def _path(nodes: Mapping[int, Row], node: Row) -> list[Row]:
+    """The nodes from the root to this one."""
+    found = [node]
+    while found[-1]["parent"] >= 0:
+        found.append(nodes[found[-1]["parent"]])
+    return found[::-1]
+
+
+def _first_rated(node: Row) -> tuple[float, float, int]:
+    return (-node["f"], node["order"] if node["order"] >= 0 else math.inf, node["node"])
+
+
+def _f(node: Row) -> str:
+    h = "" if node["h"] is None else f", h {node['h']:.3f}"
+    return f"f = {node['f']:.3f} (g {node['g']:.3f}{h})"
+
+
+def _quote(node: Row) -> str:
+    text = shorten(node["text"], TEXT_CHARACTERS)
+    return f'"{text}"'

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qstar_core.evaluation.why import why
+from tests.evaluation.examples import searches
+
+
+def node(number: int, parent: int, text: str, **fields: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = dict.fromkeys(("q", "h", "f", "correct"))
+    rest = {"g": 1.0, "order": -1, "terminal": False, "chosen": False}
+    return {"node": number, "parent": parent, "text": text, **empty, **rest, **fields}
+
+
+def end(number: int, parent: int, text: str, q: float, **fields: Any) -> dict[str, Any]:
+    scores = {"q": q, "h": q, "f": 1.0 + q, "terminal": True}
+    return node(number, parent, text, **{**scores, "order": number, **fields})
+
+
+ROOT = node(0, -1, "9 3 2 > 6\n", order=0, chosen=True)
+INNER = [
+    node(1, 0, "first\n", q=0.875, h=0.875, f=1.875, order=1, chosen=True),
+    node(2, 0, "second\n", q=0.25, h=0.25, f=1.25, order=3),
+]
+
+
+def said(*nodes: dict[str, Any], algorithm: str = "astar") -> str:
+    row = {"algorithm": algorithm, "stop_reason": "budget", "nodes": list(nodes)}
+    return " ".join(why(row))
+
+
+def test_the_runner_up_and_where_the_paths_part() -> None:
+    best = end(3, 1, "x", 0.75, chosen=True, correct=True)
+    text = said(ROOT, *INNER, best, end(4, 1, "y", 0.125), end(5, 2, "z", 0.5, correct=False))
+    assert text == (
+        "Returned is, of 3 trajectories that came to an end, the best: f = 1.750 (g 1.000, "
+        'h 0.750). The runner-up "z" has f = 1.500 (g 1.000, h 0.500); what sets them apart is h '
+        '(0.750 against 0.500). Their paths part at the first step: "first" and "second" have Q '
+        "0.875 and 0.250 there: Q favoured the returned path from there on. The returned "
+        "trajectory is right."
+    )
+
+
+def test_last_steps_that_differ() -> None:
+    text = said(ROOT, *INNER, end(3, 1, "x", 0.75, chosen=True), end(4, 1, "y", 0.125))
+    assert 'part after "first": "x" and "y" have Q 0.750 and 0.125 there, their last steps' in text
+    assert "right" not in text and "wrong" not in text  # not graded
+
+
+def test_q_that_was_turned_round_by_later_steps() -> None:
+    wrong_way = [{**INNER[0], "q": 0.125}, INNER[1]]
+    text = said(ROOT, *wrong_way, end(3, 1, "x", 0.75, chosen=True), end(4, 2, "z", 0.5))
+    assert "Q favoured the runner-up there, later steps turned it round" in text
+    open_ = [{**INNER[0], "q": 0.25}, INNER[1]]
+    text = said(ROOT, *open_, end(3, 1, "x", 0.75, chosen=True), end(4, 2, "z", 0.5))
+    assert "Q left it open" in text
+
+
+def test_g_may_decide() -> None:
+    best = end(3, 1, "x", 0.5, chosen=True)
+    text = said(ROOT, *INNER, best, end(4, 2, "z", 0.75, g=0.0, f=0.75))
+    assert "what sets them apart is g (1.000 against 0.000) and h (0.500 against 0.750)" in text
+
+
+def test_equal_f() -> None:
+    text = said(ROOT, *INNER, end(3, 1, "x", 0.5, chosen=True), end(4, 1, "y", 0.5))
+    assert "as large; of equal ones the one finished first is returned" in text
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([False], "wrong, and so is every other"),
+        ([True, False], '1 of the others is right: the best of them, "4", has f = 1.250'),
+        ([True, True], "2 of the others are right"),
+        ([], "It is wrong."),
+    ],
+)
+def test_a_wrong_answer_and_the_others(others: list[bool], words: str) -> None:
+    ends = [end(4 + i, 1, str(4 + i), 0.25, correct=right) for i, right in enumerate(others)]
+    assert words in said(ROOT, *INNER, end(3, 1, "x", 0.5, chosen=True, correct=False), *ends)
+
+
+def test_the_only_end_is_compared_with_what_was_left() -> None:
+    text = said(ROOT, *INNER, end(3, 1, "x", 0.5, chosen=True))
+    assert "the only trajectory that came to an end, with f = 1.500" in text
+    assert 'The best state that was not taken up, "second", has f = 1.250' in text
+
+
+def test_nothing_was_finished() -> None:
+    rows = [{**n, "chosen": False} for n in (ROOT, *INNER)]
+    text = said(*rows)
+    assert text.startswith("Nothing is returned: no trajectory was finished (ended: budget).")
+    assert 'still to be taken up is "first" with f = 1.875' in text
+    assert said(rows[0]).endswith("(ended: budget).")
+    assert said() == ""
+
+
+def test_votes_and_greedy() -> None:
+    best, other = end(3, 1, "x", 0.0, f=0.75, chosen=True), end(4, 2, "z", 0.0, f=0.25)
+    text = said(ROOT, *INNER, best, other, algorithm="self_consistency")
+    assert "whose answer has 0.750 of the votes, the most of 2 answers" in text
+    assert "The next answer has 0.250 of them" in text
+    assert "no choice" in said(ROOT, *INNER, best, algorithm="greedy")
+
+
+def test_steps_without_q() -> None:
+    plain = [{**n, "q": None} for n in INNER]
+    text = said(ROOT, *plain, end(3, 1, "x", 0.75, chosen=True), end(4, 2, "z", 0.5))
+    assert "Q was not asked there" in text
+
+
+@given(st.randoms())
+def test_the_order_of_the_rows_does_not_matter(shuffle: Any) -> None:
+    rows = [ROOT, *INNER, end(3, 1, "x", 0.5, chosen=True), end(4, 2, "z", 0.25)]
+    mixed = list(rows)
+    shuffle.shuffle(mixed)
+    assert said(*mixed) == said(*rows)
+
+
+def test_every_real_search_has_its_reasons() -> None:
+    for row in searches().iter_rows(named=True):
+        sentences = why(row)
+        assert sentences and all(sentence.endswith(".") for sentence in sentences)
+        right = "The returned trajectory is right." in sentences
+        assert right is (row["outcome"] == "correct")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from qstar_core.keys import content_id, sample_seed
+from qstar_core.mdp import State, Step
+from qstar_core.policies import Sample
+from qstar_core.search.budget import Budget
+from qstar_core.search.slot import Rules, Slot, episode, start, whole_steps
+from tests.search.trees import AMPLE, make_config, make_problem
+
+
+def slot(budget: Budget = AMPLE, **fields: object) -> Slot:
+    return start(3, make_problem(), Rules(make_config(k=2, **fields), budget, 7, 5, 9))
+
+
+def test_seeds_are_of_run_state_and_index_and_go_on() -> None:
+    one = slot(algorithm="best_of_n", n=30)
+    [(_, first)] = one.sample_requests()
+    row = content_id("search", State(make_problem()).id)
+    assert first.seeds == tuple(sample_seed(7, row, k) for k in range(8))
+    [(_, second)] = one.sample_requests()
+    assert second.seeds == tuple(sample_seed(7, row, k) for k in range(8, 16))
+
+
+def test_a_round_of_a_search() -> None:
+    one = slot()
+    [(place, asked)] = one.sample_requests()
+    assert (place, len(asked.seeds), asked.max_steps, asked.max_new_tokens) == (0, 2, 1, 5)
+    assert one.score_requests() == []
+    one.take_samples(0, [Sample((Step("a\n", 2),), "steps"), Sample((Step("b", 2),), "length")])
+    assert one.answers == [[Step("a\n", 2)]]  # the other one is cut off
+    one.advance()
+    assert one.sample_requests() == []
+    assert one.score_requests() == [(0, [("q\na\n", False)])]
+    one.take_values(0, [0.5])
+    one.advance()
+    assert one.result is None
+    spent = one.ledger
+    assert (spent.policy_tokens, spent.value_calls, spent.expansions) == (4, 1, 1)
+
+
+def test_nothing_is_asked_once_the_budget_is_over() -> None:
+    one = slot(Budget(10, 10, 10, seconds=2.0))
+    one.ledger.seconds = 2.0
+    while one.result is None:
+        assert one.sample_requests() == [] and one.score_requests() == []
+        one.advance()
+    assert one.result.stop_reason == "budget" and one.ledger.expansions == 0
+    assert one.result.seconds == 2.0
+
+
+def test_whatever_is_refused_ends_the_search() -> None:
+    for answer in (ValueError("too long"), RuntimeError("odd")):
+        one = slot()
+        one.sample_requests()
+        one.take_samples(0, answer)
+        assert one.result is not None and one.result.error == f"{type(answer).__name__}: {answer}"
+        assert one.sample_requests() == one.score_requests() == []
+        one.take_values(0, ValueError("again"))
+        assert "again" not in one.result.error
+
+
+def test_whole_steps_leave_out_a_cut_off_last_step() -> None:
+    line, cut, end = Step("a\n", 2), Step("a", 1), Step("a", 2, ended=True)
+    assert whole_steps(Sample((line, cut), "length")) == (line,)
+    assert whole_steps(Sample((line, line), "length")) == (line, line)
+    assert whole_steps(Sample((line, end), "end")) == (line, end)
+    assert whole_steps(Sample((), "length")) == ()
+
+
+def test_episode_ends_at_the_first_terminal_state() -> None:
+    problem = make_problem()
+    root = State(problem)
+    line, end = Step("a\n", 2), Step("b", 2, ended=True)
+    assert episode(problem, root, [line, end, line]) == (line, end)
+    assert episode(problem, root, [line, line]) == ()
