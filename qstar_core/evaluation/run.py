@@ -69,6 +69,7 @@ def evaluate(
     value: ValueModel,
     config: RunConfig,
     progress: Callable[[int, int, str, str], None],
+    prm: ValueModel | None = None,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Searches and grades every problem with one method.
 
@@ -79,6 +80,7 @@ def evaluate(
         value: the Q-value model.
         config: budgets, seed, searches advanced together.
         progress: called with (done, total, unit, note).
+        prm: the process reward model, for methods with ``reward: prm``.
 
     Returns:
         A table of `SCHEMA` in the order of the problems, and the shard's figures: method,
@@ -105,6 +107,7 @@ def evaluate(
         active=limits.active,
         max_step_tokens=limits.max_step_tokens,
         max_new_tokens=config.rollouts.max_new_tokens,
+        prm=prm,
         on_progress=on_progress,
     )
     seconds = round(time.monotonic() - start, 3)

@@ -29,7 +29,8 @@ from qstar_core.mdp import Problem, State, Step
 from qstar_core.policies import Policy, Sample, SampleRequest, StepRule
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
-from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
+from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score, Scorer
+from qstar_core.search.scorers import Scorers, Texts, fault
 from qstar_core.search.trace import Search, SearchResult
 from qstar_core.values import ValueModel
 
@@ -37,9 +38,6 @@ MAX_STEP_TOKENS = 32
 MAX_NEW_TOKENS = 96
 STEP_RULE = StepRule(newline=True)
 REFUSALS = (ValueError, UserError)
-
-Texts = list[tuple[str, bool]]
-"""State and action as one text, and whether the policy ended it there."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -91,7 +89,7 @@ class Driver:
 
     config: SearchConfig
     policy: Policy
-    value: ValueModel | None
+    scorers: Scorers
     run_seed: int
     max_step_tokens: int
     max_new_tokens: int
@@ -144,30 +142,22 @@ class Driver:
         )
 
     def score(self, slots: Sequence[Slot]) -> None:
-        """Answers all requests for Q values with one call to the value model."""
-        jobs: list[tuple[Slot, int, Texts]] = []
+        """Answers all requests for values with one call to each model."""
+        jobs: list[tuple[Slot, int, Scorer, Texts]] = []
         for slot in slots:
             for place, request in enumerate(slot.asked):
                 if slot.result is None and isinstance(request, Score):
                     steps = request.steps[: slot.ledger.charge_calls(len(request.steps))]
                     texts = [(request.state.text + step.text, step.ended) for step in steps]
-                    jobs += [(slot, place, texts)] if texts else []
-        answers = refusable(self.values, [job[2] for job in jobs])
-        for (slot, place, _), answer in zip(jobs, answers, strict=True):
+                    jobs += [(slot, place, request.model, texts)] if texts else []
+        answers = refusable(self.scorers.values, [job[2:] for job in jobs])
+        for (slot, place, model, _), answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Exception):
                 slot.fail(answer)
-            elif not all(0.0 <= q <= 1.0 for q in answer):
-                slot.fail(ValueError(f"Q must be in [0, 1], got {answer}"))
+            elif (wrong := fault(model, answer)) is not None:
+                slot.fail(wrong)
             else:
                 slot.answers[place] = answer
-
-    def values(self, groups: Sequence[Texts]) -> list[list[float]]:
-        """Q values of several groups of (text, ended)."""
-        if self.value is None:
-            raise ValueError("the search asks for Q values and there is no Q-value model")
-        flat = [pair for group in groups for pair in group]
-        scores = iter(self.value.score([text for text, _ in flat], [ended for _, ended in flat]))
-        return [[next(scores) for _ in group] for group in groups]
 
 
 def run(
@@ -181,6 +171,7 @@ def run(
     active: int = 64,
     max_step_tokens: int = MAX_STEP_TOKENS,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    prm: ValueModel | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[SearchResult]:
     """Searches every problem with one method.
@@ -196,16 +187,18 @@ def run(
         max_step_tokens: tokens of a proposed step at most; a longer one is cut off and dropped.
         max_new_tokens: tokens of a whole trajectory at most, in every method; with the prompt they
             must fit the policy's context.
+        prm: the process reward model; only for methods with ``reward: prm``.
         on_progress: called after each round with (problems done, policy tokens charged) in it.
 
     Raises:
-        UserError: the method needs a Q-value model and there is none.
+        UserError: the method needs a Q-value model or a process reward model and there is none.
         ValueError: ``active`` or a token limit is below 1.
     """
     if min(active, max_step_tokens, max_new_tokens) < 1:
         raise ValueError("active, max_step_tokens and max_new_tokens must be at least 1")
-    require_value(config, value)
-    driver = Driver(config, policy, value, run_seed, max_step_tokens, max_new_tokens)
+    scorers = Scorers(value, prm)
+    scorers.require(config)
+    driver = Driver(config, policy, scorers, run_seed, max_step_tokens, max_new_tokens)
     waiting = deque(enumerate(problems))
     results: dict[int, SearchResult] = {}
     slots: list[Slot] = []
@@ -224,17 +217,6 @@ def run(
         results |= ended
         slots = [slot for slot in slots if slot.place not in ended]
     return [results[place] for place in range(len(problems))]
-
-
-def require_value(config: SearchConfig, value: ValueModel | None) -> None:
-    """Refuses a method that ranks by Q when there is no Q-value model."""
-    votes = config.algorithm == "self_consistency"
-    asks = config.vote == "q" if votes else config.lam > 0 and config.algorithm != "greedy"
-    if value is None and asks:
-        raise UserError(
-            f"method {config.name!r} ranks by Q (lam: {config.lam}) and there is no QVM",
-            next_step="train one with qstar train-qvm CONFIG, or set qvm.path, or lam: 0",
-        )
 
 
 def start(place: int, problem: Problem, config: SearchConfig, budget: Budget) -> Slot:
