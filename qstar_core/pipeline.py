@@ -20,7 +20,8 @@ from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import backbone, fingerprint, identity, resolve_checkpoint
+from qstar_core.policies import scoring
+from qstar_core.policies.checkpoint import backbone, identity
 from qstar_core.policies.served import addresses
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.store import dataset, open_store
@@ -43,6 +44,7 @@ COMMANDS = {
     "report": "report",
 }
 
+MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
 LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
 
 Spec = dict[str, Any]
@@ -95,15 +97,14 @@ def plan(config: RunConfig) -> dict[str, Stage]:
         add("labels", labels, "problems", "rollouts")
         _, start = backbone(config)
         fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
-        add("qvm", {**fit, **config.qvm.rows()}, "problems", "labels")
+        add("qvm", {**fit, **scoring.training(config.qvm)}, "problems", "labels")
         value = stages["qvm"].key
     else:
-        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
-        value = fingerprint(folder, config.qvm.score_dtype)
+        value = scoring.given_value(config.qvm)
     search = {"policy": policy, "qvm": value, "seed": config.seed, **config.evaluation.rows()}
     search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
-    if config.qvm.score_dtype != "float64":
-        search["score_batch_size"] = config.qvm.score_batch_size
+    search |= scoring.scoring(config.qvm)
+    search |= scoring.rewarding(config.prm, config.evaluation.methods)
     reads = ["problems", *(["qvm"] if "qvm" in stages else [])]
     add("evaluation", {"problems": test, "grader": _grader(config), **search}, *reads)
     trees = config.evaluation.report_trees
@@ -187,7 +188,7 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "inputs": stage.inputs,
         "config": config.model_dump(mode="json"),
         "threads": config.runtime.threads or cores,
-        "models": {n: stage.rows[n] for n in ("policy", "backbone", "qvm") if n in stage.rows},
+        "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
     }
     parts = _parts(stage, config)
     if len(parts) > 1:

@@ -34,6 +34,7 @@ GIVEN_PATHS = (  # fields that name files or folders of the user
     ("policy", "lora"),
     ("qvm", "init"),
     ("qvm", "path"),
+    ("prm", "path"),
 )
 
 
