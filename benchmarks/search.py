@@ -6,8 +6,7 @@ Usage: python benchmarks/search.py [--problems 500] [--alone 50] [--tokens 400] 
 1. A* on held-out problems with the reference checkpoints: problems per second with 64 searches
    active, and one at a time on the first ``--alone`` of the same problems, in the same process.
 2. The time of that run outside of the policy and the Q-value model.
-3. K = 6 actions of 300-token prefixes, scored by a random model of about 100 M parameters: packed
-   with the prefix computed once, and each in a row of its own; the largest difference of a value.
+3. Scoring with shared and with kept prefixes beside one row per action: benchmarks/prefixes.py.
 
 Prints the ratios.
 """
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from benchmarks import prefixes  # noqa: E402
 from qstar_core.config import CountdownRanges, SearchConfig  # noqa: E402
 from qstar_core.domains import countdown_problems  # noqa: E402
 from qstar_core.mdp import Problem  # noqa: E402
@@ -35,14 +34,11 @@ from qstar_core.policies.checkpoint import resolve_checkpoint  # noqa: E402
 from qstar_core.policies.transformers import TransformersPolicy  # noqa: E402
 from qstar_core.search.budget import Budget  # noqa: E402
 from qstar_core.search.driver import run  # noqa: E402
-from qstar_core.values.packing import collate, pack  # noqa: E402
 from qstar_core.values.score import TransformersValue  # noqa: E402
 
 RANGES = CountdownRanges(
     numbers=4, min_number=1, max_number=10, min_target=1, max_target=10, min_solutions=5
 )
-STATES, PREFIX, CHILD, K = 4, 300, 20, 6
-VOCABULARY = 32_000
 
 
 class Stopwatch:
@@ -96,61 +92,6 @@ def driver(arguments: argparse.Namespace) -> None:
     print(f"batched / alone    {many / one:8.2f}")
 
 
-def prefixes() -> None:
-    """Prints the speed of packed scoring beside one row per action."""
-    from transformers import AutoModelForTokenClassification, LlamaConfig
-
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=640,
-        intermediate_size=1920,
-        num_hidden_layers=12,
-        num_attention_heads=10,
-        num_labels=1,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    model = AutoModelForTokenClassification.from_config(config).eval()
-    size = sum(p.numel() for p in model.parameters()) / 1e6
-    rng = random.Random(0)
-
-    def draw(count: int) -> tuple[int, ...]:
-        return tuple(rng.randrange(VOCABULARY) for _ in range(count))
-
-    states = [draw(PREFIX) for _ in range(STATES)]
-    rows = [state + draw(CHILD) for state in states for _ in range(K)]
-
-    def packed() -> torch.Tensor:
-        batch = collate(pack(rows, 4096))
-        hidden = torch.full(batch.mask.shape, torch.finfo(torch.float32).min)
-        logits = model(
-            input_ids=batch.ids,
-            position_ids=batch.positions,
-            attention_mask=hidden.masked_fill(batch.mask, 0.0),
-            use_cache=False,
-        ).logits[..., 0]
-        values = torch.zeros(len(rows))
-        values[torch.tensor(batch.members)] = logits[batch.rows, batch.ends]
-        return values
-
-    def naive() -> torch.Tensor:
-        return model(input_ids=torch.tensor(rows), use_cache=False).logits[:, -1, 0]
-
-    with torch.inference_mode():
-        apart = float((torch.sigmoid(packed()) - torch.sigmoid(naive())).abs().max())
-        times: dict[str, list[float]] = {"packed": [], "naive": []}
-        for _ in range(3):
-            for name, call in (("packed", packed), ("naive", naive)):
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
-    fast, slow = (len(rows) / min(times[name]) for name in ("packed", "naive"))
-    print(f"{size:.0f} M parameters, {K} actions of {CHILD} tokens, prefixes of {PREFIX}")
-    print(f"one row per action {slow:8.1f} actions/s")
-    print(f"prefix computed once {fast:6.1f} actions/s, values differ by at most {apart:.1e}")
-    print(f"packed / naive     {fast / slow:8.2f}")
-
-
 def main() -> None:
     """Prints all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -161,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     driver(arguments)
-    prefixes()
+    prefixes.table(rounds=3)
 
 
 if __name__ == "__main__":

@@ -183,11 +183,12 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
     """
     flow_run_id = str(runtime.flow_run.id)
     options = config.runtime
+    backends = {config.policy.backend, config.qvm.backend}
     try:
         with (
             StageProgress() as show,
             _task_runner(options) as runner,
-            make_pool(options.workers, options, config.policy.backend, options.threads) as pool,
+            make_pool(options.workers, options, backends, options.threads) as pool,
             at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),
         ):
             yield Workshop(config, runner, show, Budget(options))

@@ -23,6 +23,7 @@ __all__ = [
     "LabelsConfig",
     "PolicyConfig",
     "PretrainConfig",
+    "PrmConfig",
     "QvmConfig",
     "RolloutsConfig",
     "RunConfig",
@@ -68,18 +69,30 @@ class DomainConfig(Section):
     """JSONL of evaluation problems instead of generated ones."""
 
 
-REFUSED_ARGUMENTS = {  # of policy.engine, with the reason
+REFUSED_ARGUMENTS = {  # of policy.engine and qvm.engine, with the reason
     "trust_remote_code": "code that comes with a checkpoint is never run",
     "hf_token": "a secret; set HF_TOKEN in the environment",
-    "model": "policy.path names it",
-    "tokenizer": "it is that of policy.path",
-    "tokenizer_mode": "it is that of policy.path",
-    "dtype": "policy.dtype names it",
+    "model": "the path names it",
+    "tokenizer": "it is that of the path",
+    "tokenizer_mode": "it is that of the path",
+    "dtype": "the dtype names it",
     "generation_config": "what ends a text is said in each request",
     "logprobs_mode": "log-probabilities are those of temperature 1",
-    "max_num_seqs": "policy.batch_size names it",
+    "max_num_seqs": "the batch size names it",
+    "runner": "the use that is made of the model says it",
+    "convert": "the use that is made of the model says it",
+    "pooler_config": "a Q-value is the logit at the last token",
 }
 LOAD_FORMATS = ("safetensors", "fastsafetensors", "runai_streamer")  # none of them unpickles
+
+
+def _check_engine(engine: dict[str, JsonValue]) -> None:
+    """Refuses arguments of vLLM that are unsafe, secret, or contradict another field."""
+    for name in engine:
+        if name in REFUSED_ARGUMENTS:
+            raise ValueError(f"engine.{name} is refused: {REFUSED_ARGUMENTS[name]}")
+    if engine.get("load_format", "safetensors") not in LOAD_FORMATS:
+        raise ValueError(f"engine.load_format must be one of {', '.join(LOAD_FORMATS)}")
 
 
 class ServerConfig(Section):
@@ -132,12 +145,7 @@ class PolicyConfig(Section):
             raise ValueError("lora and engine need backend: vllm")
         if self.backend != "transformers" and self.dtype == "float64":
             raise ValueError(f"{self.backend} has no float64: set dtype to float32 or bfloat16")
-        for name in self.engine:
-            if name in REFUSED_ARGUMENTS:
-                raise ValueError(f"engine.{name} is refused: {REFUSED_ARGUMENTS[name]}")
-        weights = self.engine.get("load_format", "safetensors")
-        if weights not in LOAD_FORMATS:
-            raise ValueError(f"engine.load_format must be one of {', '.join(LOAD_FORMATS)}")
+        _check_engine(self.engine)
         return self
 
 
@@ -184,6 +192,35 @@ class QvmConfig(Section):
     bf16: bool = True
     score_dtype: Literal["float64", "float32", "bfloat16"] = "float64"
     score_batch_size: int = runtime_only(256, ge=1)
+    """Texts in one batch."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """What scores; vllm as in ``policy.backend``, in the environment of ``runtime.python``."""
+    engine: dict[str, JsonValue] = Field(default={})
+    """Further arguments of ``vllm.LLM``, as in ``policy.engine``; backend vllm only."""
+    cache_mb: int = runtime_only(512, ge=0)
+    """MiB per worker for the keys and values of long prefixes; 0 computes them anew each time."""
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> QvmConfig:
+        if self.backend != "vllm" and self.engine:
+            raise ValueError("engine needs backend: vllm")
+        if self.backend == "vllm" and self.score_dtype == "float64":
+            raise ValueError("vllm has no float64: set score_dtype to float32 or bfloat16")
+        _check_engine(self.engine)
+        return self
+
+
+class PrmConfig(Section):
+    """A trained process reward model, for methods with ``reward: prm``."""
+
+    path: str | None = None
+    """Folder, ``s3://`` URI or hub name of a token-classification checkpoint with one label: the
+    probability that a step is right, read at its last token."""
+    dtype: Literal["float64", "float32", "bfloat16"] = "float64"
+    batch_size: int = runtime_only(256, ge=1)
+    """Texts in one batch."""
+    cache_mb: int = runtime_only(512, ge=0)
+    """As ``qvm.cache_mb``."""
 
 
 class RuntimeConfig(Section):
@@ -258,6 +295,7 @@ class RunConfig(Section):
     rollouts: RolloutsConfig = RolloutsConfig()
     labels: LabelsConfig = LabelsConfig()
     qvm: QvmConfig = QvmConfig()
+    prm: PrmConfig = PrmConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     runtime: RuntimeConfig = RuntimeConfig()

@@ -35,8 +35,9 @@ class SearchConfig(Section):
     """lambda in f = g + lambda * h."""
     heuristic: Literal["edge", "lookahead"] = "edge"
     aggregation: Literal["min", "max", "sum", "last"] = "min"
-    reward: Literal["rules", "logprob", "none"] = "rules"
-    """Process reward R_P: the domain's rules, the mean log-probability of a step's tokens, or 0."""
+    reward: Literal["rules", "logprob", "prm", "none"] = "rules"
+    """Process reward R_P: the domain's rules, the mean log-probability of a step's tokens, the
+    model of ``prm.path``, or 0."""
     merge: Literal["text", "state"] = "text"
     """A*: which states count as one: equal texts, or equal canonical states of the domain."""
     step_values: Literal["last", "min", "product", "mean"] = "last"

@@ -11,92 +11,27 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from qstar_core.config import PolicyConfig, QvmConfig, RunConfig, SearchConfig
+from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import countdown_problems
 from qstar_core.environment import as_mapping
-from qstar_core.errors import UserError
+from qstar_core.loading import expect, load_policy, load_reward_model, load_value, told
 from qstar_core.mdp import Problem
 from qstar_core.planning import SWEEPS
-from qstar_core.policies import Policy
-from qstar_core.policies.checkpoint import backbone, resolve_adapter, resolve_checkpoint
+from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
-from qstar_core.values import ValueModel
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 Receipt = dict[str, Any]
 
 UNLIMITED_TOKENS = 1_000_000  # per problem, where seconds are the limit; no search gets there
-
-
-def load_policy(config: PolicyConfig) -> Policy:
-    """The policy of this worker, loaded once."""
-    return _load_policy(config.model_dump_json())
-
-
-@lru_cache(maxsize=1)
-def _load_policy(settings: str) -> Policy:
-    config = PolicyConfig.model_validate_json(settings)
-    if config.backend == "server":
-        from qstar_core.policies.server import ServerPolicy
-
-        return ServerPolicy(config)
-    folder = resolve_checkpoint(config.path, "policy.path")
-    if config.backend == "vllm":
-        from qstar_core.policies.vllm import VllmPolicy
-
-        return VllmPolicy(
-            folder,
-            config.dtype,
-            config.batch_size,
-            chat=config.chat,
-            lora=resolve_adapter(config.lora) if config.lora is not None else None,
-            engine=config.engine,
-        )
-    from qstar_core.policies.transformers import TransformersPolicy
-
-    return TransformersPolicy(folder, config.dtype, config.device, config.batch_size, config.chat)
-
-
-@lru_cache(maxsize=1)
-def load_value(folder: Path, config: QvmConfig, device: str) -> ValueModel:
-    """The QVM of this worker, loaded once."""
-    from qstar_core.values.score import TransformersValue
-
-    return TransformersValue(folder, config.score_dtype, device, config.score_batch_size)
-
-
-def told(policy: Policy, config: RunConfig) -> dict[str, Any]:
-    """What servers behind a policy tell of themselves, for the receipt."""
-    if config.policy.backend != "server":
-        return {}
-    from qstar_core.policies.server import ServerPolicy
-
-    return policy.figures() if isinstance(policy, ServerPolicy) else {}
-
-
-def expect(spec: Spec, model: str, found: str) -> None:
-    """Makes sure that a model is the one that the run key was made from.
-
-    Raises:
-        UserError: its files have changed since the run was planned.
-    """
-    planned = spec.get("models", {}).get(model, found)
-    if planned != found:
-        raise UserError(
-            f"the {model}'s checkpoint has changed since the run was planned "
-            f"({planned} then, {found} now)",
-            safe="shards that are finished were made with the planned one",
-            next_step="run the same command again: it plans anew, under another key",
-        )
 
 
 def read_problems(uri: str, split: str) -> list[Problem]:
@@ -240,12 +175,15 @@ def _search(
         folder = resolve_checkpoint(config.qvm.path, "qvm.path")
     else:
         folder = dataset.local_folder(spec["inputs"]["qvm"])
-    value = load_value(folder, config.qvm, config.policy.device)
+    value = load_value(folder, config)
     if config.qvm.path is not None:
         expect(spec, "qvm", value.fingerprint)
     policy = load_policy(config.policy)
     expect(spec, "policy", policy.fingerprint)
-    table, figures = evaluate(chosen, method, policy, value, config, progress, budget)
+    prm = load_reward_model(config, method)
+    if prm is not None:
+        expect(spec, "prm", prm.fingerprint)
+    table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
     return table, figures | told(policy, config)
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "shards",
 ]
 
+MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
 LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
@@ -83,7 +84,7 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "inputs": stage.inputs,
         "config": config.model_dump(mode="json"),
         "threads": config.runtime.threads or cores,
-        "models": {n: stage.rows[n] for n in ("policy", "backbone", "qvm") if n in stage.rows},
+        "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
     }
     parts = _parts(stage, config)
     if len(parts) > 1 and stage.name not in ALONE:

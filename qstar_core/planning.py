@@ -17,7 +17,8 @@ from typing import Any
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown_problems
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import backbone, fingerprint, identity, resolve_checkpoint
+from qstar_core.policies import scoring
+from qstar_core.policies.checkpoint import backbone, identity
 from qstar_core.policies.served import addresses
 from qstar_core.store import open_store
 from qstar_core.store.uri import join
@@ -76,6 +77,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     """
     stages, search = _up_to_the_value_model(config)
     reads = _of_searches(stages)
+    search |= scoring.rewarding(config.prm, config.evaluation.methods)
     _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
     trees = config.evaluation.report_trees
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
@@ -96,6 +98,7 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     reads = _of_searches(stages)
     chosen = config.compared().rows()
     del chosen["max_policy_tokens"]
+    search |= scoring.rewarding(config.prm, config.compared().methods)
     search = {**search, **chosen, "correction": config.comparison.correction}
     found = []
     for name, budgets in SWEEPS.items():
@@ -134,15 +137,13 @@ def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[st
         _add(stages, config, "labels", labels, "problems", "rollouts")
         _, start = backbone(config)
         fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
-        _add(stages, config, "qvm", {**fit, **config.qvm.rows()}, "problems", "labels")
+        _add(stages, config, "qvm", {**fit, **scoring.training(config.qvm)}, "problems", "labels")
         value = stages["qvm"].key
     else:
-        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
-        value = fingerprint(folder, config.qvm.score_dtype)
+        value = scoring.given_value(config.qvm)
     search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": test}
     search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
-    if config.qvm.score_dtype != "float64":
-        search["score_batch_size"] = config.qvm.score_batch_size
+    search |= scoring.scoring(config.qvm)
     return stages, {**search, "grader": _grader(config)}
 
 

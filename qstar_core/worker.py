@@ -35,6 +35,7 @@ GIVEN_PATHS = (  # fields that name files or folders of the user
     ("policy", "lora"),
     ("qvm", "init"),
     ("qvm", "path"),
+    ("prm", "path"),
 )
 
 

@@ -26,6 +26,10 @@ OTHER: dict[str, Any] = {
     "qvm.init": "TINY",
     "qvm.loss": "mse",
     "qvm.score_dtype": "float32",
+    "qvm.backend": None,  # these four are tested in policies/test_scoring.py
+    "qvm.engine": None,
+    "prm.path": None,
+    "prm.dtype": None,
     "qvm.holdout": 0.2,
     "labels.gamma": 0.9,
     "evaluation.baseline": "greedy",
@@ -192,7 +196,7 @@ def test_the_engine_and_all_its_arguments_change_the_keys(base: RunConfig, tmp_p
         ({"lora": "somewhere"}, "need backend: vllm"),
         ({"backend": "vllm", "engine": {"trust_remote_code": True}}, "never run"),
         ({"backend": "vllm", "engine": {"hf_token": "hf_x"}}, "a secret"),
-        ({"backend": "vllm", "engine": {"model": "other"}}, "policy.path names it"),
+        ({"backend": "vllm", "engine": {"model": "other"}}, "the path names it"),
         ({"backend": "vllm", "engine": {"load_format": "pt"}}, "load_format must be one of"),
     ],
 )

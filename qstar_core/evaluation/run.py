@@ -80,6 +80,7 @@ def evaluate(
     value: ValueModel,
     config: RunConfig,
     progress: Callable[[int, int, str, str], None],
+    prm: ValueModel | None = None,
     budget: Budget | None = None,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Searches and grades every problem with one method.
@@ -92,6 +93,7 @@ def evaluate(
         config: budgets, seed, searches advanced together.
         progress: called with (done, total, unit, note); the note says how many are solved so far,
             tokens per second and searches under way.
+        prm: the process reward model, for methods with ``reward: prm``.
         budget: limits per problem; None is those of the evaluation.
 
     Returns:
@@ -112,6 +114,7 @@ def evaluate(
         active=limits.active,
         max_step_tokens=limits.max_step_tokens,
         max_new_tokens=config.rollouts.max_new_tokens,
+        prm=prm,
         on_progress=tally.tell,
         on_result=tally.take,
     )

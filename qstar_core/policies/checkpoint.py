@@ -33,6 +33,7 @@ SHAPING = (
 KINDS = {  # field: architecture, its name, an example
     "policy.path": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
     "qvm.path": ("ForTokenClassification", "trained Q-value model", "reference:countdown-qvm"),
+    "prm.path": ("ForTokenClassification", "trained reward model", "reference:countdown-qvm"),
 }
 
 

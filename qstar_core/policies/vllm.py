@@ -14,33 +14,19 @@ that runs there.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
-import logging
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qstar_core.errors import EngineUnavailable, UserError
-from qstar_core.policies import Sample, SampleRequest
+from qstar_core.errors import UserError
+from qstar_core.policies import Sample, SampleRequest, vllm_engine
 from qstar_core.policies.checkpoint import policy_fingerprint
 from qstar_core.policies.steps import split_tokens
 from qstar_core.policies.text import Vocabulary
 
-log = logging.getLogger(__name__)
-
 Done = Callable[[int, int], None]
 
-ENVIRONMENT = {  # what the user has set himself stays
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: see 3. above
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_NO_USAGE_STATS": "1",  # nothing is sent anywhere
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two workers must not share the same cores
-}
-CPU_CACHE_BYTES = 1 << 30  # KV cache per worker on a CPU; vLLM itself would take most of the memory
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 MAX_TEMPERATURE = 2.0  # vLLM takes no higher one
 
@@ -77,21 +63,15 @@ class VllmPolicy:
             folder, dtype, backend="vllm", chat=chat, lora=lora, engine=given
         )
         self.vocabulary = Vocabulary(folder, chat)
-        vllm = _import_vllm()
-        _refuse_unknown(given)
         arguments = {
             "model": str(folder),
             "dtype": dtype,
             "max_num_seqs": batch_size,
-            "enable_prefix_caching": True,
             "logprobs_mode": "raw_logprobs",  # those of temperature 1
-            "load_format": "safetensors",
             "generation_config": "vllm",  # what ends a text is said in each request
-            **_cache_of_cpu(given),
             **(_lora_arguments(lora) if lora is not None else {}),
-            **given,
         }
-        self.llm = _start(vllm.LLM, arguments)
+        self.llm = vllm_engine.start("policy", given, arguments)
         self.context = int(self.llm.model_config.max_model_len)
         self._lora = None
         if lora is not None:
@@ -119,7 +99,7 @@ class VllmPolicy:
         # requests are numbered in the order in which they are added; what follows "-" is random
         waiting = dict(zip((int(name.partition("-")[0]) for name in names), places, strict=True))
         answers: list[list[Sample | None]] = [[None] * len(ask.seeds) for ask in requests]
-        for outputs in self._steps(names):
+        for outputs in vllm_engine.steps(self.llm, names):
             tokens = 0
             for output in outputs:
                 number, k = waiting.pop(int(output.request_id))
@@ -155,82 +135,11 @@ class VllmPolicy:
             skip_clone=True,  # no other request has this object
         )
 
-    def _steps(self, names: Sequence[str]) -> Iterator[list[Any]]:
-        """Runs the engine; yields the outputs that finished in a step."""
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        engine = self.llm.llm_engine
-        try:
-            while engine.has_unfinished_requests():
-                outputs = [output for output in engine.step() if output.finished]
-                if outputs:
-                    yield outputs
-        except EngineDeadError as error:
-            raise EngineUnavailable(
-                f"vLLM's engine has died: {error}",
-                next_step="run the same command again; make doctor shows what is free",
-            ) from error
-        finally:
-            engine.abort_request(list(names), internal=True)  # none is left unless it failed
-
     def _sample(self, ask: SampleRequest, prompt: Sequence[int], drawn: Any) -> Sample:
         tokens, flat = list(drawn.token_ids), drawn.logprobs
         logprobs = [flat.logprobs[start] for start in flat.start_indices]
         split = split_tokens(tokens, ask, self.vocabulary.newlines, self.vocabulary.eos)
         return self.vocabulary.sample(split, prompt, tokens, logprobs)
-
-
-def _import_vllm() -> Any:
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        import vllm
-    except ImportError as error:
-        raise UserError(
-            f"policy.backend: {sys.executable} cannot import vllm: {error}",
-            next_step="make vllm-cpu (or make vllm where there is a GPU), then the same command "
-            "with --set runtime.python=.venv-vllm/bin/python",
-        ) from error
-    return vllm
-
-
-def _refuse_unknown(given: Mapping[str, Any]) -> None:
-    from vllm.engine.arg_utils import EngineArgs
-
-    known = [field.name for field in dataclasses.fields(EngineArgs)]
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
-            raise UserError(
-                f"policy.engine.{name}: vLLM has no such engine argument",
-                next_step=f"did you mean {' or '.join(near)}?" if near else "leave it out",
-            )
-
-
-def _start(engine: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    try:
-        return engine(**arguments)
-    except Exception as error:  # whatever it is, the engine does not run with these settings
-        log.debug("vLLM did not start", exc_info=True)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(
-            f"vLLM does not start: {type(error).__name__}: {' '.join(lines[:4])}",
-            next_step="change policy.engine, policy.dtype or policy.lora accordingly",
-        ) from error
-
-
-def _cache_of_cpu(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The size of the KV cache on a CPU where the user has not set one."""
-    from vllm.platforms import current_platform
-
-    sized = {"kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"}
-    if not current_platform.is_cpu() or sized & set(given):
-        return {}
-    return (
-        {}
-        if os.environ.get("VLLM_CPU_KVCACHE_SPACE")
-        else {"kv_cache_memory_bytes": CPU_CACHE_BYTES}
-    )
 
 
 def _lora_arguments(adapter: Path) -> dict[str, Any]:

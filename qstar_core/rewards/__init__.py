@@ -17,6 +17,8 @@ def process_rewards(name: str, problem: Problem, steps: Sequence[Step]) -> list[
     Args:
         name: ``"rules"`` (the domain's rule-based reward), ``"logprob"`` (mean log-probability of
             the step's tokens under the policy, nats, at most 0) or ``"none"`` (0 for every step).
+            ``"prm"`` is not among them: a model's rewards, P(the step is right) in [0, 1], are
+            asked for in batches, see `qstar_core.search.requests.Score`.
         problem: the question.
         steps: the steps, from the first.
 

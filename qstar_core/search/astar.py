@@ -23,22 +23,36 @@ Departures from the paper and decisions it leaves open:
    at least its g is kept in the tree and not followed: what follows depends on that state alone.
    Terminal states are never merged.
 8. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
+9. With ``reward: prm`` R_P is a model's, asked for each sampled action after its Q. Both count as
+   value calls; an action that they do not suffice for is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, State, Step
 from qstar_core.search.budget import Ledger
-from qstar_core.search.requests import Asking, distinct, propose, score
+from qstar_core.search.requests import Asking, Scorer, distinct, propose, score
 from qstar_core.search.trace import Node, Search, Tree
 
-Action = tuple[Step, float | None]
-"""A sampled step and its Q (None when lambda is 0)."""
+
+class Action(NamedTuple):
+    """A sampled step.
+
+    Attributes:
+        step: the step.
+        q: its Q; None when lambda is 0.
+        reward: its R_P if a model says it (``reward: prm``), else None.
+    """
+
+    step: Step
+    q: float | None = None
+    reward: float | None = None
 
 
 def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
@@ -62,7 +76,7 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         if actions is None:
             [actions] = yield from sample_actions([node.state], config)
         tree.clock = ledger.policy_tokens
-        children = [tree.add(node, step, q) for step, q in actions]
+        children = [tree.add(node, *action) for action in actions]
         if config.merge == "state":
             children = [child for child in children if is_new(child, reached)]
         if lookahead:
@@ -73,7 +87,7 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
             if child.terminal or not lookahead:
                 h = child.q
             elif child.id in kept:
-                h = max(q for _, q in kept[child.id] if q is not None)
+                h = max(action.q for action in kept[child.id] if action.q is not None)
             else:
                 continue
             tree.rank(child, h)
@@ -96,13 +110,30 @@ def is_new(node: Node, reached: dict[str, float]) -> bool:
 
 
 def sample_actions(states: Sequence[State], config: SearchConfig) -> Asking[list[list[Action]]]:
-    """The distinct ones of K sampled actions of each state, with Q; those without Q are left out.
+    """The distinct ones of K sampled actions of each state, with the values they are ranked by.
 
-    Fewer come back when the budget ends.
+    Those that the value calls did not suffice for are left out, and fewer come when the budget
+    ends.
     """
     proposals = yield from propose(states, config.k)
-    choices = [distinct(steps) for steps in proposals]
-    if config.lam == 0:
-        return [[(step, None) for step in steps] for steps in choices]
-    values = yield from score(list(zip(states, choices, strict=True)))
-    return [list(zip(s, q, strict=False)) for s, q in zip(choices, values, strict=True)]
+    found = [[Action(step) for step in distinct(steps)] for steps in proposals]
+    if config.lam > 0:
+        found = yield from _valued(states, found, "q")
+    if config.reward == "prm":
+        found = yield from _valued(states, found, "prm")
+    return found
+
+
+def _valued(
+    states: Sequence[State], choices: Sequence[Sequence[Action]], model: Scorer
+) -> Asking[list[list[Action]]]:
+    """The actions of each state with the value that a model gives them."""
+    asked = [(s, [a.step for a in actions]) for s, actions in zip(states, choices, strict=True)]
+    answers = yield from score(asked, model)
+    return [
+        [
+            action._replace(q=value) if model == "q" else action._replace(reward=value)
+            for action, value in zip(actions, values, strict=False)
+        ]
+        for actions, values in zip(choices, answers, strict=True)
+    ]

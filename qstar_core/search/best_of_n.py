@@ -10,6 +10,7 @@ E, for process rewards).
    changes the speed, never what is returned: samples are numbered and charged in order.
 2. Equal trajectories are scored once; each draw costs its tokens.
 3. Rollouts without Q because the value calls ran out are left out; with lambda = 0 none is asked.
+   With ``reward: prm`` the R_P of all steps is asked for too, and its calls are value calls.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem, State
 from qstar_core.search.budget import Ledger
 from qstar_core.search.requests import Asking, rollout, score
+from qstar_core.search.rewarded import rewarded
 from qstar_core.search.trace import Node, Search, Tree
 
 STEP_VALUES: dict[str, Callable[[Sequence[float]], float]] = {
@@ -57,6 +59,7 @@ def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
 
 def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:
     """Ranks terminal nodes by f; returns those that could be ranked."""
+    nodes = yield from rewarded(nodes, tree)
     if tree.config.lam == 0:
         for node in nodes:
             tree.rank(node, None)

@@ -32,7 +32,8 @@ class Budget:
 
     Attributes:
         policy_tokens: tokens the policy generates, end-of-text tokens included.
-        value_calls: actions the Q-value model scores.
+        value_calls: actions that the Q-value model and the process reward model score; one that
+            both of them score counts twice.
         expansions: states whose next actions are sampled (``Propose`` requests). In the lookahead
             mode of A* a state counts when its actions are sampled for h, not when it is popped.
         seconds: machine seconds, amortised over the searches under way; None is no limit. Results

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from qstar_core.errors import EngineUnavailable, UserError
-from qstar_core.search.slot import Texts
-from qstar_core.values import ValueModel
 
 REFUSALS = (ValueError, UserError)
 
@@ -52,16 +50,3 @@ async def refusable_async(
     middle = len(items) // 2
     first = await refusable_async(call, items[:middle])
     return first + await refusable_async(call, items[middle:])
-
-
-def score_groups(value: ValueModel | None, groups: Sequence[Texts]) -> list[list[float]]:
-    """Q values of several groups of (text, ended), with one call to the value model.
-
-    Raises:
-        ValueError: there is no value model.
-    """
-    if value is None:
-        raise ValueError("the search asks for Q values and there is no Q-value model")
-    flat = [pair for group in groups for pair in group]
-    scores = iter(value.score([text for text, _ in flat], [ended for _, ended in flat]))
-    return [[next(scores) for _ in group] for group in groups]

@@ -35,10 +35,10 @@ def extend(
     families = []
     for node, actions in zip(nodes, sampled, strict=True):
         family: dict[int, Node] = {}
-        for step, q in actions:
-            child = tree.add(node, step, q)
+        for action in actions:
+            child = tree.add(node, *action)
             if child.f is None:
-                tree.rank(child, q)
+                tree.rank(child, action.q)
             family[child.id] = child
         families.append(list(family.values()))
     return families

@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from qstar_core.config import SearchConfig
-from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.policies import AsyncPolicy, Policy
 from qstar_core.search.budget import Budget, Meter
-from qstar_core.search.calls import refusable, score_groups
+from qstar_core.search.calls import refusable
 from qstar_core.search.desk import Desk, OnProgress, OnResult
 from qstar_core.search.driver_async import in_parallel
-from qstar_core.search.slot import Rules, Slot, Texts
+from qstar_core.search.scorers import Scorers
+from qstar_core.search.slot import Rules, Slot
 from qstar_core.search.trace import SearchResult
 from qstar_core.values import ValueModel
 
@@ -44,6 +44,7 @@ def run(
     active: int = 64,
     max_step_tokens: int = MAX_STEP_TOKENS,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    prm: ValueModel | None = None,
     on_progress: OnProgress | None = None,
     on_result: OnResult | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -63,6 +64,7 @@ def run(
         max_step_tokens: tokens of a proposed step at most; a longer one is cut off and dropped.
         max_new_tokens: tokens of a whole trajectory at most, in every method; with the prompt they
             must fit the policy's context.
+        prm: the process reward model; only for methods with ``reward: prm``.
         on_progress: called again and again with (problems done, policy tokens charged) since the
             last call and the number of searches under way.
         on_result: called with (place of the problem, its result) the moment a search ends; results
@@ -70,36 +72,26 @@ def run(
         clock: seconds, for the budget.
 
     Raises:
-        UserError: the method needs a Q-value model and there is none.
+        UserError: the method needs a Q-value model or a process reward model and there is none.
         EngineUnavailable: an engine as a whole cannot serve.
         ValueError: ``active`` or a token limit is below 1.
     """
     if min(active, max_step_tokens, max_new_tokens) < 1:
         raise ValueError("active, max_step_tokens and max_new_tokens must be at least 1")
-    require_value(config, value)
+    scorers = Scorers(value, prm)
+    scorers.require(config)
     rules = Rules(config, budget, run_seed, max_step_tokens, max_new_tokens)
     results: dict[int, SearchResult] = {}
     keep = on_result or results.__setitem__
     desk = Desk(iter(enumerate(problems)), rules, Meter(clock), keep, on_progress)
     if isinstance(policy, AsyncPolicy):
-        policy.run(in_parallel(desk, policy, value, active))
+        policy.run(in_parallel(desk, policy, scorers, active))
     else:
-        in_rounds(desk, policy, value, active)
+        in_rounds(desk, policy, scorers, active)
     return [results[place] for place in sorted(results)]
 
 
-def require_value(config: SearchConfig, value: ValueModel | None) -> None:
-    """Refuses a method that ranks by Q when there is no Q-value model."""
-    votes = config.algorithm == "self_consistency"
-    asks = config.vote == "q" if votes else config.lam > 0 and config.algorithm != "greedy"
-    if value is None and asks:
-        raise UserError(
-            f"method {config.name!r} ranks by Q (lam: {config.lam}) and there is no QVM",
-            next_step="train one with qstar train-qvm CONFIG, or set qvm.path, or lam: 0",
-        )
-
-
-def in_rounds(desk: Desk, policy: Policy, value: ValueModel | None, active: int) -> None:
+def in_rounds(desk: Desk, policy: Policy, scorers: Scorers, active: int) -> None:
     """Advances all active searches together until none is left."""
     slots: list[Slot] = []
     while True:
@@ -108,7 +100,7 @@ def in_rounds(desk: Desk, policy: Policy, value: ValueModel | None, active: int)
         if not slots:
             return
         sample(slots, policy)
-        score(slots, value)
+        score(slots, scorers)
         slots = desk.step(slots)
 
 
@@ -120,13 +112,9 @@ def sample(slots: Sequence[Slot], policy: Policy) -> None:
         slot.take_samples(place, answer)
 
 
-def score(slots: Sequence[Slot], value: ValueModel | None) -> None:
-    """Answers all requests for Q values with one call to the value model."""
-
-    def call(groups: Sequence[Texts]) -> list[list[float]]:
-        return score_groups(value, groups)
-
-    jobs = [(slot, place, texts) for slot in slots for place, texts in slot.score_requests()]
-    answers = refusable(call, [texts for _, _, texts in jobs])
+def score(slots: Sequence[Slot], scorers: Scorers) -> None:
+    """Answers all requests for values with one call to each model."""
+    jobs = [(slot, place, group) for slot in slots for place, group in slot.score_requests()]
+    answers = refusable(scorers.values, [group for _, _, group in jobs])
     for (slot, place, _), answer in zip(jobs, answers, strict=True):
         slot.take_values(place, answer)

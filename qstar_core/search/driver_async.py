@@ -1,40 +1,39 @@
 """Runs many searches at once on a policy that answers asynchronously: no rounds, no barrier.
 
 Each search goes on as soon as its own request is answered, so a slow answer holds up nobody else,
-and the servers see new requests while others are under work. The Q-value model takes one call at a
+and the servers see new requests while others are under work. The scoring models take one call at a
 time, in a thread of its own; what searches ask meanwhile is merged into the next call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from qstar_core.errors import EngineUnavailable
 from qstar_core.policies import AsyncPolicy
-from qstar_core.search.calls import refusable, refusable_async, score_groups
+from qstar_core.search.calls import refusable, refusable_async
 from qstar_core.search.desk import Desk
-from qstar_core.search.slot import Slot, Texts
-from qstar_core.values import ValueModel
+from qstar_core.search.scorers import Group, Scorers
+from qstar_core.search.slot import Slot
 
 Values = list[list[float] | Exception]
 """The answer to each of several groups of actions."""
 
 
 class Gatherer:
-    """Asks the value model for all searches that wait for it.
+    """Asks the scoring models for all searches that wait for them.
 
     Args:
-        value: the model; None where nothing is asked.
+        scorers: the models.
     """
 
-    def __init__(self, value: ValueModel | None) -> None:
-        self.value = value
-        self._waiting: asyncio.Queue[tuple[list[Texts], asyncio.Future[Values]]] = asyncio.Queue()
+    def __init__(self, scorers: Scorers) -> None:
+        self.scorers = scorers
+        self._waiting: asyncio.Queue[tuple[list[Group], asyncio.Future[Values]]] = asyncio.Queue()
 
-    async def ask(self, groups: list[Texts]) -> Values:
-        """The Q values of groups of actions; `serve` has to run meanwhile."""
+    async def ask(self, groups: list[Group]) -> Values:
+        """The values of groups of actions; `serve` has to run meanwhile."""
         answer: asyncio.Future[Values] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((groups, answer))
         return await answer
@@ -48,26 +47,21 @@ class Gatherer:
                 while not self._waiting.empty():
                     asked.append(self._waiting.get_nowait())
                 groups = [group for some, _ in asked for group in some]
-                found = await loop.run_in_executor(thread, refusable, self._call, groups)
+                found = await loop.run_in_executor(thread, refusable, self.scorers.values, groups)
                 values = iter(found)
                 for some, answer in asked:
                     part = [next(values) for _ in some]
                     if not answer.done():  # of a search that was cancelled
                         answer.set_result(part)
 
-    def _call(self, groups: Sequence[Texts]) -> list[list[float]]:
-        return score_groups(self.value, groups)
 
-
-async def in_parallel(
-    desk: Desk, policy: AsyncPolicy, value: ValueModel | None, active: int
-) -> None:
+async def in_parallel(desk: Desk, policy: AsyncPolicy, scorers: Scorers, active: int) -> None:
     """Lets searches go on by themselves until none is left, ``active`` of them at a time.
 
     Raises:
         EngineUnavailable: an engine as a whole cannot serve; all searches end.
     """
-    gatherer = Gatherer(value)
+    gatherer = Gatherer(scorers)
 
     async def work() -> None:
         while (slot := desk.begin()) is not None:
@@ -94,7 +88,7 @@ async def answer(slot: Slot, policy: AsyncPolicy, gatherer: Gatherer) -> None:
         slot.take_samples(place, drawn)
     groups = slot.score_requests()
     if groups:
-        values = await gatherer.ask([texts for _, texts in groups])
+        values = await gatherer.ask([group for _, group in groups])
         for (place, _), found in zip(groups, values, strict=True):
             slot.take_values(place, found)
 

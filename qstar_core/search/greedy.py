@@ -6,6 +6,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
 from qstar_core.search.budget import Ledger
 from qstar_core.search.requests import rollout
+from qstar_core.search.rewarded import rewarded
 from qstar_core.search.trace import Search, Tree
 
 
@@ -15,6 +16,7 @@ def greedy(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     rollouts = yield from rollout(tree.root.state, 1, temperature=0.0)
     tree.clock = ledger.policy_tokens
     finished = [tree.add_path(steps) for steps in rollouts]
+    yield from rewarded(finished, tree)
     for order, node in enumerate(finished):
         node.order = order
         tree.rank(node, None)

@@ -137,8 +137,7 @@ def _request(request: Request, answer: Any, places: _Places) -> dict[str, Any]:
 
 def _scores(request: Score) -> str:
     """How scores are called: Q, or those of another model that the request names."""
-    model = str(getattr(request, "model", "q"))
-    return "score" if model == "q" else model
+    return "score" if request.model == "q" else request.model
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from qstar_core.mdp import State, Step
 
@@ -26,12 +26,24 @@ class Propose:
     k: int
 
 
+Scorer = Literal["q", "prm"]
+"""Which model scores: the Q-value model, or the process reward model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Q(state, step) of some steps; the answer is ``list[float]`` in [0, 1]."""
+    """Values of some steps in a state; the answer is ``list[float]`` in [0, 1].
+
+    Attributes:
+        state: where the steps are taken.
+        steps: each is scored by itself.
+        model: ``"q"`` for Q(state, step), ``"prm"`` for R_P of the step. Both are forward passes
+            of a scoring model, and each step is one value call.
+    """
 
     state: State
     steps: tuple[Step, ...]
+    model: Scorer = "q"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +76,13 @@ def propose(states: Sequence[State], k: int) -> Asking[list[list[Step]]]:
     return cast("list[list[Step]]", answers)
 
 
-def score(actions: Sequence[tuple[State, Sequence[Step]]]) -> Asking[list[list[float]]]:
-    """Asks for the Q values of some steps of each state."""
+def score(
+    actions: Sequence[tuple[State, Sequence[Step]]], model: Scorer = "q"
+) -> Asking[list[list[float]]]:
+    """Asks for the values of some steps of each state: Q, or R_P of the process reward model."""
     if not actions:
         return []
-    answers = yield [Score(state, tuple(steps)) for state, steps in actions]
+    answers = yield [Score(state, tuple(steps), model) for state, steps in actions]
     return cast("list[list[float]]", answers)
 
 

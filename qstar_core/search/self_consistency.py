@@ -5,7 +5,8 @@ sum, as in Li et al., arXiv 2206.02336). The answer with the largest weight wins
 share of all weight, and the first rollout that gave it is returned.
 
 1. An answer is what the domain's grader reads off a trajectory, without looking at the reference.
-2. The process reward takes no part: voting is the baseline that needs no rule.
+2. The process reward takes no part (a model of it is not asked): voting is the baseline that needs
+   no rule.
 3. Rollouts without an answer do not vote. Rounds and their end are those of best-of-N.
 """
 

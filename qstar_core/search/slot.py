@@ -26,12 +26,10 @@ from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.replay import Exchange, compact, exchange
 from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
+from qstar_core.search.scorers import Group, fault
 from qstar_core.search.trace import Search, SearchResult
 
 STEP_RULE = StepRule(newline=True)
-
-Texts = list[tuple[str, bool]]
-"""State and action as one text, and whether the policy ended it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +174,9 @@ class Slot:
         state = request.state
         return [path for s in bought if (path := episode(self.problem, state, whole_steps(s)))]
 
-    def score_requests(self) -> list[tuple[int, Texts]]:
+    def score_requests(self) -> list[tuple[int, Group]]:
         """The actions to be scored now, each group with the place of its answer; they are paid."""
-        jobs: list[tuple[int, Texts]] = []
+        jobs: list[tuple[int, Group]] = []
         if self.result is not None:
             return jobs
         for place, request in enumerate(self.asked):
@@ -186,15 +184,16 @@ class Slot:
                 steps = request.steps[: self.ledger.charge_calls(len(request.steps))]
                 before = request.state.text if steps else ""
                 texts = [(before + step.text, step.ended) for step in steps]
-                jobs += [(place, texts)] if texts else []
+                jobs += [(place, (request.model, texts))] if texts else []
         return jobs
 
     def take_values(self, place: int, answer: list[float] | Exception) -> None:
-        """Takes the Q values of the group of actions at a place."""
+        """Takes the values of the group of actions at a place."""
+        request = self.asked[place]
         if isinstance(answer, Exception):
             self.fail(answer)
-        elif not all(0.0 <= q <= 1.0 for q in answer):
-            self.fail(ValueError(f"Q must be in [0, 1], got {answer}"))
+        elif isinstance(request, Score) and (wrong := fault(request.model, answer)) is not None:
+            self.fail(wrong)
         else:
             self.answers[place] = answer
 

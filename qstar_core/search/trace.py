@@ -36,7 +36,7 @@ class Node:
         state: the question and the steps.
         text: text of the last step; the prompt for the root.
         q: Q of the last step, in [0, 1].
-        reward: R_P of the last step.
+        reward: R_P of the last step; None where a model says it and was not asked.
         g: aggregated process reward of the path.
         h: heuristic value.
         f: g + lambda * h, larger is better.
@@ -87,7 +87,7 @@ class SearchResult:
         finished: all finished trajectories, in the order in which they were finished.
         nodes: the tree, in order of insertion; empty after an error.
         policy_tokens: policy tokens charged.
-        value_calls: actions scored.
+        value_calls: actions scored, by the Q-value model and the process reward model.
         expansions: states whose actions were sampled.
         stop_reason: ``"finished"`` (as many trajectories as wanted), ``"budget"`` (a limit was
             reached before), ``"exhausted"`` (nothing left to expand) or ``"error"``.
@@ -134,27 +134,44 @@ class Tree:
         """The question before any step."""
         return self.nodes[0]
 
-    def add(self, parent: Node, step: Step, q: float | None = None) -> Node:
-        """The child of ``parent`` by ``step``: the one that is there, or a new one with its g."""
+    def add(
+        self, parent: Node, step: Step, q: float | None = None, reward: float | None = None
+    ) -> Node:
+        """The child of ``parent`` by ``step``: the one that is there, or a new one with its g.
+
+        Args:
+            parent: where the step is taken.
+            step: the action.
+            q: its Q, if known.
+            reward: its R_P, where a model says it; `set_reward` may set it later.
+        """
         key = (parent.id, step.text, step.ended)
         if key in self._children:
             return self._children[key]
         state = parent.state.after(step)
-        rewards = process_rewards(self.config.reward, self.problem, state.steps)
         node = Node(
             id=len(self.nodes),
             parent=parent.id,
             state=state,
             text=step.text,
             q=q,
-            reward=rewards[-1],
-            g=AGGREGATIONS[self.config.aggregation](rewards),
             tokens=self.clock,
             terminal=DOMAINS[self.problem.domain].is_terminal(self.problem, state.steps),
         )
         self.nodes.append(node)
         self._children[key] = node
+        if self.config.reward != "prm":
+            rewards = process_rewards(self.config.reward, self.problem, state.steps)
+            node.reward, node.g = rewards[-1], AGGREGATIONS[self.config.aggregation](rewards)
+        elif reward is not None:
+            self.set_reward(node, reward)
         return node
+
+    def set_reward(self, node: Node, reward: float) -> None:
+        """Sets the R_P that a model gave a node, and its g; its ancestors have theirs."""
+        node.reward = reward
+        rewards = [n.reward for n in self.path(node) if n.reward is not None]
+        node.g = AGGREGATIONS[self.config.aggregation](rewards)
 
     def add_path(self, steps: Iterable[Step]) -> Node:
         """The node at the end of a path from the root."""

@@ -167,7 +167,7 @@ def swept() -> pl.DataFrame:
         budget = Budget(tokens, 10_000, 10_000)
         for method in config.evaluation.methods:
             given = NoisyPlayer(), NoisyValue(), config, lambda *_: None
-            found, _ = evaluate(held_out(), method, *given, budget)
+            found, _ = evaluate(held_out(), method, *given, None, budget)
             frame = pl.DataFrame(found).drop("nodes", "anytime")
             parts.append(frame.with_columns(budget=pl.lit(float(tokens))))
     return pl.concat(parts)

@@ -87,7 +87,7 @@ def test_a_budget_that_is_given_goes_before_that_of_the_evaluation() -> None:
     problems = [countdown.make_problem([13, 10, 9, 4], 24)]
     given = NoisyPlayer(), NoisyValue(), config, lambda *_: None
     usual, _ = evaluate(problems, star, *given)
-    small, _ = evaluate(problems, star, *given, Budget(50, 10_000, 10_000))
+    small, _ = evaluate(problems, star, *given, None, Budget(50, 10_000, 10_000))
     assert small["policy_tokens"].to_pylist()[0] <= 50 < usual["policy_tokens"].to_pylist()[0]
 
 

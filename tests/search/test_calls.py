@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qstar_core.errors import EngineUnavailable
-from qstar_core.search.calls import refusable, refusable_async, score_groups
-from tests.search.trees import EXAMPLE, TableValue, make_problem
+from qstar_core.search.calls import refusable, refusable_async
 
 
 def double(numbers: Sequence[int]) -> list[int]:
@@ -46,12 +45,3 @@ def test_an_engine_that_is_gone_is_no_request_s_fault() -> None:
     with pytest.raises(EngineUnavailable):
         asyncio.run(refusable_async(gone_soon, [1, 2, 3]))
     assert calls == [3, 3]
-
-
-def test_groups_of_actions_are_scored_with_one_call() -> None:
-    value = TableValue((make_problem(), EXAMPLE))
-    groups = [[("q\na\n", False), ("q\nc", True)], [], [("q\nb\n", False)]]
-    assert score_groups(value, groups) == [[0.5, 0.75], [], [1.0]]
-    assert value.calls == 1
-    with pytest.raises(ValueError, match="there is no Q-value model"):
-        score_groups(None, groups)

@@ -32,12 +32,19 @@ MORE: list[dict[str, Any]] = [
     {"algorithm": "astar", "lam": 0.0},
     {"algorithm": "astar", "reward": "logprob", "aggregation": "sum"},
     {"algorithm": "best_of_n", "lam": 0.0},
+    {"algorithm": "astar", "reward": "prm"},
+    {"algorithm": "astar", "heuristic": "lookahead", "reward": "prm"},
+    {"algorithm": "beam", "width": 2, "reward": "prm"},
+    {"algorithm": "mcts", "reward": "prm"},
+    {"algorithm": "best_of_n", "reward": "prm"},
+    {"algorithm": "greedy", "temperature": 0.0, "reward": "prm"},
 ]
 
 
 def search(tree: trees.Tree, config: SearchConfig, budget: Budget = trees.AMPLE) -> SearchResult:
     value = trees.TableValue((Q, tree))
-    [result] = run([Q], config, budget, trees.make_policy((Q, tree)), value, run_seed=1)
+    policy = trees.make_policy((Q, tree))
+    [result] = run([Q], config, budget, policy, value, run_seed=1, prm=value)
     assert result.error == ""
     return result
 
@@ -229,16 +236,10 @@ def test_a_budget_that_seconds_ended_ends_in_the_replay_too() -> None:
     assert replay(row, config, "toy") == result
 
 
-class Judge(Score):
-    """A request for the values of a process reward model."""
-
-    model = "prm"
-
-
 def test_scores_of_another_model_are_told_apart() -> None:
     tree, end = Tree(Q, trees.make_config()), Step("c", 2, ended=True)
     tree.add(tree.root, end)
-    asked = [Score(tree.root.state, (end,)), Judge(tree.root.state, (end,))]
+    asked = [Score(tree.root.state, (end,)), Score(tree.root.state, (end,), "prm")]
     log = [exchange(list(asked), [[0.5], [0.25]], Ledger(trees.AMPLE))]
     [turn] = compact(log, tree.nodes, trees.AMPLE)["rounds"]
     kinds = [(entry["kind"], entry["answers"], entry["values"]) for entry in turn["requests"]]

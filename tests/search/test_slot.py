@@ -30,7 +30,7 @@ def test_a_round_of_a_search() -> None:
     assert one.answers == [[Step("a\n", 2)]]  # the other one is cut off
     one.advance()
     assert one.sample_requests() == []
-    assert one.score_requests() == [(0, [("q\na\n", False)])]
+    assert one.score_requests() == [(0, ("q", [("q\na\n", False)]))]
     one.take_values(0, [0.5])
     one.advance()
     assert one.result is None

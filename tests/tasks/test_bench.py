@@ -21,5 +21,5 @@ def test_only_threads_of_vllm_are_told_to_sleep(
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if given is not None:
         monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    pool = make_pool(2, RuntimeConfig(), backend, threads=None)
+    pool = make_pool(2, RuntimeConfig(), {backend, "transformers"}, threads=None)
     assert pool._env.get("OMP_WAIT_POLICY") == expected

@@ -133,5 +133,5 @@ def test_a_score_is_the_sigmoid_of_the_last_logit(labels: pl.DataFrame, tmp_path
     value = TransformersValue(tmp_path / "qvm", "float64", "cpu", 4)
     text = PROBLEMS[0].prompt
     ids = value.tokenizer(text, return_tensors="pt")["input_ids"]
-    expected = torch.sigmoid(value.model(ids).logits[0, -1, 0]).item()
+    expected = torch.sigmoid(value.scorer.model(ids).logits[0, -1, 0]).item()
     assert value.score([text], [False])[0] == pytest.approx(expected, abs=1e-6)

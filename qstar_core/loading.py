@@ -1,0 +1,114 @@
+"""The models of a shard worker: each is loaded once per process and kept for all its shards."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qstar_core.config import PolicyConfig, RunConfig, SearchConfig
+from qstar_core.errors import UserError
+from qstar_core.policies import Policy
+from qstar_core.policies.checkpoint import resolve_adapter, resolve_checkpoint
+from qstar_core.values import ValueModel
+
+if TYPE_CHECKING:
+    from qstar_core.values.score import TransformersValue
+
+Spec = dict[str, Any]
+
+
+def load_policy(config: PolicyConfig) -> Policy:
+    """The policy of this worker, loaded once."""
+    return _load_policy(config.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _load_policy(settings: str) -> Policy:
+    config = PolicyConfig.model_validate_json(settings)
+    if config.backend == "server":
+        from qstar_core.policies.server import ServerPolicy
+
+        return ServerPolicy(config)
+    folder = resolve_checkpoint(config.path, "policy.path")
+    if config.backend == "vllm":
+        from qstar_core.policies.vllm import VllmPolicy
+
+        return VllmPolicy(
+            folder,
+            config.dtype,
+            config.batch_size,
+            chat=config.chat,
+            lora=resolve_adapter(config.lora) if config.lora is not None else None,
+            engine=config.engine,
+        )
+    from qstar_core.policies.transformers import TransformersPolicy
+
+    return TransformersPolicy(folder, config.dtype, config.device, config.batch_size, config.chat)
+
+
+def load_value(folder: Path, config: RunConfig) -> ValueModel:
+    """The QVM of this worker, loaded once."""
+    qvm = config.qvm
+    if qvm.backend == "vllm":
+        return _load_in_vllm(folder, qvm.score_dtype, qvm.score_batch_size, json.dumps(qvm.engine))
+    shape = qvm.score_batch_size, qvm.cache_mb
+    return _fresh(_load_value(folder, qvm.score_dtype, config.policy.device, *shape))
+
+
+def load_reward_model(config: RunConfig, method: SearchConfig) -> ValueModel | None:
+    """The process reward model of this worker, loaded once; None where a method asks none."""
+    prm = config.prm
+    if method.reward != "prm" or prm.path is None:
+        return None
+    folder = resolve_checkpoint(prm.path, "prm.path")
+    shape = prm.batch_size, prm.cache_mb
+    return _fresh(_load_value(folder, prm.dtype, config.policy.device, *shape))
+
+
+def _fresh(value: TransformersValue) -> TransformersValue:
+    """Without the prefixes of the shard before, so that no value depends on it by rounding."""
+    value.scorer.cache.clear()
+    return value
+
+
+@lru_cache(maxsize=2)
+def _load_value(
+    folder: Path, dtype: str, device: str, batch_size: int, cache_mb: int
+) -> TransformersValue:
+    from qstar_core.values.score import TransformersValue
+
+    return TransformersValue(folder, dtype, device, batch_size, cache_mb)
+
+
+@lru_cache(maxsize=1)
+def _load_in_vllm(folder: Path, dtype: str, batch_size: int, engine: str) -> ValueModel:
+    from qstar_core.values.vllm import VllmValue
+
+    return VllmValue(folder, dtype, batch_size, engine=json.loads(engine))
+
+
+def told(policy: Policy, config: RunConfig) -> dict[str, Any]:
+    """What servers behind a policy tell of themselves, for the receipt."""
+    if config.policy.backend != "server":
+        return {}
+    from qstar_core.policies.server import ServerPolicy
+
+    return policy.figures() if isinstance(policy, ServerPolicy) else {}
+
+
+def expect(spec: Spec, model: str, found: str) -> None:
+    """Makes sure that a model is the one that the run key was made from.
+
+    Raises:
+        UserError: its files have changed since the run was planned.
+    """
+    planned = spec.get("models", {}).get(model, found)
+    if planned != found:
+        raise UserError(
+            f"the {model}'s checkpoint has changed since the run was planned "
+            f"({planned} then, {found} now)",
+            safe="shards that are finished were made with the planned one",
+            next_step="run the same command again: it plans anew, under another key",
+        )
