@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/prefixes.py [--threads N] [--rounds 5]
 
-A random model of about 84 M parameters in float32; K = 6 actions of 20 tokens.
+A random model of about 100 M parameters in float32; K = 6 actions of 20 tokens.
 
 1. The actions of four states of 300 tokens, nothing known before: each action in a row of its own
    (naive), and the prefix computed once (packed).
@@ -45,13 +45,13 @@ Calls = list[list[Tokens]]
 
 
 def large() -> Any:
-    """About 84 M parameters with random weights."""
+    """About 100 M parameters with random weights."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=640,
-        intermediate_size=1920,
-        num_hidden_layers=12,
-        num_attention_heads=10,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=11,
+        num_attention_heads=12,
         num_labels=1,
         tie_word_embeddings=True,
     )
