@@ -48,10 +48,10 @@ def large() -> Any:
     """About 100 M parameters with random weights."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=640,
-        intermediate_size=1920,
-        num_hidden_layers=12,
-        num_attention_heads=10,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=11,
+        num_attention_heads=12,
         num_labels=1,
         tie_word_embeddings=True,
     )
@@ -129,7 +129,7 @@ def table(rounds: int) -> None:
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{size:.0f} M parameters, float32, {K} actions of {CHILD} tokens")
     row(f"  {STATES} states of {PREFIX}", model, states(PREFIX, CHILD, VOCABULARY), rounds)
-    for prefix in (PREFIX, 40, 100, 1000):
+    for prefix in (PREFIX, 40, 100):
         calls = growing(prefix, CHILD, VOCABULARY)
         row(f"  a state of {prefix} grows by {EXPANSIONS} steps", model, calls, rounds)
     model = small()

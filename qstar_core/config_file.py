@@ -137,6 +137,7 @@ def _likely(place: tuple[int | str, ...]) -> str:
 
 
 def _section(annotation: Any) -> Any:
-    """The section behind an annotation such as ``list[SearchConfig]`` or ``X | None``."""
-    inner = [annotation, *get_args(annotation)]
-    return next(t for t in inner if isinstance(t, type) and issubclass(t, Section))
+    """The section behind an annotation such as ``list[SearchConfig] | None``; None without one."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section(part))), None)

@@ -78,6 +78,7 @@ class EvaluationConfig(Section):
     max_step_tokens: int = Field(default=32, ge=1)
     """Tokens of one proposed step; a longer one is cut off and dropped."""
     max_value_calls: int = Field(default=10_000, ge=1)
+    """Texts that the Q-value model and the process reward model score."""
     max_expansions: int = Field(default=10_000, ge=1)
     bootstrap_samples: int = Field(default=10_000, ge=100)
     report_trees: int = runtime_only(20, ge=0)

@@ -21,7 +21,7 @@ from qstar_core.values.packing import Pack, Packed, Tokens, collate, common, pac
 from qstar_core.values.prefixes import PrefixCache
 
 PACK_TOKENS = 1024  # of one pack: attention inside of it takes the square
-CACHED_FROM = 128  # tokens of a sequence from which on the cache is used
+CACHED_FROM = 64  # tokens of a sequence from which on the cache is used
 
 
 class PrefixScorer:

@@ -67,7 +67,9 @@ def test_rollouts_and_evaluation_with_two_workers_of_vllm(
     shown = qstar("show", rollouts["uri"])
     assert "of 32 samples differed" in shown.stdout
 
-    given = ("--set", "qvm.path=reference:countdown-qvm")
+    scored = ("qvm.backend=vllm", "qvm.score_dtype=float32", "qvm.engine={enforce_eager: true}")
+    model = ("qvm.path=reference:countdown-qvm", *scored)
+    given = tuple(part for each in model for part in ("--set", each))
     judged = qstar("evaluate", config, *there, *given)
     assert judged.returncode == 0, judged.stderr
     figures = manifest(tmp_path / "out", "evaluation")["figures"]["comparison"]
