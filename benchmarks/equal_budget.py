@@ -12,6 +12,7 @@ its largest budget.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     arguments = parser.parse_args()
+    os.chdir(ROOT)
     for numbers, config in CONFIGS.items():
         found = figures(config, arguments.overrides)
         baseline = load_config(ROOT / config, arguments.overrides).evaluation.baseline

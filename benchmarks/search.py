@@ -1,10 +1,12 @@
 """The search driver: many searches at once beside one at a time, its own share of the time, and
 scoring with a shared prefix beside one sequence per action.
 
-Usage: python benchmarks/search.py [--problems 500] [--alone 50] [--tokens 400] [--threads N]
+Usage: python benchmarks/search.py [--problems 500] [--alone 50] [--tokens 400] [--active 64]
+                                   [--threads N]
 
 1. A* on held-out problems with the reference checkpoints: problems per second with 64 searches
-   active, and one at a time on the first ``--alone`` of the same problems, in the same process.
+   active, and one at a time on the first ``--alone`` of the same problems, in the same process;
+   in float64, which makes results independent of the batch, and in float32.
 2. The time of that run outside of the policy and the Q-value model.
 3. Scoring with shared and with kept prefixes beside one row per action: benchmarks/prefixes.py.
 
@@ -71,23 +73,24 @@ def searches(
     return time.perf_counter() - start
 
 
-def driver(arguments: argparse.Namespace) -> None:
+def driver(arguments: argparse.Namespace, dtype: str) -> None:
     """Prints the speed of the driver and its overhead."""
     problems = countdown_problems.generate("test", arguments.problems, RANGES, seed=0)
     folder = resolve_checkpoint("reference:countdown-policy", "policy")
-    policy = TransformersPolicy(folder, "float64", "cpu", 256)
+    policy = TransformersPolicy(folder, dtype, "cpu", arguments.batch_size)
     folder = resolve_checkpoint("reference:countdown-qvm", "qvm")
-    value = TransformersValue(folder, "float64", "cpu", 256)
+    value = TransformersValue(folder, dtype, "cpu", arguments.batch_size)
     alone = problems[: arguments.alone]
     searches(alone[:2], policy, value, arguments.tokens, 1)  # warm
     one = len(alone) / searches(alone, policy, value, arguments.tokens, 1)
     watch = Stopwatch()
     policy.sample = watch.wrap(policy.sample)  # type: ignore[method-assign]
     value.score = watch.wrap(value.score)  # type: ignore[method-assign]
-    seconds = searches(problems, policy, value, arguments.tokens, 64)
+    seconds = searches(problems, policy, value, arguments.tokens, arguments.active)
     many = len(problems) / seconds
+    print(dtype)
     print(f"one at a time      {one:8.2f} problems/s ({len(alone)} problems)")
-    print(f"64 at a time       {many:8.2f} problems/s ({len(problems)} problems)")
+    print(f"{arguments.active:<4} at a time     {many:8.2f} problems/s ({len(problems)} problems)")
     print(f"driver overhead    {1 - watch.seconds / seconds:8.1%} of the time")
     print(f"batched / alone    {many / one:8.2f}")
 
@@ -98,10 +101,13 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--alone", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=400)
+    parser.add_argument("--active", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    driver(arguments)
+    for dtype in ("float64", "float32"):
+        driver(arguments, dtype)
     prefixes.table(rounds=3)
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from qstar_core.config import RunConfig
 
+MAKES_FIRST = {"rollouts": ("problems",), "evaluation": ("problems",)}
+"""Inputs that the command of a stage makes too: it takes seconds."""
+
 
 def whole(
     command: str, path: str, plan: bool, out: str | None, overrides: list[str] | None, verbose: bool
@@ -66,8 +69,8 @@ def single(
     if manifest is not None:
         screen.print(f"{stage} is already there.")
     else:
-        if found is not None and stage != "rollouts":
-            pipeline.shards(found, config)  # a missing input is said before Prefect is started
+        if found is not None:  # a missing input is said before Prefect is started
+            pipeline.check_inputs(found, MAKES_FIRST.get(stage, ()))
         start_prefect(verbose)
         name = "report_comparison" if of_comparison else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)

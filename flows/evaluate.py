@@ -1,4 +1,4 @@
-"""One stage: every search method on the held-out problems."""
+"""Two stages: the problems, and every search method on the held-out ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from qstar_core.config import RunConfig
 def evaluate(config: RunConfig) -> dict[str, Any]:
     """Runs the search methods at one token budget with the policy and the Q-value model.
 
+    The problems are made first if they are not there.
+
     Returns:
         The manifest of the data set.
     """
     stages = pipeline.plan(config)
     with workshop(config) as shop:
+        shop.make(stages["problems"])
         return shop.make(pick(stages, "evaluation"))

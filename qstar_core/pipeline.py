@@ -6,7 +6,7 @@ The plan itself, with the run keys, is `qstar_core.planning`. Nothing here impor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "SWEEPS",
     "Spec",
     "Stage",
+    "check_inputs",
     "estimate",
     "finished",
     "making",
@@ -64,18 +65,31 @@ def making(stage: Stage, on_wait: Callable[[str], None]) -> AbstractContextManag
     return dataset.making(stage.uri, on_wait)
 
 
+def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
+    """Makes sure that what a stage reads is there.
+
+    Args:
+        stage: which reads it.
+        apart_from: names of inputs that are made first.
+
+    Raises:
+        UserError: an input is not published or damaged; says which command makes it.
+    """
+    for name, uri in stage.inputs.items():
+        if name not in apart_from and dataset.read_complete(uri) is None:
+            raise UserError(
+                f"{stage.name}: its input {name} is not there yet ({uri})",
+                next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
+            )
+
+
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
     """The shard specifications of a stage, to hand to workers.
 
     Raises:
         UserError: an input is not published or damaged; says which command makes it.
     """
-    for name, uri in stage.inputs.items():
-        if dataset.read_complete(uri) is None:
-            raise UserError(
-                f"{stage.name}: its input {name} is not there yet ({uri})",
-                next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
-            )
+    check_inputs(stage)
     cores = os.cpu_count() or 1
     base: Spec = {
         "stage": stage.name,

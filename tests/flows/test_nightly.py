@@ -114,13 +114,21 @@ def test_stage_commands_know_what_is_there(
     assert not (tmp_path / "prefect").exists()
 
 
-@pytest.mark.parametrize(("command", "stage"), [("label", "labels"), ("evaluate", "evaluation")])
+@pytest.mark.parametrize(
+    ("command", "stages"), [("label", ["labels"]), ("evaluate", ["problems", "evaluation"])]
+)
 def test_stage_alone_gives_the_same_rows(
-    finished: Finished, qstar: Qstar, prefect_server: str, tmp_path: Path, command: str, stage: str
+    finished: Finished,
+    qstar: Qstar,
+    prefect_server: str,
+    tmp_path: Path,
+    command: str,
+    stages: list[str],
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
-    shutil.rmtree(out / stage)
+    for stage in stages:
+        shutil.rmtree(out / stage)
     result = qstar(command, finished.config, "--set", f"out={out}", PREFECT_API_URL=prefect_server)
     assert result.returncode == 0, result.stderr
     assert parquet_files(out) == parquet_files(finished.out)
