@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ CONFLICT = ("ConditionalRequestConflict", "409")
 NO_CONDITION = ("NotImplemented", "501")
 CONDITIONAL_PUTS = 3  # against conflicts (409), before the name is looked up
 CHECK_ROUNDS = 3  # some 6 s: nobody waits longer to learn of a mistyped endpoint
+CHECK_PATIENCE_S = 10.0
 MARK = f"{SCRATCH}/run"  # says that a run has begun here and has not yet cleared up
 
 
@@ -230,7 +232,8 @@ class S3Store:
         """
         ask = {"Bucket": self._bucket, "Prefix": self._key(""), "MaxKeys": 1}
         try:
-            patiently(self.root, lambda: client().list_objects_v2(**ask), CHECK_ROUNDS)
+            listed = partial(client().list_objects_v2, **ask)
+            patiently(self.root, listed, CHECK_ROUNDS, CHECK_PATIENCE_S)
         except UserError as error:
             raise UserError(f"{field}: {error.what}", next_step=error.next_step) from error
         except OSError as error:

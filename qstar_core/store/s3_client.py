@@ -13,6 +13,7 @@ a shard is tried again; what no retry can mend is a `UserError`.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 import re
@@ -154,26 +155,31 @@ def endpoint() -> str:
     return re.sub(r"//[^/@]*@", "//", str(client().meta.endpoint_url))
 
 
-def patiently(uri: str, work: Callable[[], T], rounds: int = ROUNDS) -> T:
+def patiently(
+    uri: str, work: Callable[[], T], rounds: int = ROUNDS, patience_s: float = math.inf
+) -> T:
     """Does something with S3 and repeats it while it fails in a way that may pass.
 
     Args:
         uri: what is read or written, for the error.
         work: can be repeated as a whole.
         rounds: repetitions at most.
+        patience_s: no repetition is begun after so many seconds; a host that swallows packets takes
+            most of a minute to fail once.
 
     Raises:
         UserError: settings, credentials, permission or bucket are to be mended.
         FileNotFoundError: there is no such object.
         OSError: S3 did not answer as it should, often enough; the errno is EIO.
     """
-    done = 0
+    done, start = 0, time.monotonic()
     while True:
         try:
             return work()
         except (BotoCoreError, ClientError, HTTPError) as error:
             told = explained(error, uri)
-            if isinstance(told, UserError | FileNotFoundError) or done >= rounds:
+            spent = done >= rounds or time.monotonic() - start > patience_s
+            if spent or isinstance(told, UserError | FileNotFoundError):
                 raise told from error
         retries.add(1)
         time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE_S, 2.0**done))

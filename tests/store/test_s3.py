@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from qstar_core import worker
 from qstar_core.errors import StorageUnreachable, UserError, users_to_mend
@@ -229,6 +229,26 @@ def test_a_server_that_always_fails_is_an_error_of_the_system(
     with pytest.raises(OSError, match="InternalError") as caught:
         open_store(bucket).read("x")
     assert caught.value.errno == errno.EIO
+
+
+def test_a_host_that_swallows_packets_is_given_up_after_one_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, tries = [0.0], []
+    monkeypatch.setattr(s3_client.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(s3_client.time, "sleep", lambda seconds: None)
+
+    def swallowed() -> None:
+        tries.append(now[0])
+        now[0] += 50.0
+        raise ConnectTimeoutError(endpoint_url="http://10.255.255.1")
+
+    with pytest.raises(OSError, match="cannot reach S3"):
+        s3_client.patiently("s3://bucket", swallowed, rounds=3, patience_s=10.0)
+    assert tries == [0.0]
+    with pytest.raises(OSError, match="cannot reach S3"):
+        s3_client.patiently("s3://bucket", swallowed, rounds=3)
+    assert len(tries) == 5
 
 
 def test_a_condition_that_the_server_does_not_know_is_done_without(
