@@ -1,7 +1,7 @@
 """Tokens per second of the rollouts stage beside the bare engine, and its memory as runs grow.
 
 Usage: python benchmarks/rollouts.py [--engine transformers|vllm] [--rollouts 5000] [--repeats 3]
-                                     [--scale 1000,5000,20000,50000] [--threads N]
+                                     [--scale 1000,5000,20000,50000] [--threads N] [--profile]
 
 Run it with the interpreter that has the engine (.venv for transformers, .venv-vllm for vllm).
 In one process with one loaded engine the following take turns, ``repeats`` times, on the same
@@ -19,8 +19,10 @@ Prints the ratios last.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import os
+import pstats
 import resource
 import statistics
 import subprocess
@@ -40,6 +42,7 @@ from qstar_core.policies import SampleRequest  # noqa: E402
 from qstar_core.rollouts.sample import requests_for  # noqa: E402
 
 SAMPLES = 10  # per problem
+MANY = 5000  # rollouts from which on memory should stay as it is
 SHARD_PROBLEMS = 500
 RANGES = {"numbers": 4, "min_number": 1, "max_number": 13, "min_target": 1, "max_target": 100}
 KIB_PER_MIB = 1024
@@ -181,6 +184,22 @@ def side_by_side(engine: str, rollouts: int, repeats: int, folder: str) -> dict[
     return {name: statistics.median(values) for name, values in speeds.items()}
 
 
+def profile(engine: str, folder: str) -> None:
+    """Prints where the time of `Policy.sample` goes on one shard, by function."""
+    config = configuration(engine, SHARD_PROBLEMS * SAMPLES, f"{folder}/profile")
+    _, requests = prepare(config)
+    policy = jobs.load_policy(config.policy)
+    policy.sample(requests[:50])
+    watch = cProfile.Profile()
+    watch.runcall(policy.sample, requests)
+    found = pstats.Stats(watch)
+    total = found.total_tt  # type: ignore[attr-defined]
+    rows = found.stats.items()  # type: ignore[attr-defined]
+    print(f"\nPolicy.sample of one shard, {total:.1f} s, by function:")
+    for (file, _, name), (_, calls, own, _, _) in sorted(rows, key=lambda row: -row[1][2])[:12]:
+        print(f"{own / total:7.1%}  {calls:>9,} calls  {Path(file).name} {name}")
+
+
 def scale(engine: str, rollouts: int, folder: str) -> None:
     """The stage alone in this process; prints its figures as JSON."""
     config = configuration(engine, rollouts, folder)
@@ -217,6 +236,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scale", default="1000,5000,20000,50000")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--profile", action="store_true", help="say where the policy's time goes")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -230,10 +250,13 @@ def main() -> None:
         sizes = grown(arguments, folder)
         print(f"tokens/s, {arguments.rollouts:,} rollouts, {arguments.threads} threads:")
         speeds = side_by_side(arguments.engine, arguments.rollouts, arguments.repeats, folder)
+        if arguments.profile:
+            profile(arguments.engine, folder)
     print("median: " + ", ".join(f"{name} {value:,.0f}" for name, value in speeds.items()))
     if len(sizes) > 1:
-        flat = sizes[-1]["peak_mib"] / sizes[min(1, len(sizes) - 1)]["peak_mib"]
-        pair = f"{sizes[-1]['rollouts']:,} to {sizes[min(1, len(sizes) - 1)]['rollouts']:,}"
+        small = next((s for s in sizes[:-1] if s["rollouts"] >= MANY), sizes[0])
+        flat = sizes[-1]["peak_mib"] / small["peak_mib"]
+        pair = f"{sizes[-1]['rollouts']:,} to {small['rollouts']:,}"
         print(f"peak memory, {pair} rollouts: {flat:.3f}")
     print(f"policy / raw: {speeds['policy'] / speeds['raw']:.3f}")
     print(f"stage / policy: {speeds['stage'] / speeds['policy']:.3f}")
