@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +16,20 @@ from qstar_core.errors import UserError
 
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 ARGUMENTS = "qstar.arguments"
 OVERRIDES = ("--out", "--set")
 JOINED = ("--out=", "--set=")
 
 FINISHED_SAFE = "finished shards and published data sets are on disk and will be kept"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which batch systems send: the command ends as after Ctrl-C."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated
 
 
 class Guarded(TyperGroup):
@@ -30,8 +41,11 @@ class Guarded(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; exit code 2 for the user's errors, 1 after failures, 130 for Ctrl-C."""
+        """Runs the command; exit code 2 for the user's errors, 1 after failures, 130 and 143 when
+        it is interrupted or terminated."""
         command = shlex.join(["qstar", *ctx.meta[ARGUMENTS]])
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -46,9 +60,11 @@ class Guarded(TyperGroup):
             what = f"{error.strerror or error}{where}"
             _explain(what, FINISHED_SAFE, f"mend the cause, then {command}")
             code = USER_ERROR
-        except KeyboardInterrupt:
-            _explain("interrupted", FINISHED_SAFE, f"{command}   goes on from there")
-            code = INTERRUPTED
+        except KeyboardInterrupt as stop:
+            told = isinstance(stop, Terminated)
+            what = "terminated" if told else "interrupted"
+            _explain(what, FINISHED_SAFE, f"{command}   goes on from there")
+            code = TERMINATED if told else INTERRUPTED
         raise typer.Exit(code)
 
 

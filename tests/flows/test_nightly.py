@@ -198,13 +198,19 @@ def wait_for_rollouts(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return workers()
 
 
-def test_ctrl_c_ends_at_once_and_names_the_way_on(config: Path, prefect_server: str) -> None:
+@pytest.mark.parametrize("terminated", [False, True])
+def test_ctrl_c_and_term_end_at_once_and_name_the_way_on(
+    config: Path, prefect_server: str, terminated: bool
+) -> None:
     process = begin(config, prefect_server, *ENDLESS)
     workers = wait_for_rollouts(process)
-    os.killpg(process.pid, signal.SIGINT)
+    if terminated:  # as a batch system does
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130
-    assert stderr.startswith("Error: interrupted")
+    assert process.returncode == (143 if terminated else 130)
+    assert stderr.startswith(f"Error: {'terminated' if terminated else 'interrupted'}")
     assert "\nSafe: " in stderr
     assert f"Next: qstar rollouts {config}" in stderr
     assert "Traceback" not in stderr
