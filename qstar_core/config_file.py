@@ -113,15 +113,16 @@ def _index(part: str, node: list[Any], name: str) -> int:
 def _explain(error: ValidationError, source: str) -> str:
     lines = []
     for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ")
         field = ".".join(str(part) for part in problem["loc"])
         if not field:  # of several sections; the message names the fields
-            lines.append(f"{source}: {problem['msg'].removeprefix('Value error, ')}")
+            lines.append(f"{source}: {message}")
         elif problem["type"] == "extra_forbidden":
             lines.append(f"{source}: unknown field {field}{_likely(problem['loc'])}")
         elif isinstance(problem["input"], dict | list | Section):  # would print a whole section
-            lines.append(f"{source}: {field}: {problem['msg']}")
+            lines.append(f"{source}: {field}: {message}")
         else:
-            lines.append(f"{source}: {field}: {problem['msg']} (got {problem['input']!r})")
+            lines.append(f"{source}: {field}: {message} (got {problem['input']!r})")
     return "\n".join(lines)
 
 
