@@ -45,7 +45,8 @@ def whole(
         manifests = flow(config)
     else:
         screen.print(f"Everything is already there: {len(manifests)} data sets.\n")
-    again = shlex.join(["qstar", command, path, *(["--out", out] if out else [])])
+    given = [*(["--out", out] if out else []), *(w for o in overrides or [] for w in ("--set", o))]
+    again = shlex.join(["qstar", command, path, *given])
     if compares:
         from flows.sweeps import show_end
     else:
