@@ -102,10 +102,11 @@ def say_retries(screen: Console) -> None:
 
 def notes(screen: Console, config: RunConfig) -> None:
     """Says which rows of the users' problem files are not used."""
+    from flows.tables import say
     from qstar_core.domains import countdown_problems
 
     for note in countdown_problems.notes(config.domain):
-        screen.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+        say(screen, f"Note: {note}")
 
 
 def start_prefect(verbose: bool) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from flows import commands, inspect, sweeps
+from flows import commands, guard, inspect, sweeps
+from qstar_core.config import RunConfig
+from qstar_core.domains import countdown_problems
 
 
 @pytest.mark.parametrize(("command", "module"), [("run", inspect), ("compare", sweeps)])
@@ -23,3 +25,19 @@ def test_the_next_command_has_the_overrides_of_the_one_that_ran(
     sets = ["--set", overrides[0], "--set", overrides[1]]
     place = ["--out", out] if out else []
     assert shlex.split(said) == ["qstar", command, str(config), *place, *sets]
+
+
+def test_an_error_that_quotes_a_data_set_is_shown_and_not_obeyed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    guard._explain("no problem fits '9': a\x1b[2J [red]\nb", "", "one of: \x9bA")
+    shown = capsys.readouterr().err
+    assert shown == "Error: no problem fits '9': a\\x1b[2J [red]\nb\nNext: one of: \\x9bA\n"
+
+
+def test_a_note_on_a_users_file_is_shown_and_not_obeyed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(countdown_problems, "notes", lambda domain: ["row 3: \x1b[2J"])
+    commands.notes(commands.console(), RunConfig())
+    assert capsys.readouterr().out == "Note: row 3: \\x1b[2J\n"
