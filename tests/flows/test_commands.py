@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from flows import commands, guard, inspect, sweeps
+from flows.cli import app
 from qstar_core.config import RunConfig
 from qstar_core.domains import countdown_problems
 
@@ -41,3 +43,12 @@ def test_a_note_on_a_users_file_is_shown_and_not_obeyed(
     monkeypatch.setattr(countdown_problems, "notes", lambda domain: ["row 3: \x1b[2J"])
     commands.notes(commands.console(), RunConfig())
     assert capsys.readouterr().out == "Note: row 3: \\x1b[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [("explain", "(last with a tree)"), ("explain", "(largest)"), ("pretrain", "(OUT/pretrain)")],
+)
+def test_the_help_says_what_is_taken_by_default(command: str, default: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "150"}).invoke(app, [command, "--help"]).output
+    assert default in shown
