@@ -113,7 +113,7 @@ def pretrain(
     config: ConfigFile,
     out: Annotated[
         str | None,
-        typer.Option("--out", help="Folder or s3:// URI of the checkpoint [OUT/pretrain]."),
+        typer.Option("--out", help="Folder or s3:// URI of the checkpoint (OUT/pretrain)."),
     ] = None,
     set_: Sets = None,
     verbose: Verbose = False,
@@ -171,15 +171,18 @@ def fetch(
 @app.command()
 def explain(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Evaluation data set, report, or output folder.")
+        str,
+        typer.Argument(metavar="RUN", help="Evaluation or comparison, report, or output folder."),
     ],
     problem: Annotated[
         str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
     ],
-    method: Annotated[str | None, typer.Option("--method", help="Name of a method [last].")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Name of a method (last with a tree).")
+    ] = None,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", help="Of a comparison: one of its budgets [largest]."),
+        typer.Option("--budget", help="Of a comparison: one of its budgets (largest)."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
     replay: Annotated[

@@ -45,7 +45,8 @@ def whole(
         manifests = flow(config)
     else:
         screen.print(f"Everything is already there: {len(manifests)} data sets.\n")
-    again = shlex.join(["qstar", command, path, *(["--out", out] if out else [])])
+    given = [*(["--out", out] if out else []), *(w for o in overrides or [] for w in ("--set", o))]
+    again = shlex.join(["qstar", command, path, *given])
     if compares:
         from flows.sweeps import show_end
     else:
@@ -101,10 +102,11 @@ def say_retries(screen: Console) -> None:
 
 def notes(screen: Console, config: RunConfig) -> None:
     """Says which rows of the users' problem files are not used."""
+    from flows.tables import say
     from qstar_core.domains import countdown_problems
 
     for note in countdown_problems.notes(config.domain):
-        screen.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+        say(screen, f"Note: {note}")
 
 
 def start_prefect(verbose: bool) -> None:

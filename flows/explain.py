@@ -1,4 +1,8 @@
-"""Why a search chose its path: its stored tree and, without any model, its replay."""
+"""Why a search chose its path: its stored tree and, without any model, its replay.
+
+What a model wrote may hold anything, terminal escape sequences too: all that is printed here goes
+through `tables.say` or `tables.plain`.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,12 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from flows.tables import plain, say
 from qstar_core.config import SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.trees import nest, shorten
 from qstar_core.evaluation.why import why
+from qstar_core.planning import SWEEPS
 from qstar_core.search.replay import differences, replay
 from qstar_core.store import dataset, open_store, scan
 from qstar_core.store.uri import is_remote, join
@@ -25,6 +31,9 @@ Row = dict[str, Any]
 TEXT_CHARACTERS = 60
 SHOWN_CHILDREN = 4  # of a node that is off the chosen path
 SUGGESTIONS = 5
+STAGES = ("evaluation", *SWEEPS)
+"""Stages whose data sets are searches."""
+PLACE = f"{{}}/*/{dataset.MANIFEST}"
 
 
 def explain(
@@ -47,36 +56,42 @@ def explain(
         everything: all nodes of the tree.
         again: whether to replay the search too.
     """
-    uri = searches(run)
+    uri = searches(run, budget)
     row = find(uri, problem, method, budget)
     if uri != run:
-        console.print(f"Data set   {uri}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"Data set   {uri}")
     show(console, row, everything)
     if again:
-        lines = replayed(uri, row)
-        console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+        say(console, *replayed(uri, row))
 
 
-def searches(run: str) -> str:
-    """The evaluation data set of a run.
+def searches(run: str, budget: float | None = None) -> str:
+    """The data set with the searches of a run.
 
     Args:
-        run: that data set, a report, or the output folder of a run, in which the newest evaluation
-            is taken.
+        run: that data set, a report, or the output folder of a run. There the newest evaluation is
+            taken; without one, or with a budget, the newest comparison before it.
+        budget: one of those of a comparison.
     """
     manifest = dataset.read_manifest(run)
     if manifest is None:
         store = open_store(run)
-        names = [n for n in store.names() if fnmatch(n, f"evaluation/*/{dataset.MANIFEST}")]
-        folders = [join(run, name.removesuffix(f"/{dataset.MANIFEST}")) for name in names]
-        made = {folder: dataset.read_manifest(folder) or {} for folder in folders}
-        return max(folders, key=lambda folder: str(made[folder].get("created", "")), default=run)
+        names = list(store.names())
+        stages = STAGES if budget is None else (*SWEEPS, "evaluation")
+        found = (_newest(run, [n for n in names if fnmatch(n, PLACE.format(s))]) for s in stages)
+        return next((folder for folder in found if folder is not None), run)
     inputs = manifest.get("inputs", {})
-    stage = next((name for name in ("evaluation", "comparison") if name in inputs), None)
+    stage = next((name for name in STAGES if name in inputs), None)
     if stage is None:
         return run
     out = run.rstrip("/").rsplit("/", 2)[0] if is_remote(run) else Path(run).absolute().parents[1]
     return f"{out}/{stage}/{inputs[stage]}"
+
+
+def _newest(run: str, manifests: list[str]) -> str | None:
+    folders = [join(run, name.removesuffix(f"/{dataset.MANIFEST}")) for name in manifests]
+    made = {folder: dataset.read_manifest(folder) or {} for folder in folders}
+    return max(folders, key=lambda folder: str(made[folder].get("created", "")), default=None)
 
 
 def find(uri: str, problem: str, method: str | None, budget: float | None = None) -> Row:
@@ -86,7 +101,8 @@ def find(uri: str, problem: str, method: str | None, budget: float | None = None
         uri: of the data set, local or on S3.
         problem: its number from 1 in the order of the data set, the beginning of its id, or a
             part of its prompt.
-        method: name of the method; None takes the last one that has a tree.
+        method: name of the method; None takes the last one that has a tree of this problem, or the
+            last of all where none has.
         budget: one of the budgets of a comparison; None takes the largest.
 
     Raises:
@@ -97,18 +113,20 @@ def find(uri: str, problem: str, method: str | None, budget: float | None = None
         frame = at_budget(frame, uri, budget)
     if "nodes" not in frame.collect_schema():
         raise UserError(
-            f"{uri} holds no searches", next_step="name an evaluation data set of qstar run"
+            f"{uri} holds no searches",
+            next_step="name a data set evaluation of qstar run, or comparison of qstar compare",
         )
     heads = frame.select("problem_id", "prompt", "method").collect()
     methods = heads["method"].unique(maintain_order=True).to_list()
-    chosen = methods[-1] if method is None else method
-    if chosen not in methods:
-        raise UserError(f"no method {chosen!r} in {uri}", next_step="one of: " + ", ".join(methods))
+    if method is not None and method not in methods:
+        raise UserError(f"no method {method!r} in {uri}", next_step="one of: " + ", ".join(methods))
     prompts = {row[0]: row[1] for row in heads.select("problem_id", "prompt").iter_rows()}
     wanted = _problem(prompts, problem)
-    rows = frame.filter(pl.col("problem_id") == wanted, pl.col("method") == chosen)
-    found: Row = rows.collect().to_dicts()[0]
-    return found
+    rows = frame.filter(pl.col("problem_id") == wanted)
+    if method is not None:
+        rows = rows.filter(pl.col("method") == method)
+    found: list[Row] = rows.collect().to_dicts()
+    return max(found, key=lambda row: (bool(row["nodes"]), methods.index(row["method"])))
 
 
 def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFrame:
@@ -156,14 +174,14 @@ def show(console: Console, row: Row, everything: bool) -> None:
         f"{row['prompt'].strip()}   ({row['method']}{budget}, problem {row['problem_id'][:12]})",
         f"Answer     {row['answer'] or '(none)'}: {row['outcome']}"
         + (f", {row['reason']}" if row["reason"] else ""),
-        f"Spent      {row['policy_tokens']} policy tokens, {row['value_calls']} QVM calls, "
+        f"Spent      {row['policy_tokens']} policy tokens, {row['value_calls']} value calls, "
         f"{row['expansions']} expansions; ended: {row['stop_reason']}",
         "",
     ]
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    say(console, *lines)
     root = nest(row["nodes"] or [])
     if root is None:
-        console.print("The data set has no tree of this search.", markup=False)
+        say(console, "The data set has no tree of this search.")
         return
     console.print(_tree(root, everything))
     console.print(
@@ -172,7 +190,7 @@ def show(console: Console, row: Row, everything: bool) -> None:
         style="dim",
         highlight=False,
     )
-    console.print(Text("\n" + " ".join(why(row))))
+    console.print(plain("\n" + " ".join(why(row))))
 
 
 def replayed(uri: str, row: Row) -> list[str]:
@@ -227,7 +245,7 @@ def _label(node: Row) -> Text:
     numbers = [f"{name} {value:.3f}" for name, value in named if value is not None]
     order = f"#{node['order']} " if node["order"] >= 0 else ""
     end = f" * {node['grade']}".rstrip() if node["terminal"] else ""
-    label = Text(f"{order}{text}{end}")
+    label = plain(f"{order}{text}{end}")
     label.stylize("bold green" if node["chosen"] else "" if node["order"] >= 0 else "dim")
     label.append(f"  {', '.join(numbers)}" if node["depth"] else "", style="dim")
     return label

@@ -85,6 +85,8 @@ def _filled(step: str, ctx: Any) -> str:
 def _explain(what: str, safe: str, next_step: str, title: str = "Error") -> None:
     from rich.console import Console
 
+    from flows.tables import say
+
     lines = [f"{title}: {what}"]
     if safe:
         lines.append(f"Safe: {safe}")
@@ -95,4 +97,4 @@ def _explain(what: str, safe: str, next_step: str, title: str = "Error") -> None
         head, _, rest = line.partition(":")
         colour = "bold red" if head == "Error" else "bold"
         console.print(f"[{colour}]{head}:[/]", end="")
-        console.print(rest, highlight=False, markup=False, soft_wrap=True)
+        say(console, rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,10 @@ def show_end(
         f"Report     {page}",
         "",
         f"Next: {opening}",
-        f"      qstar show {manifests['evaluation']['uri']}",
+        f"      qstar show {shlex.quote(manifests['evaluation']['uri'])}",
         f"      {command} --set rollouts.samples=32   (a variant; what is equal is kept)",
     ]
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    tables.say(console, *lines)
 
 
 def page_of(report: Manifest) -> tuple[str, str]:
@@ -104,7 +105,7 @@ def show_dataset(console: Console, uri: str) -> None:
         console.print(tables.rows_table(first_rows(folder, names, SHOWN_ROWS)))
     for entry in manifest["files"]:
         if not entry["name"].endswith(".parquet"):
-            console.print(f"{folder}/{entry['name']}", highlight=False, markup=False)
+            tables.say(console, f"{folder}/{entry['name']}")
 
 
 def _manifest(folder: str) -> Manifest:

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from flows.tables import say
+
 LINE_INTERVAL_S = 15.0
 
 
@@ -81,11 +83,11 @@ class StageProgress:
     def __enter__(self) -> StageProgress:
         if self.console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description:<11}"),
+                TextColumn("{task.description:<11}", markup=False),
                 BarColumn(bar_width=24),
                 _Rate(),
                 TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-                TextColumn("[dim]{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
                 console=self.console,
             )
             self._bars.start()
@@ -186,4 +188,4 @@ class StageProgress:
         )
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)

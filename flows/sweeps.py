@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.inspect import Manifest, page_of
-from flows.tables import COMPACT, difference, percent, verdict
+from flows.tables import COMPACT, difference, percent, plain, say, verdict
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.evaluation.sweep_wording import UNITS, amount, cost_per_thousand, summary
@@ -47,21 +48,22 @@ def sweep_table(rows: Sequence[Row], unit: str, price: float | None = None) -> T
         spent = f"{row['policy_tokens']:,.0f}" if unit == "tokens" else seconds
         cost = cost_per_thousand(row, price)
         table.add_row(
-            str(row["method"]),
+            plain(row["method"]),
             f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
             spent if cost is None else f"{cost:,.3f}",
             difference(row),
             "" if row["p_adjusted"] is None else p_value(row["p_adjusted"]),
             verdict(str(row["verdict"])),
         )
-    table.caption = "oracle: the baseline has a correct trajectory, whichever it returns"
+    caption = "oracle: the baseline generated a correct trajectory, whichever it returns"
     failed = [
         f"{row['method']} at {amount(row['budget'])}: {row['failures']:,}"
         for row in rows
         if row["failures"]
     ]
     if failed:
-        table.caption += f"\nSearches or gradings that failed: {', '.join(failed)}"
+        caption += f"\nSearches or gradings that failed: {', '.join(failed)}"
+    table.caption = plain(caption)
     return table
 
 
@@ -88,7 +90,7 @@ def reach_table(rows: Sequence[Row]) -> Table:
             figures = [amount(row["budget"]), percent(row["accuracy"])]
             figures += [f"{row['policy_tokens']:,.0f}", f"{row['ratio']:.1f}", difference(row)]
         there = f"{amount(target)}: {percent(row['target'])} %" if first else ""
-        table.add_row(there, str(row["method"]), *figures)
+        table.add_row(there, plain(row["method"]), *figures)
     return table
 
 
@@ -106,15 +108,14 @@ def show_end(
         figures, unit = manifests[name]["figures"], pipeline.SWEEPS[name]
         console.print(sweep_table(figures["sweep"], unit, price))
         rows = figures["sweep"], figures["reach"]
-        said = [*summary(*rows, unit), ""]
-        console.print("\n".join(said), highlight=False, markup=False, soft_wrap=True)
+        say(console, *summary(*rows, unit), "")
     page, opening = page_of(manifests["comparison_report"])
     lines = [
         *(f"{name.capitalize():<11}{manifests[name]['uri']}" for name in made),
         f"Report     {page}",
         "",
         f"Next: {opening}",
-        f"      qstar explain {manifests[made[0]]['uri']} 1",
+        f"      qstar explain {shlex.quote(manifests[made[0]]['uri'])} 1",
         f"      {command} --set comparison.price_per_million_tokens=0.5   (no search again)",
     ]
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    say(console, *lines)

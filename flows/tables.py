@@ -1,4 +1,8 @@
-"""The tables of the command line: the plan, the comparison of methods, a data set."""
+"""The tables of the command line: the plan, the comparison of methods, a data set.
+
+Whatever a configuration or a data set says goes through `plain` or `cell`, everything printed
+beside the tables through `say`: it is shown as it is and neither markup nor a terminal obeys it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -41,11 +46,11 @@ def plan_table(rows: Iterable[Row]) -> Table:
         there = row["state"] == "already there"
         total += 0 if there else row["policy_tokens"]
         table.add_row(
-            row["stage"],
-            row["key"][:8],
-            f"[green]{row['state']}[/]" if there else row["state"],
+            plain(row["stage"]),
+            plain(row["key"][:8]),
+            plain(row["state"], "green" if there else ""),
             f"{row['shards']:,}",
-            f"{row['units']:,} {row['unit']}",
+            plain(f"{row['units']:,} {row['unit']}"),
             f"{row['policy_tokens']:,}" if row["policy_tokens"] else "",
         )
     table.add_section()
@@ -67,7 +72,7 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     for name in (
         "accuracy %\n(95 %)",
         "policy\ntokens",
-        "QVM\ncalls",
+        "value\ncalls",
         "s",
         "difference to\nbaseline (95 %)",
     ):
@@ -75,7 +80,7 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     table.add_column("verdict", min_width=len("significant"))
     for row in rows:
         table.add_row(
-            str(row["method"]),
+            plain(row["method"]),
             f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
             f"{row['policy_tokens']:,.0f}",
             f"{row['value_calls']:,.0f}",
@@ -85,7 +90,7 @@ def comparison_table(rows: Sequence[Row]) -> Table:
         )
     failed = [f"{row['method']} {row['failures']:,}" for row in rows if row.get("failures")]
     if failed:
-        table.caption = f"Searches or gradings that failed: {', '.join(failed)}"
+        table.caption = plain(f"Searches or gradings that failed: {', '.join(failed)}")
     return table
 
 
@@ -102,10 +107,9 @@ def difference(row: Row) -> str:
     return f"{100 * row['difference']:+.1f} ({100 * low:.1f}, {100 * high:.1f})"
 
 
-def verdict(said: str) -> str:
+def verdict(said: str) -> Text:
     """A verdict in its colour."""
-    style = {"better": "green", "worse": "red"}.get(said)
-    return f"[{style}]{said}[/]" if style else said
+    return plain(said, {"better": "green", "worse": "red"}.get(said, ""))
 
 
 def summary_table(manifest: Row) -> Table:
@@ -115,12 +119,13 @@ def summary_table(manifest: Row) -> Table:
     table.add_column(overflow="fold")
     files = manifest["files"]
     size = sum(entry["bytes"] for entry in files)
-    table.add_row("kind", str(manifest["kind"]))
-    table.add_row("key", str(manifest["key"]))
+    table.add_row("kind", plain(manifest["kind"]))
+    table.add_row("key", plain(manifest["key"]))
     table.add_row("rows", f"{manifest['rows']:,}")
     table.add_row("files", f"{len(files)} ({size / 1e6:,.1f} MB)")
-    table.add_row("created", str(manifest.get("created", "")))
-    table.add_row("inputs", ", ".join(f"{k} {v}" for k, v in manifest["inputs"].items()) or "none")
+    table.add_row("created", plain(manifest.get("created", "")))
+    inputs = ", ".join(f"{k} {v}" for k, v in manifest["inputs"].items())
+    table.add_row("inputs", plain(inputs or "none"))
     return table
 
 
@@ -150,16 +155,16 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
         elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             tables.append(_list_table(name, value))
         elif name == "drift":
-            single.add_row(name, drift_in_words(figures))
+            single.add_row(name, plain(drift_in_words(figures)))
         else:
-            single.add_row(name, cell(value, 200))
+            single.add_row(plain(name), cell(value, 200))
     return tables if single.row_count else tables[1:]
 
 
 def _list_table(name: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=name, **COMPACT)
+    table = Table(title=plain(name), **COMPACT)
     for column in rows[0]:
-        table.add_column(column)
+        table.add_column(plain(column))
     for row in rows:
         table.add_row(*(cell(row.get(column)) for column in rows[0]))
     return table
@@ -171,7 +176,7 @@ def schema_table(schema: Sequence[Sequence[str]]) -> Table:
     table.add_column()
     table.add_column(style="dim")
     for column, kind in schema:
-        table.add_row(column, cell(kind, 100))
+        table.add_row(plain(column), cell(kind, 100))
     return table
 
 
@@ -182,7 +187,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
     for number in range(1, len(rows) + 1):
         table.add_column(f"row {number}", overflow="fold")
     for name in rows[0] if rows else ():
-        table.add_row(name, *(cell(row[name]) for row in rows))
+        table.add_row(plain(name), *(cell(row[name]) for row in rows))
     return table
 
 
@@ -196,8 +201,24 @@ def cell(value: Any, width: int = CELL_CHARACTERS) -> Text:
         text = value.strip()
     else:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(c if c == "\n" or c.isprintable() else _escaped(c) for c in text)
+    text = escaped(text)
     return Text(text if len(text) <= width else text[: width - 3] + "...")
+
+
+def plain(value: Any, style: str = "") -> Text:
+    """A name or a sentence in full; control characters and markup are shown, not obeyed."""
+    return Text(escaped(str(value)), style=style)
+
+
+def say(console: Console, *lines: str) -> None:
+    """Prints lines as they are, however long; control characters are shown, not obeyed."""
+    text = escaped("\n".join(lines))
+    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def escaped(text: str) -> str:
+    """The text with its control characters, but not its newlines, as escape sequences."""
+    return "".join(c if c == "\n" or c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:

@@ -105,7 +105,8 @@ class ComparisonConfig(Section):
     """Budgets of the sweep: policy tokens per problem, ascending."""
     seconds: list[Annotated[Float, Field(gt=0.0)]] = Field(default=[])
     """Budgets of a second sweep: seconds of this machine per problem, shared out over the searches
-    under way, ascending; none leaves it out. Its rows depend on the machine."""
+    under way, ascending; none leaves it out. Neither tokens nor value calls nor expansions are
+    limited in it. Its rows depend on the machine."""
     methods: list[SearchConfig] | None = Field(default=None, min_length=1)
     """None is those of the evaluation."""
     baseline: str | None = None

@@ -31,7 +31,9 @@ Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 Receipt = dict[str, Any]
 
-UNLIMITED_TOKENS = 1_000_000  # per problem, where seconds are the limit; no search gets there
+UNLIMITED = 1_000_000
+"""Policy tokens, value calls and expansions per problem where seconds are the limit: no search gets
+there."""
 
 
 def read_problems(uri: str, split: str) -> list[Problem]:
@@ -156,7 +158,7 @@ def sweep(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     method, limits = config.compared().methods[spec["method"]], config.evaluation
     amount, others = spec["budget"], (limits.max_value_calls, limits.max_expansions)
     timed = SWEEPS[spec["stage"]] == "seconds"
-    budget = Budget(UNLIMITED_TOKENS, *others, amount) if timed else Budget(amount, *others)
+    budget = Budget(UNLIMITED, UNLIMITED, UNLIMITED, amount) if timed else Budget(amount, *others)
     table, figures = _search(spec, config, method, budget, progress)
     column = pa.field("budget", pa.float64(), nullable=False)
     place = table.schema.get_field_index("algorithm") + 1

@@ -28,10 +28,10 @@ ROWS_VERSION = {
     "rollouts": 1,
     "labels": 1,
     "qvm": 1,
-    "evaluation": 2,
+    "evaluation": 3,
     "report": 1,
-    "comparison": 1,
-    "timing": 1,
+    "comparison": 2,
+    "timing": 2,
     "comparison_report": 1,
 }
 COMMANDS = {

@@ -1,4 +1,4 @@
-"""The Arrow type of the record that replays a search, as `qstar_core.search.replay` writes it."""
+"""The Arrow type of the record that replays a search, as `qstar_core.search.record` writes it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ REQUEST = pa.struct(
         pa.field("asked", pa.int32()),
         pa.field("answers", pa.list_(pa.int32())),
         pa.field("values", pa.list_(pa.float64())),
+        pa.field("spent", pa.list_(pa.int64())),
     ]
 )
 """What was asked in the state of a node; ``kind`` is propose, score, prm or rollout."""

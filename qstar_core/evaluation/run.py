@@ -8,7 +8,7 @@ not columns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -209,7 +209,8 @@ def anytime(result: SearchResult, grades: Mapping[int, Grade]) -> list[dict[str,
 
     A search with a smaller budget is the beginning of the one with the larger budget, and at its
     end the finished trajectory with the largest f is returned; so the answer after x tokens is the
-    best terminal node that was there by then.
+    best terminal node that was there by then. Where f changes with what comes later, as the share
+    of votes does, the search has noted itself what led when (`SearchResult.leads`).
 
     Args:
         result: of the search.
@@ -218,32 +219,38 @@ def anytime(result: SearchResult, grades: Mapping[int, Grade]) -> list[dict[str,
     Returns:
         The moments at which that answer changes: tokens spent, and whether it is correct.
     """
-    best = None
     moments: list[dict[str, Any]] = []
-    for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
-        if not node.terminal or node.f is None or (best is not None and node.f <= best):
-            continue
-        best = node.f
-        correct = grades[node.id].reward > 0
-        if moments and moments[-1]["tokens"] == node.tokens:
+    for tokens, node in _leads(result) if result.leads is None else result.leads:
+        correct = grades[node].reward > 0
+        if moments and moments[-1]["tokens"] == tokens:
             moments.pop()
         if not moments or moments[-1]["correct"] != correct:
-            moments.append({"tokens": node.tokens, "correct": correct})
+            moments.append({"tokens": tokens, "correct": correct})
     return moments
 
 
-def first_correct(result: SearchResult, grades: Mapping[int, Grade]) -> int | None:
-    """Policy tokens that were spent when the first correct trajectory was there.
+def _leads(result: SearchResult) -> Iterator[tuple[int, int]]:
+    """(tokens, node) of every terminal node whose f is larger than that of all before it."""
+    best = None
+    for node in sorted(result.nodes, key=lambda n: (n.tokens, n.id)):
+        if node.terminal and node.f is not None and (best is None or node.f > best):
+            best = node.f
+            yield node.tokens, node.id
 
-    It need not be the one that the search returns, so the share of searches that have one by x
-    tokens is what a choice that never errs would solve: the oracle's pass@N.
+
+def first_correct(result: SearchResult, grades: Mapping[int, Grade]) -> int | None:
+    """Policy tokens that were spent when the first correct trajectory was generated.
+
+    Every one that was generated to its end counts, also one that a tree search did not take up
+    before it ended, or that got no f. So the share of searches that have one by x tokens is what a
+    choice that never errs would solve: the oracle's pass@N.
 
     Args:
         result: of the search.
         grades: of its terminal nodes, from `grade_ends`.
 
     Returns:
-        Tokens, at least 0; None when no trajectory that was finished is correct.
+        Tokens, at least 0; None when no trajectory that was generated is correct.
     """
     right = [n.tokens for n in result.nodes if n.id in grades and grades[n.id].reward > 0]
     return min(right, default=None)

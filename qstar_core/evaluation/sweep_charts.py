@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -75,57 +76,89 @@ def sweep_chart(
     """
     if not rows:
         return None
-    width, height = size
     names = list(dict.fromkeys(str(row["method"]) for row in rows))
-    longest = max(len(name) for name in [*names, ORACLE])
-    room = min(0.34 * width, 26 + CHARACTER * (longest + 6))
-    left, right, top, bottom = 46.0, width - room, 14.0, height - 46.0
-    amounts = [max(spent(row), 1e-9) for row in rows]
-    low, high = min(amounts) / MARGIN, max(amounts) * MARGIN
-    scale = (right - left) / math.log(high / low)
-
-    def x(amount: float) -> float:
-        return round(left + scale * math.log(min(max(amount, low), high) / low), 2)
-
-    def y(share: float) -> float:
-        return round(bottom - (bottom - top) * share, 2)
-
-    lines: list[dict[str, Any]] = []
-    for place, name in enumerate(names):
-        shift = DODGE * (place - (len(names) - 1) / 2)
-        points: list[dict[str, Any]] = [
-            {
-                "x": round(x(max(spent(row), 1e-9)) + shift, 2),
-                "y": y(row["accuracy"]),
-                "low": y(row["low"]),
-                "high": y(row["high"]),
-                "row": row,
-            }
-            for row in rows
-            if row["method"] == name
-        ]
-        share = points[-1]["row"]["accuracy"]
-        lines.append({"method": name, "points": _distinct(points), "share": share})
-    for line in lines:
-        line["path"] = _polyline([(p["x"], p["y"]) for p in line["points"]])
-        line["end_x"], line["end_y"] = line["points"][-1]["x"], line["points"][-1]["y"]
-    top_line = _oracle([(x(a), y(s)) for a, s in oracle if a > 0], [s for _, s in oracle])
+    plot = _plot(names, [_amount(row, spent) for row in rows], size)
+    lines = [
+        _line(name, [row for row in rows if row["method"] == name], spent, plot, shift)
+        for place, name in enumerate(names)
+        for shift in [DODGE * (place - (len(names) - 1) / 2)]
+    ]
+    top_line = _oracle([(plot.x(a), plot.y(s)) for a, s in oracle if a > 0], [s for _, s in oracle])
     labelled = [*([top_line] if top_line else []), *lines]
-    places = spread([line["end_y"] for line in labelled], LABEL_PITCH, top, bottom)
+    places = spread([line["end_y"] for line in labelled], LABEL_PITCH, plot.top, plot.bottom)
     for line, place_y in zip(labelled, places, strict=True):
         line["label_y"] = place_y
-    marks = log_ticks(low, high, 8 if width > 500 else 5)
+    marks = log_ticks(plot.low, plot.high, 8 if plot.width > 500 else 5)
+    edges = ("width", "height", "left", "right", "top", "bottom")
     return {
-        "width": width,
-        "height": height,
-        "left": left,
-        "right": right,
-        "top": top,
-        "bottom": bottom,
-        "x_ticks": [{"at": x(mark), "text": f"{mark:,.4g}"} for mark in marks],
-        "y_ticks": [{"at": y(k / 5), "text": f"{20 * k}"} for k in range(6)],
+        **{name: getattr(plot, name) for name in edges},
+        "x_ticks": [{"at": plot.x(mark), "text": f"{mark:,.4g}"} for mark in marks],
+        "y_ticks": [{"at": plot.y(k / 5), "text": f"{20 * k}"} for k in range(6)],
         "lines": lines,
         "oracle": top_line,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    """The edges of the drawing and of the plot in it, and the amounts at its left and right."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    low: float
+    high: float
+
+    def x(self, amount: float) -> float:
+        """Where an amount stands on the logarithmic axis; at an edge if it lies beyond it."""
+        scale = (self.right - self.left) / math.log(self.high / self.low)
+        inside = min(max(amount, self.low), self.high)
+        return round(self.left + scale * math.log(inside / self.low), 2)
+
+    def y(self, share: float) -> float:
+        """Where a share in 0..1 stands."""
+        return round(self.bottom - (self.bottom - self.top) * share, 2)
+
+
+def _plot(names: Sequence[str], amounts: Sequence[float], size: tuple[float, float]) -> _Plot:
+    """The plot of some amounts, with room for the names of the lines at its right."""
+    width, height = size
+    longest = max(len(name) for name in [*names, ORACLE])
+    room = min(0.34 * width, 26 + CHARACTER * (longest + 6))
+    axis = min(amounts) / MARGIN, max(amounts) * MARGIN
+    return _Plot(width, height, 46.0, width - room, 14.0, height - 46.0, *axis)
+
+
+def _amount(row: Row, spent: Callable[[Row], float]) -> float:
+    """What was spent, above 0: the axis is logarithmic."""
+    return max(spent(row), 1e-9)
+
+
+def _line(
+    name: str, rows: Sequence[Row], spent: Callable[[Row], float], plot: _Plot, shift: float
+) -> dict[str, Any]:
+    """One method: its points, shifted to the right by so much, and the line through them."""
+    points: list[dict[str, Any]] = [
+        {
+            "x": round(plot.x(_amount(row, spent)) + shift, 2),
+            "y": plot.y(row["accuracy"]),
+            "low": plot.y(row["low"]),
+            "high": plot.y(row["high"]),
+            "row": row,
+        }
+        for row in rows
+    ]
+    points = _distinct(points)
+    return {
+        "method": name,
+        "points": points,
+        "share": rows[-1]["accuracy"],
+        "path": _polyline([(p["x"], p["y"]) for p in points]),
+        "end_x": points[-1]["x"],
+        "end_y": points[-1]["y"],
     }
 
 

@@ -20,13 +20,14 @@ from qstar_core.search import (
     self_consistency,
 )
 from qstar_core.search.budget import Budget, Ledger
-from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
+from qstar_core.search.requests import Answer, Drawn, Propose, Request, Rollout, Score
 from qstar_core.search.trace import Node, Search, SearchResult, Tree
 
 __all__ = [
     "ALGORITHMS",
     "Answer",
     "Budget",
+    "Drawn",
     "Ledger",
     "Node",
     "Propose",

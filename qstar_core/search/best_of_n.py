@@ -46,9 +46,8 @@ def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         rollouts = yield from rollout(tree.root.state, size)
         drawn += size
         ends = {}
-        for steps in rollouts:
-            tree.clock += sum(step.tokens for step in steps)
-            node = tree.add_path(steps)
+        for one in rollouts:
+            node = tree.add_drawn(one)
             ends[node.id] = node
         new = [node for key, node in ends.items() if key not in finished]
         for node in (yield from judge(new, tree)):

@@ -84,11 +84,16 @@ def run(
     results: dict[int, SearchResult] = {}
     keep = on_result or results.__setitem__
     desk = Desk(iter(enumerate(problems)), rules, Meter(clock), keep, on_progress)
+    serve(desk, policy, scorers, active)
+    return [results[place] for place in sorted(results)]
+
+
+def serve(desk: Desk, policy: Policy, scorers: Scorers, active: int) -> None:
+    """Advances the searches of a run in the way of the policy, until none is left."""
     if isinstance(policy, AsyncPolicy):
         policy.run(in_parallel(desk, policy, scorers, active))
     else:
         in_rounds(desk, policy, scorers, active)
-    return [results[place] for place in sorted(results)]
 
 
 def in_rounds(desk: Desk, policy: Policy, scorers: Scorers, active: int) -> None:

@@ -14,8 +14,7 @@ def greedy(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     """Decodes one problem; no Q is asked for, the score of the trajectory is its g."""
     tree = Tree(problem, config)
     rollouts = yield from rollout(tree.root.state, 1, temperature=0.0)
-    tree.clock = ledger.policy_tokens
-    finished = [tree.add_path(steps) for steps in rollouts]
+    finished = [tree.add_drawn(drawn) for drawn in rollouts]
     yield from rewarded(finished, tree)
     for order, node in enumerate(finished):
         node.order = order

@@ -1,22 +1,15 @@
-"""What a search was asked and answered, kept with its tree, and the search run again from that.
+"""A stored search run again from the record of what it was asked and answered.
 
 A search is a generator that knows the world by its answers and its ledger alone (see
 `qstar_core.search.requests`). With both on record the same code goes the same way without a model,
-so a stored search can be checked, and stepped through in a debugger, years later.
-
-1. States and steps are numbers: those of the tree's nodes, and numbers after the last node's for
-   steps that were sampled and never became one (lookahead samples many of them; the others were
-   left without a Q when the value calls ran out). No text is stored twice.
-2. A sample that repeats the text, ending and tokens of another one has its number; its own
-   log-probability is not kept. No algorithm looks at that of a repeated sample.
-3. Whether the budget was over is on record for every round, not worked out. Seconds are on record
-   only where there is a limit on them; without one a record is the same on every machine.
+so a stored search can be checked, and stepped through in a debugger, years later. The record is
+that of `qstar_core.search.record`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
@@ -25,119 +18,16 @@ from qstar_core.errors import UserError
 from qstar_core.mdp import Problem, Step
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
-from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
-from qstar_core.search.trace import Node, SearchResult
+from qstar_core.search.record import SPENT, score_kind
+from qstar_core.search.requests import Drawn, Request, Rollout, Score
+from qstar_core.search.trace import SearchResult
 
 Row = Mapping[str, Any]
 
-SPENT = ("policy_tokens", "value_calls", "expansions")
 EXACT = ("parent", "text", "order", "tokens", "terminal", "chosen")
 CLOSE = ("q", "reward", "g", "h", "f")
 SHOWN_DIFFERENCES = 5
 SCORES = ("score", "prm")
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One round of a search: what it asked for, what it was answered, the ledger after it."""
-
-    asked: list[Request]
-    answers: list[Answer]
-    policy_tokens: int
-    value_calls: int
-    expansions: int
-    seconds: float
-    over: bool
-
-
-def exchange(asked: list[Request], answers: list[Answer], ledger: Ledger) -> Exchange:
-    """The round whose answers are about to be sent."""
-    spent = (ledger.policy_tokens, ledger.value_calls, ledger.expansions, ledger.seconds)
-    return Exchange(asked, answers, *spent, ledger.over)
-
-
-@dataclass(slots=True)
-class _Places:
-    """The numbers of states and steps."""
-
-    known: dict[tuple[int, str, int, bool], int]
-    count: int
-    unused: list[dict[str, Any]] = field(default_factory=list)
-
-    def at(self, place: int, steps: Sequence[Step]) -> int:
-        """The number at the end of some steps from ``place`` on; new ones are noted."""
-        for step in steps:
-            key = (place, step.text, step.tokens, step.ended)
-            if key not in self.known:
-                self.known[key] = self.count + len(self.unused)
-                self.unused.append(
-                    {
-                        "node": self.known[key],
-                        "parent": place,
-                        "text": step.text,
-                        "logprob": step.logprob,
-                        "step_tokens": step.tokens,
-                        "ended": step.ended,
-                    }
-                )
-            place = self.known[key]
-        return place
-
-
-def compact(log: Sequence[Exchange], nodes: Sequence[Node], budget: Budget) -> dict[str, Any]:
-    """The record of a search that has ended, against its tree.
-
-    Args:
-        log: its rounds.
-        nodes: its tree.
-        budget: the limits it ran under.
-
-    Returns:
-        ``budget``; ``rounds``, each with what was spent after it, whether the budget was ``over``
-        and its ``requests``; and ``unused``, the steps that are no nodes. A request has ``kind``
-        (propose, score, prm or rollout), ``node`` (the state), ``asked`` (how many), ``answers``
-        (children; for rollouts their last nodes; for scores the steps to be scored) and
-        ``values`` (of as many of those as were scored).
-    """
-    places = _Places({}, len(nodes))
-    for node in nodes[1:]:
-        step = node.state.steps[-1]
-        places.known[node.parent, step.text, step.tokens, step.ended] = node.id
-    timed = budget.seconds is not None
-    rounds = [
-        {
-            **{name: getattr(turn, name) for name in SPENT},
-            "seconds": turn.seconds if timed else None,
-            "over": turn.over,
-            "requests": [
-                _request(request, answer, places)
-                for request, answer in zip(turn.asked, turn.answers, strict=True)
-            ],
-        }
-        for turn in log
-    ]
-    limits = {name: getattr(budget, name) for name in (*SPENT, "seconds")}
-    return {"budget": limits, "rounds": rounds, "unused": places.unused}
-
-
-def _request(request: Request, answer: Any, places: _Places) -> dict[str, Any]:
-    state = places.at(0, request.state.steps)
-    values: list[float] = []
-    if isinstance(request, Score):
-        ends = [places.at(state, (step,)) for step in request.steps]
-        kind, asked, values = _scores(request), len(ends), list(answer)
-    elif isinstance(request, Propose):
-        ends = [places.at(state, (step,)) for step in answer]
-        kind, asked = "propose", request.k
-    else:
-        ends = [places.at(state, path) for path in answer]
-        kind, asked = "rollout", request.n
-    return {"node": state, "kind": kind, "asked": asked, "answers": ends, "values": values}
-
-
-def _scores(request: Score) -> str:
-    """How scores are called: Q, or those of another model that the request names."""
-    return "score" if request.model == "q" else request.model
 
 
 @dataclass(slots=True)
@@ -180,7 +70,12 @@ class _Record:
         if logged["kind"] in SCORES:
             return list(logged["values"])
         paths = [self.path(place, logged["node"]) for place in logged["answers"]]
-        return [path[0] for path in paths] if logged["kind"] == "propose" else paths
+        if logged["kind"] == "propose":
+            return [path[0] for path in paths]
+        spent = logged.get("spent") or []
+        if len(spent) != len(paths):
+            raise _other_code("it wants the tokens spent by each rollout, which are not logged")
+        return [Drawn(path, tokens) for path, tokens in zip(paths, spent, strict=True)]
 
     def wanted(self, logged: Row) -> tuple[Any, ...]:
         """What a request asked for, as `_wanted` says it of the request itself."""
@@ -247,7 +142,8 @@ def _compare(number: int, asked: Sequence[Request], logged: Sequence[Row], recor
 def _wanted(request: Request) -> tuple[Any, ...]:
     texts = [step.text for step in request.state.steps]
     if isinstance(request, Score):
-        return (_scores(request), texts, len(request.steps), [step.text for step in request.steps])
+        scored = [step.text for step in request.steps]
+        return (score_kind(request), texts, len(scored), scored)
     if isinstance(request, Rollout):
         return ("rollout", texts, request.n, [])
     return ("propose", texts, request.k, [])
@@ -272,6 +168,7 @@ def _other_code(what: str) -> UserError:
 def differences(row: Row, result: SearchResult) -> list[str]:
     """What a replay found otherwise than the row has it; nothing if all is equal.
 
+    The lines quote what a model wrote: whoever prints them makes control characters visible.
     Numbers that are computed may differ by rounding (another machine's libm).
     """
     steps = [step.text for step in result.best.state.steps] if result.best else []

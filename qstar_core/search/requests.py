@@ -48,7 +48,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """n whole continuations of a state; the answer is ``list[tuple[Step, ...]]``.
+    """n whole continuations of a state; the answer is ``list[Drawn]``.
 
     Attributes:
         state: where they start.
@@ -61,8 +61,22 @@ class Rollout:
     temperature: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A whole continuation of a state.
+
+    Attributes:
+        steps: to its end.
+        spent: policy tokens that the search had spent when it was there: its own, those of all
+            before it, and those of samples before it that were dropped.
+    """
+
+    steps: tuple[Step, ...]
+    spent: int
+
+
 Request = Propose | Score | Rollout
-Answer = list[Step] | list[float] | list[tuple[Step, ...]]
+Answer = list[Step] | list[float] | list[Drawn]
 T = TypeVar("T")
 Asking = Generator[list[Request], list[Answer], T]
 """A generator that asks and returns a T."""
@@ -86,12 +100,10 @@ def score(
     return cast("list[list[float]]", answers)
 
 
-def rollout(
-    state: State, n: int, temperature: float | None = None
-) -> Asking[list[tuple[Step, ...]]]:
+def rollout(state: State, n: int, temperature: float | None = None) -> Asking[list[Drawn]]:
     """Asks for n whole continuations of a state."""
     [answer] = yield [Rollout(state, n, temperature)]
-    return cast("list[tuple[Step, ...]]", answer)
+    return cast("list[Drawn]", answer)
 
 
 def distinct(steps: Iterable[Step]) -> list[Step]:

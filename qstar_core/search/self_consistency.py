@@ -8,12 +8,16 @@ share of all weight, and the first rollout that gave it is returned.
 2. The process reward takes no part (a model of it is not asked): voting is the baseline that needs
    no rule.
 3. Rollouts without an answer do not vote. Rounds and their end are those of best-of-N.
+4. f is known once all votes are, so the answer of a smaller budget is that of the votes until then
+   (`SearchResult.leads`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
@@ -24,50 +28,72 @@ from qstar_core.search.requests import Asking, rollout, score
 from qstar_core.search.trace import Node, Search, Tree
 
 
+class Vote(NamedTuple):
+    """What one rollout says.
+
+    Attributes:
+        spent: policy tokens that were spent when it was there.
+        node: its end.
+        weight: of its answer.
+    """
+
+    spent: int
+    node: Node
+    weight: float
+
+
 def self_consistency(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     """Draws at most ``config.n`` rollouts of one problem and counts their votes."""
     tree = Tree(problem, config)
-    votes: list[tuple[Node, float]] = []
+    votes: list[Vote] = []
     drawn = 0
     while drawn < config.n and not ledger.over:
         size = min(config.n - drawn, round_size(drawn, ledger))
         rollouts = yield from rollout(tree.root.state, size)
         drawn += size
-        nodes = []
-        for steps in rollouts:
-            tree.clock += sum(step.tokens for step in steps)
-            nodes.append(tree.add_path(steps))
-        votes += yield from weigh(nodes, tree)
-    finished = count(votes, tree)
-    return tree.result(finished, ledger, done=drawn >= config.n)
+        ends = [(one.spent, tree.add_drawn(one)) for one in rollouts]
+        votes += yield from weigh(ends, tree)
+    finished, leads = count(votes, tree)
+    result = tree.result(finished, ledger, done=drawn >= config.n)
+    return replace(result, leads=leads)
 
 
-def weigh(nodes: Sequence[Node], tree: Tree) -> Asking[list[tuple[Node, float]]]:
+def weigh(ends: Sequence[tuple[int, Node]], tree: Tree) -> Asking[list[Vote]]:
     """The vote of each rollout; those without Q because the value calls ran out have none."""
     if tree.config.vote == "majority":
-        return [(node, 1.0) for node in nodes]
-    new = list({node.id: node for node in nodes if node.q is None}.values())
+        return [Vote(spent, node, 1.0) for spent, node in ends]
+    new = list({node.id: node for _, node in ends if node.q is None}.values())
     values = yield from score(
         [(State(tree.problem, n.state.steps[:-1]), n.state.steps[-1:]) for n in new]
     )
     for node, answer in zip(new, values, strict=True):
         node.q = answer[0] if answer else None
-    return [(node, node.q) for node in nodes if node.q is not None]
+    return [Vote(spent, node, node.q) for spent, node in ends if node.q is not None]
 
 
-def count(votes: Sequence[tuple[Node, float]], tree: Tree) -> list[Node]:
-    """The first trajectory of every answer, with f = the answer's share of the weight."""
+def count(votes: Sequence[Vote], tree: Tree) -> tuple[list[Node], list[tuple[int, int]]]:
+    """Counts the votes in the order in which they were cast.
+
+    Returns:
+        The first trajectory of every answer, with f = the answer's share of the weight, and the
+        moments at which another of them leads: (policy tokens spent, id of its node).
+    """
     answer_of = DOMAINS[tree.problem.domain].answer
     weights: dict[str, float] = defaultdict(float)
     first: dict[str, Node] = {}
-    for node, weight in votes:
-        answer = answer_of(tree.problem, [step.text for step in node.state.steps])
-        if answer:
-            weights[answer] += weight
-            first.setdefault(answer, node)
+    leads: list[tuple[int, int]] = []
+    for vote in votes:
+        answer = answer_of(tree.problem, [step.text for step in vote.node.state.steps])
+        if not answer:
+            continue
+        weights[answer] += vote.weight
+        first.setdefault(answer, vote.node)
+        leader = first[max(first, key=weights.__getitem__)]  # among equals the first, as in the end
+        if not leads or leads[-1][1] != leader.id:
+            leads.append((vote.spent, leader.id))
     total = sum(weights.values())
     for order, (answer, node) in enumerate(first.items()):
         node.order = order
         node.h = weights[answer] / total if total else 0.0
         node.f = node.h
-    return list(first.values())
+    return list(first.values()), leads

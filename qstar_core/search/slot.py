@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
@@ -24,8 +23,8 @@ from qstar_core.mdp import Problem, State, Step, state_id
 from qstar_core.policies import Sample, SampleRequest, StepRule
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
-from qstar_core.search.replay import Exchange, compact, exchange
-from qstar_core.search.requests import Answer, Propose, Request, Rollout, Score
+from qstar_core.search.record import Exchange, compact, exchange
+from qstar_core.search.requests import Answer, Drawn, Propose, Request, Rollout, Score
 from qstar_core.search.scorers import Group, fault
 from qstar_core.search.trace import Search, SearchResult
 
@@ -79,15 +78,19 @@ class Slot:
     def advance(self) -> None:
         """Sends the answers; keeps what is asked next, or the result."""
         try:
-            if self.asked:
-                self.log.append(exchange(self.asked, self.answers, self.ledger))
+            self._go_on()
+        except Exception as error:  # of this problem alone: it is reported, the others go on
+            self.fail(error)
+
+    def _go_on(self) -> None:
+        if self.asked:
+            self.log.append(exchange(self.asked, self.answers, self.ledger))
+        try:
             self.asked = self.search.send(self.answers) if self.asked else next(self.search)
             self.answers = [[] for _ in self.asked]
         except StopIteration as stop:
             exchanges = compact(self.log, stop.value.nodes, self.ledger.budget)
             self.result = replace(stop.value, exchanges=exchanges)
-        except Exception as error:  # of this problem alone: it is reported, the others go on
-            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """Ends the search with an error."""
@@ -168,11 +171,17 @@ class Slot:
 
         From the first sample that does not fit the budget on, all are dropped.
         """
-        bought = list(takewhile(lambda sample: self.ledger.charge_tokens(sample.tokens), samples))
-        if isinstance(request, Propose):
-            return [step for sample in bought for step in whole_steps(sample)[:1]]
-        state = request.state
-        return [path for s in bought if (path := episode(self.problem, state, whole_steps(s)))]
+        actions: list[Step] = []
+        rollouts: list[Drawn] = []
+        for sample in samples:
+            if not self.ledger.charge_tokens(sample.tokens):
+                break
+            steps = whole_steps(sample)
+            if isinstance(request, Propose):
+                actions += steps[:1]
+            elif path := episode(self.problem, request.state, steps):
+                rollouts.append(Drawn(path, self.ledger.policy_tokens))
+        return actions if isinstance(request, Propose) else rollouts
 
     def score_requests(self) -> list[tuple[int, Group]]:
         """The actions to be scored now, each group with the place of its answer; they are paid."""

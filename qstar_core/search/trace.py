@@ -12,7 +12,7 @@ everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, State, Step, Trajectory
 from qstar_core.rewards import AGGREGATIONS, process_rewards
 from qstar_core.search.budget import Ledger
-from qstar_core.search.requests import Asking
+from qstar_core.search.requests import Asking, Drawn
 
 StopReason = Literal["finished", "budget", "exhausted", "error"]
 
@@ -92,6 +92,9 @@ class SearchResult:
         stop_reason: ``"finished"`` (as many trajectories as wanted), ``"budget"`` (a limit was
             reached before), ``"exhausted"`` (nothing left to expand) or ``"error"``.
         error: type and message of the error, else empty.
+        leads: where the largest f does not say what a smaller budget would have returned: (policy
+            tokens spent, id of the node that would be returned from then on), by tokens. None
+            where it does.
         exchanges: what was asked and answered (`qstar_core.search.replay.compact`), None after an
             error; how it was asked is no part of what was found, so it does not count in ``==``.
         seconds: machine seconds of the search, its share of the time (`budget.Meter`). Two results
@@ -107,6 +110,7 @@ class SearchResult:
     expansions: int
     stop_reason: StopReason
     error: str = ""
+    leads: list[tuple[int, int]] | None = None
     exchanges: dict[str, Any] | None = field(default=None, compare=False)
     seconds: float = field(default=0.0, compare=False)
 
@@ -123,7 +127,8 @@ class Tree:
     config: SearchConfig
     nodes: list[Node] = field(default_factory=list)
     clock: int = 0
-    """Policy tokens spent so far, the stamp of new nodes; kept by the algorithm."""
+    """Policy tokens spent so far, the stamp of new nodes; kept by the algorithm, and of rollouts
+    by `add_drawn`."""
     _children: dict[tuple[int, str, bool], Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,10 +178,11 @@ class Tree:
         rewards = [n.reward for n in self.path(node) if n.reward is not None]
         node.g = AGGREGATIONS[self.config.aggregation](rewards)
 
-    def add_path(self, steps: Iterable[Step]) -> Node:
-        """The node at the end of a path from the root."""
+    def add_drawn(self, drawn: Drawn) -> Node:
+        """The node at the end of a rollout from the root; what is new of it is stamped with it."""
+        self.clock = drawn.spent
         node = self.root
-        for step in steps:
+        for step in drawn.steps:
             node = self.add(node, step)
         return node
 

@@ -44,6 +44,12 @@ def test_every_budget_method_and_figure_is_there(page: str) -> None:
     assert data.command in page
 
 
+def test_the_oracle_is_what_was_generated(page: str) -> None:
+    assert "Oracle pass@N: some generated trajectory was correct" in page
+    assert "best-of-N generated a correct trajectory, whichever it returns" in page
+    assert "finished trajectory" not in page
+
+
 def test_without_a_price_there_is_no_cost_and_without_seconds_no_second_sweep() -> None:
     page = render(replace(comparison_data(), price=None, seconds=None))
     assert Outline(page).open == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from qstar_core.config import CountdownRanges, EvaluationConfig, RunConfig, SearchConfig
 from qstar_core.domains import countdown, countdown_problems
 from qstar_core.errors import UserError
-from qstar_core.evaluation.run import evaluate, first_correct, grade_ends
+from qstar_core.evaluation.run import anytime, evaluate, first_correct, grade_ends
 from qstar_core.grading import Grade
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Policy, Sample, SampleRequest
@@ -79,6 +80,44 @@ def test_the_first_correct_trajectory_is_there_before_the_first_right_answer() -
             assert row["first_correct"] <= right[0] <= row["policy_tokens"]
         if row["outcome"] == "correct":
             assert row["first_correct"] is not None
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        SearchConfig(name="votes", algorithm="self_consistency", n=40),
+        SearchConfig(name="weighed", algorithm="self_consistency", vote="q", n=40),
+        SearchConfig(name="best-of-N", algorithm="best_of_n", n=40),
+    ],
+    ids=lambda method: str(method.name),
+)
+def test_the_answer_by_tokens_is_that_of_a_search_with_so_many(method: SearchConfig) -> None:
+    problems = countdown_problems.generate("test", 20, CountdownRanges(numbers=3), seed=4)
+    given = problems, method, NoisyPlayer(), NoisyValue(), RunConfig(), lambda *_: None, None
+    whole, _ = evaluate(*given, Budget(400, 10_000, 10_000))
+    curves = whole["anytime"].to_pylist()
+    assert any(len(curve) > 1 for curve in curves)
+    for tokens in (20, 40, 60, 90, 130, 200, 300, 400):
+        part, _ = evaluate(*given, Budget(tokens, 10_000, 10_000))
+        for curve, outcome in zip(curves, part["outcome"].to_pylist(), strict=True):
+            then = [moment["correct"] for moment in curve if moment["tokens"] <= tokens]
+            assert (outcome == "correct") is (bool(then) and then[-1])
+
+
+def test_votes_are_counted_in_the_order_in_which_they_were_cast() -> None:
+    result = result_of((WRONG, 10), (RIGHT, 20))
+    wrong, right = (node.id for node in result.nodes[1:])
+    led = replace(result, leads=[(10, wrong), (30, right), (50, wrong)])
+    moments = [(m["tokens"], m["correct"]) for m in anytime(led, grade_ends(led))]
+    assert moments == [(10, False), (30, True), (50, False)]
+
+
+def test_a_trajectory_that_was_generated_counts_though_it_was_never_ranked() -> None:
+    result = result_of((WRONG, 10), (RIGHT, 20))
+    result.nodes[2].f = None
+    grades = grade_ends(result)
+    assert first_correct(result, grades) == 20
+    assert [moment["correct"] for moment in anytime(result, grades)] == [False]
 
 
 def test_a_budget_that_is_given_goes_before_that_of_the_evaluation() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,7 +101,7 @@ def test_problem_by_number_id_or_text(searches: str, asked: str) -> None:
 def test_tree_in_the_order_of_f_with_the_numbers(searches: str) -> None:
     text = shown(explain.find(searches, "1", None))
     assert "Answer     6: correct" in text
-    assert "12 policy tokens, 3 QVM calls, 2 expansions; ended: finished" in text
+    assert "12 policy tokens, 3 value calls, 2 expansions; ended: finished" in text
     assert "#1 3 * 2 = 6 | 6 > 6 * right  f 1.900, g 1.000, h 0.900, q 0.900, log p -0.500" in text
     assert text.index("#1 3 * 2") < text.index("#2 3 + 2") < text.index("[0]") < text.index("[3]")
     assert "[4]" not in text
@@ -137,6 +138,69 @@ def test_the_newest_evaluation_of_an_output_folder_is_taken(tmp_path: Path) -> N
         uri = str(tmp_path / "evaluation" / key)
         dataset.publish(uri, {"kind": "evaluation", "created": made}, [])
     assert explain.searches(str(tmp_path)) == str(tmp_path / "evaluation" / "b")
+
+
+@pytest.mark.parametrize("stage", ["comparison", "timing"])
+def test_a_folder_with_a_comparison_alone_is_explained(
+    comparison: str, stage: str, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "evaluation")
+    (tmp_path / "comparison").rename(tmp_path / "kept")
+    (tmp_path / "kept").rename(tmp_path / stage)
+    out = io.StringIO()
+    explain.explain(Console(file=out, width=200), str(tmp_path), "1", None, None, False, False)
+    assert out.getvalue().startswith(f"Data set   {tmp_path / stage / 'k'}\n")
+    assert "(A*, budget 200, problem a" in out.getvalue()
+
+
+def test_a_budget_is_one_of_a_comparison_though_there_is_an_evaluation(
+    comparison: str, searches: str, tmp_path: Path
+) -> None:
+    assert explain.searches(str(tmp_path)) == searches
+    assert explain.searches(str(tmp_path), 100.0) == comparison
+
+
+@pytest.mark.parametrize(
+    ("drawn", "taken"), [(("greedy",), "greedy"), (("greedy", "A*"), "A*"), ((), "A*")]
+)
+def test_without_a_method_the_last_one_with_a_tree_is_taken(
+    searches: str, drawn: tuple[str, ...], taken: str, tmp_path: Path
+) -> None:
+    uri = str(tmp_path / "evaluation" / "other")
+    rows = explain.scan(searches).collect().to_dicts()
+    trees = {(r["problem_id"], r["method"]): r["nodes"] or NODES for r in rows}
+    for row in rows:
+        kept = row["method"] in drawn or row["prompt"] != "3 2 > 6\n"
+        row["nodes"] = trees[row["problem_id"], row["method"]] if kept else []
+    file = open_store(uri).scratch() / "part.parquet"
+    dataset.write_table(file, pa.Table.from_pylist(rows))
+    dataset.publish(uri, {"kind": "evaluation"}, [dataset.finish_shard(uri, "s", [file], {})])
+    assert explain.find(uri, "1", None)["method"] == taken
+    assert explain.find(uri, "2", None)["method"] == "A*"
+
+
+EVIL = "\x1b]0;title\x07[red]\x9b2J"
+
+
+def test_nothing_that_a_model_wrote_is_obeyed(evaluated: str) -> None:
+    row = explain.find(evaluated, "1", None)
+    for node in row["nodes"]:
+        node["text"] = f"{EVIL} {node['node']}"
+    row |= {"prompt": f"{EVIL}\n", "answer": EVIL, "reason": EVIL, "steps": [EVIL]}
+    out = io.StringIO()
+    console = Console(file=out, width=400, force_terminal=True, color_system=None)
+    explain.show(console, row, everything=True)
+    text = out.getvalue()
+    assert text.count(r"\x1b]0;title\x07[red]\x9b2J") >= 3 + len(row["nodes"])
+    assert not any(character in text for character in "\x1b\x07\x9b")
+
+
+def test_the_differences_of_a_replay_are_shown_and_not_obeyed(
+    evaluated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explain, "differences", lambda row, result: [f"answer: {EVIL}"])
+    text = explained(evaluated, again=True)
+    assert r"  answer: \x1b]0;title\x07[red]\x9b2J" in text and "\x1b" not in text
 
 
 def test_a_folder_without_an_evaluation(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.progress import TextColumn
 
 from flows import progress
 from flows.progress import StageProgress
@@ -130,11 +131,40 @@ def test_events_come_from_many_threads() -> None:
         assert show._stage.done == show._stage.total == 800
 
 
-def test_late_events_of_another_stage_are_ignored() -> None:
-    show, _ = make(terminal=False)
+def test_late_events_of_another_stage_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)
+    show, out = make(terminal=False)
     with show:
         show.on_event({"shard": "a"}, event(1, 2))
+        assert show._stage is None
         show.begin("rollouts", {"a": False}, ESTIMATE)
         show.on_event({"shard": "z"}, event(1, 2))
+        assert show._stage is not None
+        assert (show._stage.done, show._stage.total, show._stage.first) == (0, 100, None)
         show.end(0)
         show.on_event({"shard": "a"}, event(1, 2))
+        assert show._stage is None
+    begun, ended = out.getvalue().splitlines()
+    assert begun == "rollouts    started: 100 rollouts"
+    assert ended.startswith("rollouts    finished in ")
+
+
+@pytest.mark.parametrize("name", ["majority [q]", "[/x]"])
+def test_a_note_is_shown_as_it_is(name: str) -> None:
+    show, out = make(terminal=True)
+    with show:
+        show.begin("evaluation", {"a": False}, ESTIMATE)
+        show.on_event({"shard": "a"}, {**event(1, 2), "note": f"{name}, 1 of 2"})
+        show.end(2)
+        assert show._bars is not None
+        columns = [c for c in show._bars.columns if isinstance(c, TextColumn)]
+        [task] = show._bars.tasks
+        task.fields["note"] = name
+        assert [column.render(task).plain for column in columns][-1] == name
+    assert "evaluation" in out.getvalue()
+
+
+def test_a_remark_is_shown_and_not_obeyed() -> None:
+    show, out = make(terminal=False)
+    show.remark("rollouts", "for example \x1b[2J [red]x")
+    assert out.getvalue() == "rollouts    for example \\x1b[2J [red]x\n"

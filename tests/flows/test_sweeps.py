@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from flows import sweeps, tables
@@ -105,6 +106,29 @@ def test_a_price_gives_the_cost_of_a_thousand_problems() -> None:
 def test_failures_are_named_with_their_budget() -> None:
     rows = [{**ROWS[0], "failures": 3}, *ROWS[1:]]
     assert "best-of-N at 100: 3" in text(sweeps.sweep_table(rows, "tokens"))
+
+
+@pytest.mark.parametrize("name", ["majority [q]", "[/x]", "[red]x", ":smile:", "a\x1b[2J"])
+def test_names_of_methods_are_shown_as_they_are(name: str) -> None:
+    named = [{**row, "method": name, "failures": 2} for row in ROWS]
+    reached = [{**REACHED[0], "method": name}]
+    shown = name.replace("\x1b", r"\x1b")
+    table = " ".join(text(sweeps.sweep_table(named, "tokens"), 200).split())
+    assert table.count(shown) == 2 * len(ROWS)
+    assert shown in text(sweeps.reach_table(reached), 200)
+    out = io.StringIO()
+    figures = {"sweep": named, "reach": reached}
+    manifests = {
+        "comparison": {"uri": "o/c/k", "figures": figures},
+        "comparison_report": {"uri": "o/r/k", "files": [{"name": "report.html"}]},
+    }
+    sweeps.show_end(Console(file=out, width=200), RunConfig(), manifests, f"qstar --set x={name}")
+    assert f"qstar --set x={shown} --set" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_the_oracle_is_what_was_generated() -> None:
+    assert "oracle: the baseline generated a correct" in text(sweeps.sweep_table(ROWS, "tokens"))
 
 
 def test_show_knows_a_sweep() -> None:

@@ -87,6 +87,41 @@ def test_a_cell_shows_text_and_obeys_nothing(value: str) -> None:
     assert capture.get() == value.replace("\x1b", r"\x1b") + "\n"
 
 
+EVIL = ["majority [q]", "[/x]", "[red]x[/]", ":smile:", "a\x1b[2Jb", "\u202e"]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_no_table_obeys_what_is_in_it(evil: str) -> None:
+    row = {"stage": evil, "key": evil, "shards": 1, "units": 1, "unit": evil, "policy_tokens": 0}
+    inputs: dict[str, Any] = {"inputs": {evil: evil}, "files": [], "rows": 1}
+    figures = {evil: 1, "table": [{evil: evil}]}
+    made = [
+        tables.comparison_table([ROW | {"method": evil, "failures": 1, "verdict": evil}]),
+        tables.plan_table([{**row, "state": evil}]),
+        tables.summary_table({"kind": evil, "key": evil, "created": evil, **inputs}),
+        *tables.figures_tables(figures | {f"{evil}2": [{"a": "y" * 40}]}),
+        tables.schema_table([[evil, evil]]),
+        tables.rows_table([{evil: evil}]),
+    ]
+    shown = tables.escaped(evil)
+    assert shown.isprintable()
+    for table in made:
+        assert shown in text(table, 300)
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_what_is_said_is_shown_as_it_is(evil: str) -> None:
+    console = Console(width=20, force_terminal=True, color_system="truecolor")
+    with console.capture() as capture:
+        tables.say(console, f"{evil} {'y' * 40}", "z")
+    assert capture.get() == f"{tables.escaped(evil)} {'y' * 40}\nz\n"
+
+
+def test_value_calls_are_called_so() -> None:
+    shown = text(tables.comparison_table([ROW]))
+    assert "value" in shown and "calls" in shown and "QVM" not in shown
+
+
 def test_lists_of_rows_become_tables() -> None:
     figures = {"loss": 0.5, "heldout": [{"step": "first", "auc": 0.8}], "comparison": [ROW]}
     shown = "".join(text(table) for table in tables.figures_tables(figures))

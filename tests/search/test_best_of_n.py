@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qstar_core.mdp import Step
+from qstar_core.policies import Sample
 from qstar_core.search import best_of_n as module
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.driver import run
+from qstar_core.search.slot import Rules, start
 from tests.search.trees import (
     AMPLE,
     EXAMPLE,
@@ -58,6 +61,44 @@ def test_the_size_of_rounds_changes_nothing(tree: Tree, tokens: int, n: int) -> 
             budget = Budget(tokens, 10**6, 10**6)
             results += run([Q], config, budget, make_policy((Q, tree)), value, run_seed=2)
     assert results[0] == results[1] == results[2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tree=trees(),
+    algorithm=st.sampled_from(["best_of_n", "self_consistency"]),
+    n=st.integers(1, 20),
+    longest=st.integers(2, 6),
+)
+def test_a_node_is_there_with_as_many_tokens_as_its_stamp_and_not_with_fewer(
+    tree: Tree, algorithm: str, n: int, longest: int
+) -> None:
+    """Also after rollouts that were cut off and dropped."""
+    config = make_config(algorithm=algorithm, n=n)
+
+    def nodes_with(tokens: int) -> dict[str, int]:
+        given = Budget(tokens, 10**6, 10**6), make_policy((Q, tree)), TableValue((Q, tree))
+        [result] = run([Q], config, *given, run_seed=2, max_new_tokens=longest)
+        return {node.state.text: node.tokens for node in result.nodes[1:]}
+
+    for text, stamp in nodes_with(10**6).items():
+        assert nodes_with(stamp)[text] == stamp
+        assert stamp == 1 or text not in nodes_with(stamp - 1)
+
+
+def test_rollouts_that_were_cut_off_are_in_the_stamps() -> None:
+    cut, end = Sample((Step("a\n", 50),), "length"), Sample((Step("c", 10, ended=True),), "end")
+    for algorithm in ("best_of_n", "self_consistency"):
+        one = start(0, Q, Rules(make_config(algorithm=algorithm, n=8), AMPLE, 1, 32, 96))
+        one.sample_requests()
+        one.take_samples(0, [cut] * 7 + [end])
+        one.advance()
+        assert one.ledger.policy_tokens == 360
+        while one.result is None:
+            for place, (_, texts) in one.score_requests():
+                one.take_values(place, [0.5] * len(texts))
+            one.advance()
+        assert [node.tokens for node in one.result.nodes] == [0, 360]
 
 
 def test_lambda_0_asks_for_no_q() -> None:

@@ -20,8 +20,9 @@ from qstar_core.mdp import Problem, State, Step
 from qstar_core.search import ALGORITHMS, Ledger, SearchResult, Tree
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
-from qstar_core.search.replay import compact, differences, exchange, replay
-from qstar_core.search.requests import Propose, Rollout, Score
+from qstar_core.search.record import compact, exchange
+from qstar_core.search.replay import differences, replay
+from qstar_core.search.requests import Drawn, Propose, Rollout, Score
 from tests.search import trees
 from tests.search.variants import VARIANTS, name
 
@@ -127,14 +128,16 @@ def test_samples_that_repeat_a_text_keep_their_own_tokens() -> None:
     searching = ALGORITHMS["best_of_n"](Q, config, ledger)
     asked = next(searching)
     paths = [(Step("a", 2, -1.0, True),), (Step("a", 5, -1.0, True),), (Step("b", 2, -2.0, True),)]
-    ledger.charge_tokens(9)
-    log.append(exchange(asked, [paths], ledger))
+    ledger.charge_tokens(12)  # one that cost 3 was dropped before the last
+    drawn = [Drawn(path, spent) for path, spent in zip(paths, (2, 7, 12), strict=True)]
+    log.append(exchange(asked, [drawn], ledger))
     with pytest.raises(StopIteration) as stop:
-        searching.send([paths])
+        searching.send([drawn])
     result: SearchResult = stop.value.value
     record = compact(log, result.nodes, budget)
     assert [entry["step_tokens"] for entry in record["unused"]] == [5]
-    assert [node.tokens for node in result.nodes] == [0, 2, 9]
+    assert [turn["requests"][0]["spent"] for turn in record["rounds"]] == [[2, 7, 12]]
+    assert [node.tokens for node in result.nodes] == [0, 2, 12]
     nodes = [{"node": node.id, **node.to_dict()} for node in result.nodes]
     row = {**stored(result, config), "nodes": nodes, "exchanges": record}
     assert replay(row, config, "toy") == result
@@ -147,7 +150,7 @@ def test_any_request_can_be_recorded() -> None:
     a, b, end = Step("a\n", 2), Step("b\n", 2), Step("c", 2, ended=True)
     root, middle = State(Q), State(Q, (a, b))
     log = [
-        exchange([Rollout(root, 2)], [[(a, b, end)]], Ledger(trees.AMPLE)),
+        exchange([Rollout(root, 2)], [[Drawn((a, b, end), 6)]], Ledger(trees.AMPLE)),
         exchange([Propose(middle, 1), Score(middle, (end,))], [[end], [0.5]], Ledger(trees.AMPLE)),
     ]
     record = compact(log, tree.nodes, trees.AMPLE)
@@ -156,7 +159,7 @@ def test_any_request_can_be_recorded() -> None:
         (3, 2, "c"),
     ]
     [rolled], [proposed, judged] = (turn["requests"] for turn in record["rounds"])
-    assert (rolled["node"], rolled["answers"]) == (0, [3])
+    assert (rolled["node"], rolled["answers"], rolled["spent"]) == (0, [3], [6])
     assert (proposed["node"], proposed["answers"]) == (2, [3])
     assert (judged["node"], judged["answers"], judged["values"]) == (2, [3], [0.5])
 
@@ -178,6 +181,31 @@ def test_another_configuration_is_noticed(changed: dict[str, Any], message: str)
     assert "does not go the way that is logged" in caught.value.what
     assert message in caught.value.what
     assert caught.value.next_step and caught.value.safe
+
+
+def test_rollouts_without_the_tokens_that_were_spent_by_then_are_not_replayed() -> None:
+    config = trees.make_config(algorithm="best_of_n", n=3)
+    row = stored(search(trees.EXAMPLE, config), config)
+    del row["exchanges"]["rounds"][0]["requests"][0]["spent"]
+    with pytest.raises(UserError, match="tokens spent by each rollout, which are not logged"):
+        replay(row, config, "toy")
+
+
+@pytest.mark.parametrize("algorithm", ["best_of_n", "self_consistency"])
+@settings(max_examples=40, deadline=None)
+@given(tree=trees.trees(), n=st.integers(1, 12), longest=st.integers(2, 6), left=st.integers(1, 80))
+def test_rollouts_that_were_cut_off_replay_with_their_stamps(
+    algorithm: str, tree: trees.Tree, n: int, longest: int, left: int
+) -> None:
+    config, value = trees.make_config(algorithm=algorithm, n=n), trees.TableValue((Q, tree))
+    limits = Budget(left, 10**6, 10**6)
+    given = trees.make_policy((Q, tree)), value
+    [result] = run([Q], config, limits, *given, run_seed=1, max_new_tokens=longest)
+    nodes = [{"node": node.id, **node.to_dict()} for node in result.nodes]
+    bare = {**stored(result, config), "nodes": nodes, "exchanges": result.exchanges}
+    for row in (bare, stored(result, config)):
+        again = replay(row, config, "toy")
+        assert again == result and differences(row, again) == []
 
 
 def test_a_search_that_goes_on_or_ends_sooner_is_noticed() -> None:

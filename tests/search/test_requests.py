@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from qstar_core.mdp import State, Step
-from qstar_core.search.requests import Propose, Rollout, Score, distinct, propose, rollout, score
+from qstar_core.search.requests import (
+    Drawn,
+    Propose,
+    Rollout,
+    Score,
+    distinct,
+    propose,
+    rollout,
+    score,
+)
 from tests.search.trees import make_problem
 
 ROOT = State(make_problem())
@@ -11,7 +20,7 @@ ROOT = State(make_problem())
 
 def test_helpers_yield_requests_and_return_answers() -> None:
     step = Step("a\n", 2)
-    paths: list[tuple[Step, ...]] = [(step,)]
+    paths = [Drawn((step,), 2)]
     asking = propose([ROOT, ROOT], 3)
     assert next(asking) == [Propose(ROOT, 3), Propose(ROOT, 3)]
     with pytest.raises(StopIteration) as stop:
@@ -23,7 +32,7 @@ def test_helpers_yield_requests_and_return_answers() -> None:
     assert next(rolling) == [Rollout(ROOT, 2, 0.0)]
     with pytest.raises(StopIteration) as stop:
         rolling.send([paths])
-    assert stop.value.value == [(step,)]
+    assert stop.value.value == paths
 
 
 def test_asking_for_nothing_asks_nobody() -> None:

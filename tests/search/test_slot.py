@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import State, Step
 from qstar_core.policies import Sample
+from qstar_core.search import slot as module
 from qstar_core.search.budget import Budget
+from qstar_core.search.requests import Drawn
 from qstar_core.search.slot import Rules, Slot, episode, start, whole_steps
 from tests.search.trees import AMPLE, make_config, make_problem
 
@@ -57,6 +61,34 @@ def test_whatever_is_refused_ends_the_search() -> None:
         assert one.sample_requests() == one.score_requests() == []
         one.take_values(0, ValueError("again"))
         assert "again" not in one.result.error
+
+
+def test_a_rollout_carries_what_was_spent_when_it_was_there() -> None:
+    one = slot(Budget(12, 9, 9), algorithm="best_of_n", n=4)
+    one.sample_requests()
+    line, end, other = Step("a\n", 2), Step("x", 2, ended=True), Step("y", 2, ended=True)
+    drawn = [Sample((line,), "length"), Sample((line, end), "end"), Sample((other,), "end", 3)]
+    one.take_samples(0, [*drawn, Sample((line, end), "end")])
+    assert one.answers == [[Drawn((line, end), 6), Drawn((other,), 11)]]  # the last one did not fit
+    assert one.ledger.policy_tokens == 12
+
+
+def test_a_record_that_cannot_be_written_ends_its_search_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*given: object) -> None:
+        raise ValueError("no such place")
+
+    monkeypatch.setattr(module, "compact", broken)
+    one = slot(algorithm="best_of_n", n=1)
+    one.sample_requests()
+    one.take_samples(0, [Sample((Step("c", 2, ended=True),), "end")])
+    one.advance()
+    one.score_requests()
+    one.take_values(0, [0.5])
+    one.advance()
+    assert one.result is not None and one.result.error == "ValueError: no such place"
+    assert (one.result.stop_reason, one.result.policy_tokens) == ("error", 2)
 
 
 def test_whole_steps_leave_out_a_cut_off_last_step() -> None:

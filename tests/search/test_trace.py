@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qstar_core.mdp import Step
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.driver import run
+from qstar_core.search.requests import Drawn
 from qstar_core.search.trace import Tree
 from tests.search import trees
 
@@ -63,8 +64,9 @@ def test_add_returns_the_child_that_is_there() -> None:
     assert tree.add(tree.root, Step("a", 2, ended=True)) is first
     other = tree.add(tree.root, Step("a", 2, ended=False))
     assert other is not first and not other.terminal
-    assert tree.add_path([Step("a", 2, ended=True)]) is first
-    assert len(tree.nodes) == 3
+    assert tree.add_drawn(Drawn((Step("a", 2, ended=True),), 9)) is first
+    assert len(tree.nodes) == 3 and first.tokens == 0
+    assert tree.add_drawn(Drawn((Step("b", 2, ended=True),), 11)).tokens == 11
 
 
 def test_equal_f_returns_the_one_finished_first() -> None:
