@@ -30,14 +30,14 @@ MARKS = {"better": "+", "worse": "-"}
 
 
 def figures(config: str, overrides: list[str]) -> dict[str, Any]:
-    """Runs a comparison; returns the figures of its manifest."""
+    """Runs a comparison; returns the figures of its sweep over tokens."""
     sets = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "flows.cli", "compare", config, *sets]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    stage = pipeline.plan_comparison(load_config(ROOT / config, overrides))["comparison"]
+    stage = pipeline.plan_comparison(load_config(ROOT / config, overrides))["comparison_report"]
     manifest = dataset.read_complete(stage.uri)
     assert manifest is not None
-    found: dict[str, Any] = manifest["figures"]
+    found: dict[str, Any] = manifest["figures"]["sweeps"]["comparison"]
     return found
 
 

@@ -168,9 +168,9 @@ class Workshop:
         """Puts the comparison or the way to the report on record in Prefect."""
         if stage.name == "evaluation":
             record_comparison(manifest["figures"]["comparison"], self.config.name)
-        elif stage.name in pipeline.SWEEPS:
-            record_comparison(manifest["figures"]["sweep"], self.config.name, stage.name)
-        elif stage.name in ("report", "comparison_report"):
+        for name, figures in manifest["figures"].get("sweeps", {}).items():
+            record_comparison(figures["sweep"], self.config.name, name)
+        if stage.name in ("report", "comparison_report"):
             record_report(f"{stage.uri}/{manifest['files'][0]['name']}", self.config.name)
 
 

@@ -105,7 +105,8 @@ def show_end(
     made = [name for name in pipeline.SWEEPS if name in manifests]
     price = config.comparison.price_per_million_tokens
     for name in made:
-        figures, unit = manifests[name]["figures"], pipeline.SWEEPS[name]
+        figures = manifests["comparison_report"]["figures"]["sweeps"][name]
+        unit = pipeline.SWEEPS[name]
         console.print(sweep_table(figures["sweep"], unit, price))
         rows = figures["sweep"], figures["reach"]
         say(console, *summary(*rows, unit), "")

@@ -143,6 +143,8 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
     for name, value in figures.items():
         if name == "comparison":
             tables.append(comparison_table(value))
+        elif name == "sweeps":
+            tables += [table for of, its in value.items() for table in figures_tables(its, of)]
         elif name == "sweep":
             from flows.sweeps import sweep_table
             from qstar_core.planning import SWEEPS

@@ -47,6 +47,33 @@ def describe() -> dict[str, Any]:
     }
 
 
+CPUINFO = Path("/proc/cpuinfo")
+GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+@lru_cache(maxsize=1)
+def machine() -> dict[str, Any]:
+    """What this machine is, as far as it decides speed: CPU model, cores, NVIDIA GPUs.
+
+    Returns:
+        {"cpu": model name, or the architecture where the system does not tell it, "cores": int,
+        "gpus": model names, sorted}.
+    """
+    cpu = _told(CPUINFO, "model name") or platform.processor() or platform.machine()
+    gpus = sorted(_told(file, "Model") for file in GPUS.glob("*/information"))
+    return {"cpu": cpu, "cores": os.cpu_count(), "gpus": gpus}
+
+
+def _told(file: Path, name: str) -> str:
+    """The first value of ``name`` in a file of lines ``name: value``; empty where it has none."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), "")
+
+
 def _commit() -> dict[str, Any]:
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():

@@ -202,15 +202,24 @@ def comparison_report(spec: Spec, config: RunConfig, progress: Progress) -> Rece
     from qstar_core.evaluation.assemble import assemble_comparison
     from qstar_core.evaluation.comparison_report import render
 
-    return _page(spec, assemble_comparison(spec["inputs"], spec["key"], config), render, progress)
+    data = assemble_comparison(spec["inputs"], spec["key"], config)
+    sweeps = {"comparison": data.tokens} | ({"timing": data.seconds} if data.seconds else {})
+    figures = {name: {"sweep": s.rows, "reach": s.reached} for name, s in sweeps.items()}
+    return _page(spec, data, render, progress, {"sweeps": figures})
 
 
-def _page(spec: Spec, data: Any, render: Callable[[Any], str], progress: Progress) -> Receipt:
+def _page(
+    spec: Spec,
+    data: Any,
+    render: Callable[[Any], str],
+    progress: Progress,
+    figures: dict[str, Any] | None = None,
+) -> Receipt:
     scratch = open_store(spec["uri"]).scratch()
     page = scratch / "report.html"
     data = replace(data, environment=as_mapping(data.environment))
     page.write_text(render(data), encoding="utf-8")
-    receipt = _put(spec, scratch, [page], {})
+    receipt = _put(spec, scratch, [page], figures or {})
     progress(1, 1, "report", "")
     return receipt
 

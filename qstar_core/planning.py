@@ -5,8 +5,8 @@ inputs, and the version of the code that shapes the rows (`ROWS_VERSION`, raised
 stage would give other rows for the same configuration). All keys are known before anything runs.
 Nothing here imports torch.
 
-The stage ``timing`` searches under a limit of seconds: its key says what was asked, but another
-machine, or this one when it is busy, gives other rows.
+The stage ``timing`` searches under a limit of seconds: its key has the machine and how it is used
+(`_speed`) as well, but the machine gives other rows when it is busy, or with other packages.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qstar_core import environment
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, countdown_problems
 from qstar_core.keys import content_id
@@ -77,7 +78,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     """
     stages, search = _up_to_the_value_model(config)
     reads = _of_searches(stages)
-    search |= scoring.rewarding(config.prm, config.evaluation.methods)
+    search |= scoring.rewarding(config, config.evaluation.methods)
     _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
     trees = config.evaluation.report_trees
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
@@ -89,7 +90,8 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     """The stages of ``qstar compare`` in order: those of a run up to the Q-value model, then ours.
 
     They are comparison (the sweep over policy tokens), timing (that over seconds, if asked for)
-    and comparison_report. The price of a token is part of the key of the report alone.
+    and comparison_report. What only the figures go by - baseline, correction, bootstrap samples -
+    and the price of a token are part of the key of the report alone, which has these figures.
 
     Raises:
         UserError: as `plan`.
@@ -98,17 +100,36 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     reads = _of_searches(stages)
     chosen = config.compared().rows()
     del chosen["max_policy_tokens"]
-    search |= scoring.rewarding(config.prm, config.compared().methods)
-    search = {**search, **chosen, "correction": config.comparison.correction}
+    judged = {name: chosen.pop(name) for name in ("baseline", "bootstrap_samples")}
+    judged["correction"] = config.comparison.correction
+    search |= scoring.rewarding(config, config.compared().methods)
+    search |= chosen
     found = []
     for name, budgets in SWEEPS.items():
         if asked := getattr(config.comparison, budgets):
-            _add(stages, config, name, {**search, budgets: list(asked)}, *reads)
+            pace = _speed(config) if name == "timing" else {}
+            _add(stages, config, name, {**search, budgets: list(asked), **pace}, *reads)
             found.append(name)
     price = config.comparison.price_per_million_tokens
-    shown = {**{name: stages[name].key for name in found}, "price": price, "name": config.name}
+    shown = {**{name: stages[name].key for name in found}, **judged}
+    shown |= {"price": price, "name": config.name}
     _add(stages, config, "comparison_report", shown, *found, *reads)
     return stages
+
+
+def _speed(config: RunConfig) -> dict[str, Any]:
+    """What decides how much is searched in a second; of the machine that plans."""
+    policy, qvm, prm, chosen = config.policy, config.qvm, config.prm, config.evaluation
+    return {
+        "machine": environment.machine(),
+        "device": policy.device,
+        "threads": config.runtime.threads,
+        "runner": config.runtime.runner,
+        "searches": [chosen.active, chosen.shard_problems],
+        "policy_batch_size": policy.batch_size,
+        "qvm_shape": [qvm.score_batch_size, qvm.cache_mb],
+        "prm_shape": [prm.batch_size, prm.cache_mb],
+    }
 
 
 def _add(
@@ -143,7 +164,7 @@ def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[st
         value = scoring.given_value(config.qvm)
     search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": test}
     search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
-    search |= scoring.scoring(config.qvm)
+    search |= scoring.scoring(config)
     return stages, {**search, "grader": _grader(config)}
 
 

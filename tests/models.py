@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
+from shutil import copytree
 from tempfile import mkdtemp
+from typing import Any
 
 import torch
 
@@ -34,3 +37,11 @@ def tiny_qvm(seed: int = 0) -> Path:
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     return folder
+
+
+def copied(folder: Path, to: Path, **settings: Any) -> Path:
+    """A copy of a checkpoint with other settings in its config.json."""
+    copytree(folder, to)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (to / "config.json").write_text(json.dumps({**config, **settings}), encoding="utf-8")
+    return to

@@ -43,6 +43,7 @@ OTHER: dict[str, Any] = {
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",
 }
+JUDGED = ("comparison.baseline", "comparison.correction")  # decide the figures of a comparison
 METHOD = {
     "name": "other",
     "algorithm": "greedy",
@@ -99,6 +100,10 @@ def keys(config: RunConfig) -> dict[str, str]:
     return {name: stage.key for name, stage in stages.items() if not name.endswith("report")}
 
 
+def judged(config: RunConfig) -> dict[str, str]:
+    return {"report": pipeline.plan_comparison(config)["comparison_report"].key}
+
+
 LEAVES = fields(RunConfig())
 
 
@@ -121,6 +126,9 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
         assert keys(replaced(base, name, other)) == keys(base)
     elif new is not None:
         before, after = keys(base), keys(replaced(base, name, new))
+        if name in JUDGED:
+            assert before == after, f"{name} changes no search"
+            before, after = judged(base), judged(replaced(base, name, new))
         assert before != after, f"{name} can change a row and changes no key"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from qstar_core import pipeline
+from qstar_core import environment, pipeline
 from qstar_core.config import (
     ComparisonConfig,
     DomainConfig,
@@ -137,10 +137,10 @@ def publish_problems(
     """Puts some files where the problems of a run belong."""
     stage = pipeline.plan(run)["problems"]
     receipts = []
-    for split, environment in zip(("train", "test"), environments, strict=True):
+    for split, made_by in zip(("train", "test"), environments, strict=True):
         file = open_store(stage.uri).scratch() / f"part-{split}.parquet"
         dataset.write_table(file, pa.table({"x": [1, 2]}))
-        receipts.append(dataset.finish_shard(stage.uri, split, [file], {}, environment))
+        receipts.append(dataset.finish_shard(stage.uri, split, [file], {}, made_by))
     pipeline.publish(stage, run, receipts)
     return stage
 
@@ -206,6 +206,37 @@ def test_a_comparison_is_planned_apart_from_the_run(tmp_path: Path) -> None:
         assert pipeline.estimate(stage, run)["shards"] >= 0
 
 
+SPEED: list[dict[str, Any]] = [
+    {"evaluation": {"active": 7}},
+    {"evaluation": {"shard_problems": 7}},
+    {"runtime": {"threads": 7}},
+    {"runtime": {"runner": "ray"}},
+    {"policy": {"device": "cpu"}},
+    {"policy": {"batch_size": 7}},
+    {"qvm": {"score_batch_size": 7}},
+    {"qvm": {"cache_mb": 7}},
+    {"prm": {"batch_size": 7}},
+    {"prm": {"cache_mb": 7}},
+]
+
+
+def test_what_decides_speed_is_in_the_key_of_the_timing_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(**more: Any) -> dict[str, pipeline.Stage]:
+        more["policy"] = {"path": str(tiny_policy()), **more.get("policy", {})}
+        given = {"out": str(tmp_path), "comparison": {"seconds": [0.5]}, **more}
+        return pipeline.plan_comparison(RunConfig.model_validate(given))
+
+    plans = [plan(), *(plan(**more) for more in SPEED)]
+    monkeypatch.setattr(environment, "machine", lambda: {"cpu": "another", "cores": 1})
+    plans.append(plan())
+    assert len({stages["timing"].key for stages in plans}) == len(SPEED) + 2
+    assert len({stages["comparison"].key for stages in plans}) == 1
+    other = [{**config(tmp_path).model_dump(), "runtime": {"workers": n}} for n in (1, 2)]
+    assert len({pipeline.plan_comparison(RunConfig(**o))["comparison"].key for o in other}) == 1
+
+
 def test_a_price_repeats_no_search_but_writes_the_report_anew(tmp_path: Path) -> None:
     plans = [
         pipeline.plan_comparison(
@@ -215,6 +246,27 @@ def test_a_price_repeats_no_search_but_writes_the_report_anew(tmp_path: Path) ->
     ]
     assert plans[0]["comparison"] == plans[1]["comparison"]
     assert plans[0]["comparison_report"].key != plans[1]["comparison_report"].key
+
+
+def test_what_the_figures_go_by_repeats_no_search_of_a_comparison(tmp_path: Path) -> None:
+    variants: list[dict[str, Any]] = [
+        {},
+        {"comparison": {"correction": "none"}},
+        {"comparison": {"baseline": "greedy"}},
+        {"evaluation": {"bootstrap_samples": 500}},
+    ]
+    given = {"out": str(tmp_path), "policy": {"path": str(tiny_policy())}}
+    plans = [
+        pipeline.plan_comparison(
+            RunConfig.model_validate(
+                {**given, **v, "comparison": {"seconds": [0.5], **v.get("comparison", {})}}
+            )
+        )
+        for v in variants
+    ]
+    for name in ("comparison", "timing"):
+        assert len({stages[name].key for stages in plans}) == 1
+    assert len({stages["comparison_report"].key for stages in plans}) == len(variants)
 
 
 def test_the_budget_of_the_evaluation_is_none_of_the_comparison(tmp_path: Path) -> None:

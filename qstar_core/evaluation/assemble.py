@@ -14,6 +14,7 @@ from qstar_core.errors import UserError
 from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
+from qstar_core.evaluation.summary import summarise_sweep
 from qstar_core.evaluation.sweep import oracle_curve
 from qstar_core.planning import SWEEPS
 from qstar_core.store import dataset
@@ -49,7 +50,10 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
 
 
 def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> ComparisonData:
-    """The content of a report of a comparison.
+    """The content of a report of a comparison, its figures computed from the searches.
+
+    Those in the manifests of the searches go by the baseline, the correction and the bootstrap
+    samples with which they were first made.
 
     Args:
         inputs: folders of the data sets comparison, problems and, where they were made, timing
@@ -58,15 +62,13 @@ def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> 
         config: of the run.
     """
     manifest, asked = _manifest(inputs["comparison"]), config.comparison
-    sweeps = {
-        name: Sweep(unit, figures["sweep"], figures["reach"])
-        for name, unit in SWEEPS.items()
-        if name in inputs
-        for figures in [_manifest(inputs[name])["figures"]]
-    }
+    files = {name: dataset.data_files(inputs[name]) for name in SWEEPS if name in inputs}
+    sweeps = {}
+    for name in files:
+        figures = summarise_sweep(files[name], _manifest(inputs[name])["shards"], config)
+        sweeps[name] = Sweep(SWEEPS[name], figures["sweep"], figures["reach"])
     columns = ("method", "budget", "first_correct")
-    files = dataset.data_files(inputs["comparison"])
-    searches = pl.scan_parquet(files).select(columns).collect()
+    searches = pl.scan_parquet(files["comparison"]).select(columns).collect()
     oracle = oracle_curve(searches, config.compared().baseline)
     lines = [row for name in sweeps for row in lineage(inputs[name], config.out)]
     again = join(config.out, f"comparison_report/{key}/manifest.json")

@@ -46,7 +46,7 @@ def summarise_sweep(
 
     Args:
         files: Parquet files of searches with the column budget.
-        receipts: of the shards, with figures method, budget and seconds.
+        receipts: of the shards, or what a manifest keeps of them: figures method, budget, seconds.
         config: names the baseline, the correction, bootstrap samples and seed.
 
     Returns:

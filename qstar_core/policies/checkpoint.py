@@ -30,10 +30,11 @@ SHAPING = (
 """Files of a checkpoint that can change a sample."""
 
 
+TOKEN_CLASSIFIER = "ForTokenClassification"
 KINDS = {  # field: architecture, its name, an example
     "policy.path": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
-    "qvm.path": ("ForTokenClassification", "trained Q-value model", "reference:countdown-qvm"),
-    "prm.path": ("ForTokenClassification", "trained reward model", "reference:countdown-qvm"),
+    "qvm.path": (TOKEN_CLASSIFIER, "trained Q-value model", "reference:countdown-qvm"),
+    "prm.path": (TOKEN_CLASSIFIER, "trained reward model", "reference:countdown-qvm"),
 }
 
 
@@ -47,8 +48,8 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         field: the configuration field it was named in, for the error.
 
     Raises:
-        UserError: there is no such checkpoint, it has no safetensors weights, or it is a policy
-            where a Q-value model is wanted, or the other way round.
+        UserError: there is no such checkpoint, it has no safetensors weights, it is a policy
+            where a Q-value model is wanted or the other way round, or that has several labels.
     """
     if path.startswith("reference:"):
         folder = REFERENCE / path.removeprefix("reference:")
@@ -82,6 +83,21 @@ def _check_kind(folder: Path, field: str) -> None:
             f"{field}: {folder} holds {', '.join(found)}, which is no {name}",
             next_step=f"name one, for example {example}",
         )
+    labels = label_names(config)
+    if kind == TOKEN_CLASSIFIER and len(labels) != 1:
+        raise UserError(
+            f"{field}: the head of {folder} has {len(labels)} labels ({', '.join(labels)}); "
+            "which of them is the value is not known",
+            next_step="keep the row of the wanted label in the head's weights, save it with "
+            f"num_labels=1 and name that folder; an example is {example}",
+        )
+
+
+def label_names(config: Mapping[str, Any]) -> list[str]:
+    """The labels that a config.json stands for; transformers leaves its default of two out."""
+    labels = config.get("id2label")
+    count = config.get("num_labels", 2)
+    return list(labels.values()) if labels else [f"LABEL_{k}" for k in range(count)]
 
 
 def backbone(config: RunConfig) -> tuple[Path, str]:

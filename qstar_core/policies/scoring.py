@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qstar_core.config import PrmConfig, QvmConfig, SearchConfig
+from qstar_core.config import QvmConfig, RunConfig, SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
 
-SCORING_ONLY = ("backend", "engine")
+SCORING_ONLY = ("backend", "engine", "score_dtype")
 """Fields of ``qvm`` that its training does not look at."""
 
 
@@ -53,23 +53,41 @@ def training(qvm: QvmConfig) -> dict[str, Any]:
     return {name: value for name, value in qvm.rows().items() if name not in SCORING_ONLY}
 
 
-def scoring(qvm: QvmConfig) -> dict[str, Any]:
+def scoring(config: RunConfig) -> dict[str, Any]:
     """What decides a Q-value besides the weights.
 
-    Below float64 that is the shape of the batch too, and with it which prefixes are cached.
+    Below float64 that is what is computed together and where, too: the size of the batch, which
+    prefixes are cached, how many searches of how large a shard are advanced together, and the
+    device that is named. Values may still differ, in their last digits, between kinds of CPU or
+    GPU (``auto`` is whatever is there), numbers of threads and releases of the packages; the
+    manifest has the machine and the packages, the key has not.
     """
-    what: dict[str, Any] = {}
+    qvm = config.qvm
+    what: dict[str, Any] = {"score_dtype": qvm.score_dtype}
     if qvm.backend != "transformers":
         what["value_engine"] = [qvm.backend, qvm.engine]
     if qvm.score_dtype != "float64":
         what["score_batch_size"] = qvm.score_batch_size
         if qvm.backend == "transformers":
             what["cache_mb"] = qvm.cache_mb
+        what["scored_together"] = _together(config)
     return what
 
 
-def rewarding(prm: PrmConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
+def _together(config: RunConfig) -> list[Any]:
+    """Device, searches advanced together, problems of a shard."""
+    chosen = config.evaluation
+    return [config.policy.device, chosen.active, chosen.shard_problems]
+
+
+def rewarding(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
     """What decides the values of the process reward model; nothing where no method asks it.
+
+    Below float64 as in `scoring`.
+
+    Args:
+        config: of the run.
+        methods: those that are run.
 
     Raises:
         UserError: a method has ``reward: prm`` and no model is named, or it is missing.
@@ -77,6 +95,7 @@ def rewarding(prm: PrmConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]
     named = [method.name for method in methods if method.reward == "prm"]
     if not named:
         return {}
+    prm = config.prm
     if prm.path is None:
         raise UserError(
             f"prm.path: method {named[0]!r} has reward: prm, and no model is named",
@@ -87,4 +106,5 @@ def rewarding(prm: PrmConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]
     what: dict[str, Any] = {"prm": fingerprint(folder, prm.dtype)}
     if prm.dtype != "float64":
         what["prm_shape"] = [prm.batch_size, prm.cache_mb]
+        what["scored_together"] = _together(config)
     return what

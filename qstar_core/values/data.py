@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 
 
@@ -27,7 +28,7 @@ class Sequences:
         ids: token ids per trajectory.
         ends: position of the last token of each step, per trajectory.
         targets: y of each step, in [0, 1].
-        weights: how much each trajectory counts, see `thin`.
+        weights: how much each trajectory counts, see `subsample_negatives`.
         frame: one row per trajectory: problem_id, rollout_id, actions (list), y (list).
     """
 
@@ -64,8 +65,12 @@ class Batch:
 
 def held_out(problem_id: str, share: float, seed: int) -> bool:
     """Whether a training problem is kept out of the QVM's training, by hash."""
-    bucket = int(content_id("holdout", problem_id, seed)[:12], 16) / 16**12
-    return bucket < share
+    return _bucket("holdout", problem_id, seed) < share
+
+
+def _bucket(*parts: Any) -> float:
+    """A number in [0, 1) that depends on nothing but the parts."""
+    return int(content_id(*parts)[:12], 16) / 16**12
 
 
 def trajectories(labels: pl.DataFrame) -> pl.DataFrame:
@@ -80,31 +85,48 @@ def trajectories(labels: pl.DataFrame) -> pl.DataFrame:
     return gathered.unique("end_id", keep="first", maintain_order=True)
 
 
-def thin(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+def subsample_negatives(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     """Leaves out some of the trajectories that say nothing but 0 (case-control sampling).
 
     Where the policy seldom succeeds, most labels are 0 and one of them more teaches little. Those
-    that stay count the more, so the loss has the same expectation as with all of them.
+    that stay weigh 1 / share, so the expected sum of weighted losses is that of all trajectories.
+    The loss of a batch is that sum over its own sum of weights, so its expectation is the same
+    only approximately: a ratio of sums, the closer the larger the batch.
 
     Args:
         frame: rows of `trajectories`.
         share: of the trajectories without a positive y that stays, in (0, 1].
-        seed: of the choice.
+        seed: of the choice, which is by hash of it and of end_id: whether a trajectory stays does
+            not depend on the others.
 
     Returns:
         The rows that stay, in their order, with a column weight: 1, or 1 / share.
+
+    Raises:
+        UserError: none stays.
     """
-    chance = pl.Series(np.random.default_rng(seed).random(len(frame)))
-    barren = pl.col("y").list.max() <= 0
-    marked = frame.with_columns(weight=pl.when(barren).then(1 / share).otherwise(1.0))
-    return marked.filter(~barren | (chance < share))
+    negative = frame["y"].list.max() <= 0
+    stays = [
+        share >= 1 or not zero or _bucket("negative", end_id, seed) < share
+        for end_id, zero in zip(frame["end_id"], negative, strict=True)
+    ]
+    if not any(stays):
+        raise UserError(
+            f"no trajectory is left to train the Q-value model on: {len(frame):,} have labels, "
+            f"none of them a positive one, and qvm.negative_share: {share:g} keeps none of these",
+            safe="problems, rollouts and labels are kept",
+            next_step="--set qvm.negative_share=1 trains on all labels; more rollouts.samples or "
+            "easier problems bring positive ones",
+        )
+    weights = pl.select(pl.when(negative).then(1 / share).otherwise(1.0)).to_series()
+    return frame.with_columns(weight=weights).filter(pl.Series(stays, dtype=pl.Boolean))
 
 
 def encode(frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any) -> Sequences:
     """Tokenises trajectories step by step.
 
     Args:
-        frame: rows of `trajectories` or `thin`.
+        frame: rows of `trajectories` or `subsample_negatives`.
         prompts: prompt text by problem id.
         tokenizer: of the policy.
     """

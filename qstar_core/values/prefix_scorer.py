@@ -39,7 +39,9 @@ class PrefixScorer:
 
     Attributes:
         shares: whether beginnings are shared. Not where layers see less than all tokens before
-            (windows) or more than a token's ancestors (recurrent states).
+            (windows) or more than a token's ancestors (recurrent states), and not where attention
+            is another than torch's SDPA: eager attention adds its mask to the scores, so one of
+            truth values is wrong there. A sequence then has a row of its own.
         cache: the keys and values that are kept.
         cached_from: tokens of a sequence from which on the cache is used.
     """
@@ -52,7 +54,8 @@ class PrefixScorer:
         self.batch_size = batch_size
         self.final = final
         layers = DynamicCache(config=model.config).layers
-        self.shares = all(type(layer) is DynamicLayer for layer in layers)
+        by_sdpa = model.config._attn_implementation == "sdpa"
+        self.shares = by_sdpa and all(type(layer) is DynamicLayer for layer in layers)
         self.cache = PrefixCache(cache_mb << 20)
         self.cached_from = CACHED_FROM if cache_mb and self.shares else sys.maxsize
 
@@ -108,10 +111,14 @@ class PrefixScorer:
     def _forward(self, packed: Packed, past: DynamicCache | None) -> list[float]:
         """The values of a batch; keys and values are added to ``past``."""
         alone = len(packed.members) == len(packed.ids) and not packed.past
+        mask = packed.mask
+        if not self.shares:  # [sequences, longest], 0 where there is padding
+            mask = (torch.arange(packed.ids.shape[1]) <= packed.ends[:, None]).long()
+        unmasked = alone and self.shares  # a causal model does not see padding on the right
         logits = self.model(
             input_ids=packed.ids.to(self.device),
             position_ids=None if alone else packed.positions.to(self.device),
-            attention_mask=None if alone else packed.mask.to(self.device),
+            attention_mask=None if unmasked else mask.to(self.device),
             past_key_values=past,
             use_cache=past is not None,
         ).logits[..., 0]

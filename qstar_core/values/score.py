@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForTokenClassification
+import torch
+from transformers import AutoModelForTokenClassification, PreTrainedModel
 
+from qstar_core.errors import UserError
 from qstar_core.policies.checkpoint import fingerprint
 from qstar_core.policies.transformers import DTYPES, pick_device
 from qstar_core.values.model import load_tokenizer
@@ -30,6 +32,9 @@ class TransformersValue:
         device: of torch, or ``auto``.
         batch_size: texts in one batch.
         cache_mb: MiB of keys and values of long prefixes kept for later calls.
+
+    Raises:
+        UserError: the model is not causal.
     """
 
     def __init__(
@@ -37,11 +42,7 @@ class TransformersValue:
     ) -> None:
         self.fingerprint = fingerprint(folder, dtype)
         self.tokenizer = load_tokenizer(folder)
-        model = AutoModelForTokenClassification.from_pretrained(
-            folder, dtype=DTYPES[dtype], use_safetensors=True
-        ).to(pick_device(device))
-        model.eval()
-        model.requires_grad_(False)
+        model = load(folder, dtype, device)
         self.scorer = PrefixScorer(model, batch_size, cache_mb, self.tokenizer.eos_token_id)
 
     def score(self, texts: Sequence[str], ended: Sequence[bool]) -> list[float]:
@@ -53,6 +54,49 @@ class TransformersValue:
         values = self.scorer.values(encode(self.tokenizer, distinct))
         known = {key: round(q, DECIMALS) for key, q in zip(distinct, values, strict=True)}
         return [known[key] for key in asked]
+
+
+def load(folder: Path, dtype: str, device: str) -> PreTrainedModel:
+    """A token-classification model for scoring, with SDPA attention if its architecture has it.
+
+    Args:
+        folder: the checkpoint.
+        dtype: numeric precision.
+        device: of torch, or ``auto``.
+
+    Raises:
+        UserError: it is not causal.
+    """
+    model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
+        folder, dtype=DTYPES[dtype], use_safetensors=True
+    ).to(pick_device(device))
+    if model._supports_sdpa:
+        model.set_attn_implementation("sdpa")
+    model.eval()
+    model.requires_grad_(False)
+    if not is_causal(model):
+        raise UserError(
+            f"{folder}: {type(model).__name__} is not causal: the logit at a token changes with "
+            "the tokens after it, so a step's value would depend on what follows it",
+            next_step="name a token-classification model of a causal LM in qvm.path or prm.path, "
+            "for example reference:countdown-qvm",
+        )
+    return model
+
+
+@torch.inference_mode()
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether a token's logit stays when the last token changes, by two short sequences.
+
+    In a batch of one shape a causal model gives equal bits; the tolerance, epsilon ** 0.75 of the
+    precision, is for those that route tokens to experts and so change the shapes within.
+    """
+    ids = torch.arange(2, 8).repeat(2, 1) % model.config.get_text_config().vocab_size
+    ids[1, -1] = 1
+    logits = model(input_ids=ids.to(model.device)).logits[:, :-1].double()
+    allowed: float = torch.finfo(model.dtype).eps ** 0.75 * max(1.0, float(logits.abs().max()))
+    moved = float((logits[0] - logits[1]).abs().max())
+    return moved <= allowed
 
 
 def encode(tokenizer: Any, texts: Sequence[tuple[str, bool]]) -> list[Tokens]:

@@ -6,7 +6,7 @@ the soft targets y, which has the same minimum and steeper gradients near 0 and 
 1. Hidden matrices are updated by Muon, the rest by AdamW; both learning rates warm up and then
    decay linearly to zero.
 2. Distinct trajectories count once, however often the policy sampled them. Those without any
-   positive label may be thinned out (`qstar_core.values.data.thin`).
+   positive label may be subsampled (`qstar_core.values.data.subsample_negatives`).
 3. A share of the training problems is held out by hash and never trained on; all figures come
    from them. Where the domain knows the exact Q*, the AUC against it is reported as well.
 """
@@ -34,7 +34,7 @@ from qstar_core.values.data import (
     count_batches,
     encode,
     held_out,
-    thin,
+    subsample_negatives,
     trajectories,
 )
 from qstar_core.values.metrics import by_step, reliability
@@ -98,7 +98,8 @@ def train_qvm(
     out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
     is_held = pl.col("problem_id").is_in(sorted(out_of_training))
     prompts = {p.id: p.prompt for p in problems}
-    data = encode(thin(frame.filter(~is_held), config.failures, seed), prompts, tokenizer)
+    trained = subsample_negatives(frame.filter(~is_held), config.negative_share, seed)
+    data = encode(trained, prompts, tokenizer)
     with deterministic():
         loss = _fit(model, data, config, seed, device, progress)
     model.save_pretrained(out)

@@ -115,6 +115,28 @@ def test_a_price_writes_only_the_report_anew(
     assert sorted("Cost per 1,000" in page for page in pages) == [False, True]
 
 
+def test_another_correction_and_baseline_repeat_no_search(
+    compared: tuple[Path, str], finished: Finished, qstar: Qstar, prefect_server: str
+) -> None:
+    out, _ = compared
+    other = ("--set", "comparison.correction=none", "--set", "comparison.baseline=greedy")
+    before = set((out / "comparison_report").iterdir())
+    result = qstar(
+        *("compare", finished.config, "--out", out, *SWEEP, *other),
+        PREFECT_API_URL=prefect_server,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(list((out / "comparison").iterdir())) == 1
+    (made,) = set((out / "comparison_report").iterdir()) - before
+    figures = json.loads((made / "manifest.json").read_text())["figures"]["sweeps"]
+    assert figures.keys() == {"comparison", "timing"}
+    rows = figures["comparison"]["sweep"]
+    assert {row["method"] for row in rows if row["verdict"] == "baseline"} == {"greedy"}
+    assert all(row["p_adjusted"] == row["p_value"] for row in rows)
+    shown = qstar("show", made)
+    assert "at 40" in shown.stdout, shown.stderr
+
+
 def test_the_plan_of_a_comparison_writes_nothing(config: Path, qstar: Qstar) -> None:
     result = qstar("compare", config, "--plan")
     assert result.returncode == 0, result.stderr

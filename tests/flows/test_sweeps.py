@@ -141,12 +141,24 @@ def test_show_knows_a_sweep() -> None:
     assert "none" in text(sweeps.reach_table([never]))
 
 
+def test_show_knows_the_sweeps_of_a_report() -> None:
+    figures = {"sweep": ROWS, "reach": REACHED}
+    made = tables.figures_tables({"sweeps": {"comparison": figures, "timing": figures}})
+    shown = [text(table) for table in made]
+    assert len(shown) == 4
+    assert "Equal seconds" in shown[2] and "Equal seconds" not in shown[0]
+
+
 def test_the_end_of_a_comparison_says_the_headline_and_what_to_do_next() -> None:
     out = io.StringIO()
     figures = {"sweep": ROWS, "reach": REACHED}
     manifests = {
-        "comparison": {"uri": "out/comparison/k", "figures": figures},
-        "comparison_report": {"uri": "out/comparison_report/k", "files": [{"name": "report.html"}]},
+        "comparison": {"uri": "out/comparison/k", "figures": {}},
+        "comparison_report": {
+            "uri": "out/comparison_report/k",
+            "files": [{"name": "report.html"}],
+            "figures": {"sweeps": {"comparison": figures}},
+        },
     }
     config = RunConfig(comparison=ComparisonConfig(price_per_million_tokens=0.5))
     sweeps.show_end(Console(file=out, width=80), config, manifests, "qstar compare x.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,32 @@ from qstar_core.config import PrmConfig, QvmConfig, RunConfig, SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from tests.models import copied
 
 QVM = "reference:countdown-qvm"
 FOLDER = resolve_checkpoint(QVM, "qvm.path")
 BY_MODEL = SearchConfig(name="A* with a PRM", algorithm="astar", reward="prm")
 
 
-def keys(tmp_path: Path, prm: dict[str, Any] | None = None, **qvm: Any) -> dict[str, str]:
+def asking(prm: str) -> RunConfig:
+    return RunConfig(prm=PrmConfig(path=prm))
+
+
+def keys(
+    tmp_path: Path,
+    prm: dict[str, Any] | None = None,
+    evaluation: dict[str, int] | None = None,
+    device: str = "auto",
+    **qvm: Any,
+) -> dict[str, str]:
     methods = [{"name": "A*", "algorithm": "astar", "reward": "prm" if prm else "rules"}]
     config = RunConfig.model_validate(
         {
             "out": str(tmp_path),
             "qvm": qvm,
             "prm": prm or {},
-            "evaluation": {"methods": methods, "baseline": "A*"},
+            "policy": {"device": device},
+            "evaluation": {"methods": methods, "baseline": "A*", **(evaluation or {})},
         }
     )
     return {stage.name: stage.key for stage in pipeline.plan(config).values()}
@@ -44,6 +57,7 @@ def test_in_transformers_a_value_model_is_its_checkpoint() -> None:
 
 def test_the_engine_changes_the_evaluation_and_not_the_training(tmp_path: Path) -> None:
     variants: list[dict[str, Any]] = [
+        {},
         {"score_dtype": "float32"},
         {"score_dtype": "float32", "backend": "vllm"},
         {"score_dtype": "float32", "backend": "vllm", "engine": {"enforce_eager": True}},
@@ -58,6 +72,28 @@ def test_the_engine_changes_the_evaluation_and_not_the_training(tmp_path: Path) 
     assert keys(tmp_path, path=QVM, cache_mb=0, score_batch_size=7) == plain  # float64
 
 
+TOGETHER: list[dict[str, Any]] = [
+    {},
+    {"evaluation": {"active": 7}},
+    {"evaluation": {"shard_problems": 7}},
+    {"device": "cpu"},
+]
+
+
+@pytest.mark.parametrize("scored", [{"score_dtype": "float32"}, {"prm": {"dtype": "bfloat16"}}])
+def test_below_float64_what_is_scored_together_is_in_the_key(
+    tmp_path: Path, scored: dict[str, Any]
+) -> None:
+    def found(scored: dict[str, Any]) -> set[str]:
+        given = {"path": QVM, **scored}
+        if "prm" in given:
+            given["prm"] = {"path": QVM, **given["prm"]}
+        return {keys(tmp_path, **more, **given)["evaluation"] for more in TOGETHER}
+
+    assert len(found(scored)) == len(TOGETHER)
+    assert len(found({"prm": {}})) == 1  # both in float64
+
+
 def test_the_reward_model_changes_the_key_where_a_method_asks_it(tmp_path: Path) -> None:
     variants: list[dict[str, Any] | None] = [
         None,
@@ -69,7 +105,7 @@ def test_the_reward_model_changes_the_key_where_a_method_asks_it(tmp_path: Path)
     found = [keys(tmp_path, prm, path=QVM)["evaluation"] for prm in variants]
     assert len(set(found)) == len(variants)
     assert keys(tmp_path, {"path": QVM, "batch_size": 7}, path=QVM)["evaluation"] == found[1]
-    assert scoring.rewarding(PrmConfig(path="/nowhere"), []) == {}  # nobody asks it
+    assert scoring.rewarding(asking("/nowhere"), []) == {}  # nobody asks it
 
 
 def test_a_method_without_its_reward_model_is_refused_before_anything_starts(
@@ -85,9 +121,27 @@ def test_a_method_without_its_reward_model_is_refused_before_anything_starts(
         pipeline.plan(config)
     assert "--set prm.path=" in raised.value.next_step
     with pytest.raises(UserError, match=r"prm\.path: no checkpoint"):
-        scoring.rewarding(PrmConfig(path="/nowhere"), [BY_MODEL])
+        scoring.rewarding(asking("/nowhere"), [BY_MODEL])
     with pytest.raises(UserError, match=r"prm\.path: .* is no trained reward model"):
-        scoring.rewarding(PrmConfig(path="reference:countdown-policy"), [BY_MODEL])
+        scoring.rewarding(asking("reference:countdown-policy"), [BY_MODEL])
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        ({"id2label": {"0": "wrong", "1": "right"}}, "2 labels (wrong, right)"),
+        ({"id2label": None}, "2 labels (LABEL_0, LABEL_1)"),  # the default is not written
+        ({"id2label": {str(k): f"L{k}" for k in range(3)}}, "3 labels (L0, L1, L2)"),
+    ],
+)
+@pytest.mark.parametrize("field", ["qvm.path", "prm.path"])
+def test_a_head_with_several_labels_is_refused(
+    tmp_path: Path, field: str, settings: dict[str, Any], labels: str
+) -> None:
+    folder = copied(FOLDER, tmp_path / "model", **settings)
+    with pytest.raises(UserError, match=f"{field}: the head of .* has {re.escape(labels)}") as e:
+        resolve_checkpoint(str(folder), field)
+    assert "num_labels=1" in e.value.next_step
 
 
 @pytest.mark.parametrize(

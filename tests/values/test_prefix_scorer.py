@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import LlamaPreTrainedModel
 
 from qstar_core.policies.transformers import alike
 from qstar_core.values import prefix_scorer
 from qstar_core.values.packing import Pack
 from qstar_core.values.prefix_scorer import first_of_kin, in_batches
 from qstar_core.values.score import TransformersValue
-from tests.models import tiny_qvm
+from tests.models import copied, tiny_qvm
 
 WORDS = ["1", "2", "3", "+", "-"]
 
@@ -137,6 +139,48 @@ def test_a_model_that_sees_more_than_ancestors_is_not_packed(
     assert not value.scorer.shares
     texts, ended = ["1 2 3 1", "1 2 3 2", "1 2"], [False, True, False]
     assert value.score(texts, ended) == naive.score(texts, ended)
+
+
+ATTENTION = [  # the checkpoint's, whether its architecture has SDPA, whether beginnings are shared
+    ("sdpa", True, True),
+    ("eager", True, True),
+    ("eager", False, False),
+]
+
+
+@pytest.mark.parametrize(("named", "has_sdpa", "shares"), ATTENTION)
+def test_values_are_the_naive_ones_with_any_attention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, has_sdpa: bool, shares: bool
+) -> None:
+    monkeypatch.setattr(LlamaPreTrainedModel, "_supports_sdpa", has_sdpa)
+    folder = copied(tiny_qvm(), tmp_path / "qvm", attn_implementation=named)
+    value = TransformersValue(folder, "float64", "cpu", 8, 1)
+    assert value.scorer.model.config._attn_implementation == ("sdpa" if shares else "eager")
+    assert value.scorer.shares is shares
+    if shares:
+        value.scorer.cached_from = 3
+    texts = ["1 2 3 1", "1 2 3 2 2 2", "1 2", "1 2 3 1 1", "3"]
+    model = value.scorer.model
+    for _ in range(2):  # the second time from the cache
+        found = value.score(texts, [False] * len(texts))
+        for one_text, q in zip(texts, found, strict=True):
+            ids = value.tokenizer(one_text, return_tensors="pt")["input_ids"]
+            naive = torch.sigmoid(model(input_ids=ids).logits[0, -1, 0]).item()
+            assert q == pytest.approx(naive, abs=1e-6)
+
+
+def test_rows_of_their_own_are_masked_where_they_are_padded() -> None:
+    value = make(cache_mb=0, shares=False)
+    seen: list[Any] = []
+    forward = value.scorer.model
+
+    def looking(**arguments: Any) -> Any:
+        seen.append(arguments["attention_mask"].sum(-1).tolist())
+        return forward(**arguments)
+
+    value.scorer.model = looking
+    value.score(["1 2 3 1", "1"], [False, False])
+    assert seen == [[2, 5]]  # with the token that begins a text
 
 
 def one(tokens: str, held: int = 0) -> Pack:

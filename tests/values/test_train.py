@@ -10,6 +10,7 @@ from transformers import AutoModelForTokenClassification
 
 from qstar_core.config import CountdownRanges, QvmConfig, RolloutsConfig
 from qstar_core.domains import countdown_problems
+from qstar_core.errors import UserError
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
 from qstar_core.policies.transformers import TransformersPolicy
 from qstar_core.rollouts.sample import sample_rollouts
@@ -67,19 +68,47 @@ def test_held_out_problems_are_disjoint_and_by_hash(labels: pl.DataFrame) -> Non
     assert held == {p.id for p in reversed(PROBLEMS) if data.held_out(p.id, 0.3, 0)}
 
 
-def test_thinned_failures_weigh_up_to_what_was_there(labels: pl.DataFrame) -> None:
-    frame = pl.concat([data.trajectories(labels)] * 40)
-    barren = pl.col("y").list.max() <= 0
-    thinned = data.thin(frame, 0.25, seed=3)
-    fertile = frame.filter(~barren)
-    assert thinned.filter(~barren).drop("weight").equals(fertile)
-    assert set(thinned.filter(~barren)["weight"]) == {1.0}
-    failures = thinned.filter(barren)
-    assert set(failures["weight"]) == {4.0}
-    assert failures["weight"].sum() == pytest.approx(len(frame.filter(barren)), rel=0.1)
-    assert data.thin(frame, 0.25, seed=3).equals(thinned)
-    assert not data.thin(frame, 0.25, seed=4).equals(thinned)
-    assert data.thin(frame, 1.0, seed=3).drop("weight").equals(frame)
+NEGATIVE = pl.col("y").list.max() <= 0
+
+
+@pytest.fixture(scope="module")
+def many(labels: pl.DataFrame) -> pl.DataFrame:
+    """Trajectories, each under 40 ids."""
+    frame = data.trajectories(labels)
+    return pl.concat(frame.with_columns(pl.col("end_id") + f"-{k}") for k in range(40))
+
+
+def test_negatives_that_stay_weigh_as_much_as_all_of_them(many: pl.DataFrame) -> None:
+    kept = data.subsample_negatives(many, 0.25, seed=3)
+    positive = kept.filter(~NEGATIVE)
+    assert positive.drop("weight").equals(many.filter(~NEGATIVE))
+    assert set(positive["weight"]) == {1.0}
+    negative = kept.filter(NEGATIVE)
+    assert set(negative["weight"]) == {4.0}
+    assert negative["weight"].sum() == pytest.approx(len(many.filter(NEGATIVE)), rel=0.1)
+    assert data.subsample_negatives(many, 1.0, seed=3).drop("weight").equals(many)
+
+
+def test_whether_a_negative_stays_depends_on_nothing_but_its_id_and_the_seed(
+    many: pl.DataFrame,
+) -> None:
+    def kept(frame: pl.DataFrame, seed: int) -> set[str]:
+        return set(data.subsample_negatives(frame, 0.25, seed)["end_id"])
+
+    whole = kept(many, 3)
+    assert kept(many.reverse(), 3) == whole
+    fewer = many.filter(pl.int_range(pl.len()) % 3 != 0)
+    assert kept(fewer, 3) == whole & set(fewer["end_id"])
+    assert kept(many, 4) != whole
+
+
+def test_no_trajectory_left_to_train_on_is_said(labels: pl.DataFrame, tmp_path: Path) -> None:
+    hopeless = labels.with_columns(y=pl.lit(0.0))
+    with pytest.raises(
+        UserError, match=r"none of them a positive .* qvm\.negative_share: 1e-09"
+    ) as e:
+        train(hopeless, tmp_path / "qvm", negative_share=1e-9)
+    assert "labels" in e.value.safe and "qvm.negative_share=1" in e.value.next_step
 
 
 @pytest.mark.parametrize("kind", ["bce", "mse"])
