@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qstar_core.mdp import Step
 from qstar_core.policies import Sample, SampleRequest
-from qstar_core.search import SearchResult
+from qstar_core.search import Node, SearchResult
 from qstar_core.search import Tree as Nodes
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
@@ -96,27 +96,45 @@ def test_u_is_a_probability_and_ends_at_0_once_all_came_twice(drawn: list[Any]) 
     assert unseen(Counts(drawn + drawn)) == 0
 
 
-def test_f_again_worked_by_hand() -> None:
-    """g = 0.5, h = 0.75, lambda = 2, u = 1/6: 0.5 + 2 * 0.75 / 6 = 0.75."""
+def family(g: float, *children: tuple[str, float, float]) -> tuple[Nodes, Node]:
+    """A node below the question with a g, and its children: text, Q, g. lambda is 2."""
     tree = Nodes(Q, make_config(reopen=True, lam=2.0))
-    node = tree.add(tree.root, Step("a\n", 2), 0.75)
-    node.g = 0.5
-    tree.rank(node, 0.75)
-    assert node.f == 2.0
-    assert f_again(node, Counts({A: 3, B: 1, C: 2}), tree) == pytest.approx(0.75)
-    assert f_again(node, Counts({A: 1, B: 1}), tree) == node.f  # nothing is known: as before
-    assert f_again(node, Counts({A: 2, B: 2}), tree) is None
+    node = tree.add(tree.root, Step("s\n", 2), 0.75)
+    node.g = g
+    for text, q, own in children:
+        tree.add(node, Step(text, 2, ended=not text.endswith("\n")), q).g = own
+    return tree, node
+
+
+def test_f_again_worked_by_hand() -> None:
+    """g = 0.5, lambda = 2, n = 6, once b (Q 0.75) and c (0.25): 0.5 + 2 * (0.75 + 0.25) / 6."""
+    tree, node = family(0.5, ("a\n", 1.0, 0.5), ("b\n", 0.75, 0.25), ("c", 0.25, 0.5))
+    assert f_again(node, Counts({A: 4, B: 1, C: 1}), tree) == pytest.approx(0.5 + 1 / 3)
+    assert f_again(node, Counts({A: 3, B: 1, C: 2}), tree) == pytest.approx(0.5 + 2 * 0.75 / 6)
+    assert f_again(node, Counts({A: 1, B: 1, C: 1}), tree) == pytest.approx(0.5 + 2 * 2 / 3)
+    assert f_again(node, Counts({A: 2, B: 2, C: 2}), tree) is None
     assert f_again(node, Counts(), tree) is None
 
 
-def test_f_again_of_the_question_takes_1_for_h_and_the_best_first_steps_g() -> None:
-    """Largest g 0.25, h = 1, lambda = 2, u = 1/4: 0.25 + 2 * 1 / 4 = 0.75."""
+def test_it_is_u_times_the_mean_q_of_the_actions_that_came_once() -> None:
+    tree, node = family(0.0, ("a\n", 1.0, 0.0), ("b\n", 0.75, 0.0), ("c", 0.25, 0.0))
+    counts = Counts({A: 4, B: 1, C: 1})
+    assert f_again(node, counts, tree) == pytest.approx(2 * unseen(counts) * (0.75 + 0.25) / 2)
+
+
+def test_an_action_that_value_calls_did_not_suffice_for_adds_nothing() -> None:
+    tree, node = family(0.5, ("a\n", 1.0, 0.5))
+    assert f_again(node, Counts({A: 1, B: 1}), tree) == pytest.approx(0.5 + 2 * 1.0 / 2)
+
+
+def test_the_g_of_the_question_is_the_largest_of_its_first_steps() -> None:
+    """Largest g 0.25, lambda = 2, n = 4, once b (Q 0.5): 0.25 + 2 * 0.5 / 4 = 0.5."""
     tree = Nodes(Q, make_config(reopen=True, lam=2.0))
-    for text, g in (("a\n", 0.25), ("b\n", -0.5)):
-        tree.add(tree.root, Step(text, 2), 0.125).g = g
+    for text, q, g in (("a\n", 1.0, 0.25), ("b\n", 0.5, -0.5)):
+        tree.add(tree.root, Step(text, 2), q).g = g
     deeper = tree.add(tree.nodes[1], Step("a\n", 2), 0.125)
     deeper.g = 9.0
-    assert f_again(tree.root, Counts({A: 3, B: 1}), tree) == pytest.approx(0.75)
+    assert f_again(tree.root, Counts({A: 3, B: 1}), tree) == pytest.approx(0.5)
     assert f_again(tree.root, Counts({A: 3}), tree) is None
 
 
@@ -143,31 +161,30 @@ def test_finds_the_good_action_that_one_sample_missed(heuristic: str, merge: str
 
 
 def test_the_question_goes_first_while_it_promises_more_than_a_terminal() -> None:
-    """K = 2, N = 1. After a, B (0.5): u = 1, so f_again = 1 > 0.5. After B, d: u = 2/4 = 0.5 ties
-    with B, which is deeper, and d (1.0) comes before both."""
-    tree: Tree = {"a\n": {"x": 0.25}, "B": 0.5, "d\n": {"z": 1.0}}
-    turns = {"q\n": ["a\n", "B", "B", "d\n"], "q\na\n": ["x"], "q\nd\n": ["z"]}
-    result = search(tree, Turns(turns), k=2, n=1)
-    assert [node for node, _ in sampled(result)] == [0, 0, 3]
+    """K = 2, N = 1. After B (0.25) and c (1.0) c goes first with 1.0, its end w (0.125) is not
+    worth it, and the question, u = 1, has f_again = (0.25 + 1.0) / 2: it comes before both ends
+    and c, which came back with (0.125 + 0.125) / 2."""
+    tree: Tree = {"B": 0.25, "c\n": {"W": 0.125, "V": 0.125}, "d\n": {"z": 0.5}}
+    turns = {"q\n": ["B", "c\n", "B", "d\n"], "q\nc\n": ["W", "V"], "q\nd\n": ["z"]}
+    value = TableValue((Q, tree))
+    value.table["q\nc\n"] = 1.0  # an error of the model
+    config = make_config(k=2, n=1, reopen=True)
+    [result] = run([Q], config, AMPLE, Turns(turns), value, run_seed=1)
+    assert [node for node, _ in sampled(result)] == [0, 2, 0, 5]
     assert result.best is not None and result.best.state.text == "q\nd\nz"
-    assert [node.order for node in result.nodes] == [0, -1, -1, 2, 3]  # the second pop was 0's
-    assert result.value_calls == 2 + 1 + 1  # B is not scored again
+    assert [node.order for node in result.nodes] == [0, -1, 1, -1, -1, 3, 4]  # 2: the question
+    assert result.value_calls == 2 + 2 + 1 + 1  # B is not scored again
 
 
 def test_a_terminal_ends_the_search_before_states_that_promise_less() -> None:
-    """N = 1: the question returns with f_again = 0.5 and waits behind B with 0.75."""
-    tree: Tree = {"a\n": {"x": 1.0}, "B": 0.75}
-    turns = {"q\n": ["B", "B", "B", "a\n"], "q\na\n": ["x"]}
-    result = search(tree, Turns(turns), k=2, n=1)
+    """N = 1: the question has f_again = 0.25 / 4 and waits behind B with 0.75."""
+    tree: Tree = {"a\n": {"x": 1.0}, "B": 0.75, "C": 0.25}
+    turns = {"q\n": ["B", "B", "B", "C", "a\n"], "q\na\n": ["x"]}
+    result = search(tree, Turns(turns), k=4, n=1)
     assert result.best is not None and result.best.score == 0.75
-    assert len(sampled(result)) == 1  # u = 0: every action came twice
-    result = search({"a\n": {"x": 1.0}, "B": 0.75, "C": 0.25}, Turns(_padded(turns)), k=4, n=1)
-    assert result.best is not None and result.best.score == 0.75
-    assert len(sampled(result)) == 1  # u = 1/4
-
-
-def _padded(turns: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {**turns, "q\n": ["B", "B", "B", "C", "a\n"]}
+    assert len(sampled(result)) == 1
+    result = search(tree, Turns(turns), k=4, n=3)
+    assert result.best is not None and result.best.score == 1.0
 
 
 @pytest.mark.parametrize("heuristic", ["edge", "lookahead"])
@@ -216,11 +233,11 @@ def test_every_state_taken_up_has_the_largest_f(
                 assert child.f is not None
                 frontier[child.id] = child.f
             drawn[at][child.id] += 1
-        once = sum(count == 1 for count in drawn[at].values())
+        once = [i for i, count in drawn[at].items() if count == 1]
         g = node.g if at else max(result.nodes[i].g for i in drawn[0])
         if once:
-            h = 1.0 if node.h is None else node.h
-            frontier[at] = g + lam * h * (once / drawn[at].total())
+            expected = sum(result.nodes[i].q or 0.0 for i in once) / drawn[at].total()
+            frontier[at] = g + lam * expected
     assert frontier == {}
 
 
