@@ -41,8 +41,9 @@ class SearchConfig(Section):
     merge: Literal["text", "state"] = "text"
     """A*: which states count as one: equal texts, or equal canonical states of the domain."""
     reopen: bool = False
-    """A* only: an expanded state may be popped again, to sample K more actions; how soon is said
-    by the Good-Turing estimate of what K samples have missed (`qstar_core.search.reopening`)."""
+    """A* only (and best-first, which is A* without g): an expanded state may be popped again and
+    then samples K more actions; when is said by the Good-Turing estimate of what its samples have
+    missed (`qstar_core.search.reopening`)."""
     step_values: Literal["last", "min", "product", "mean"] = "last"
     """Best-of-N: which of the Q of a rollout's steps make its h."""
     vote: Literal["majority", "q"] = "majority"

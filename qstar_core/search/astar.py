@@ -25,13 +25,14 @@ Departures from the paper and decisions it leaves open:
 8. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
 9. With ``reward: prm`` R_P is a model's, asked for each sampled action after its Q. Both count as
    value calls; an action that they do not suffice for is dropped.
-10. With ``reopen: true`` (not in the paper) an expanded state goes back to the frontier with a
-   lower f, for the children that K samples did not show; popped again, it draws K more, and the
-   actions that are new become children. `qstar_core.search.reopening` has the formula. The order
-   of a node is that of its first pop. In lookahead mode only its first K samples come before it is
-   popped. With ``merge: state`` the samples of each node are counted by themselves, and a node
-   that is not followed never returns. The search is then seldom exhausted: N finished trajectories
-   or the budget end it.
+10. With ``reopen: true`` (ours, not in the paper) an expanded state goes back to the frontier with
+   another f, for the children that its K samples did not show; popped again, it draws K more, and
+   the actions that are new become children. `qstar_core.search.reopening` has the formula. The
+   order of a node is that of its first pop, its f the one it had there. In lookahead mode the first
+   K samples serve h as always, later ones are drawn when the state is popped again. With ``merge:
+   state`` every node counts its own samples, and one that is not followed never returns. With
+   lambda = 0 none does. Such a search is exhausted once every action came twice; before that, N
+   finished trajectories or the budget end it.
 """
 
 from __future__ import annotations
