@@ -40,6 +40,10 @@ class SearchConfig(Section):
     model of ``prm.path``, or 0."""
     merge: Literal["text", "state"] = "text"
     """A*: which states count as one: equal texts, or equal canonical states of the domain."""
+    reopen: bool = False
+    """A* only (and best-first, which is A* without g): an expanded state may be popped again and
+    then samples K more actions; when is said by the Good-Turing estimate of what its samples have
+    missed (`qstar_core.search.reopening`)."""
     step_values: Literal["last", "min", "product", "mean"] = "last"
     """Best-of-N: which of the Q of a rollout's steps make its h."""
     vote: Literal["majority", "q"] = "majority"

@@ -10,6 +10,7 @@ from qstar_core.evaluation.wording import number, percent, points
 
 Row = Mapping[str, Any]
 
+UNANSWERED = 0.2  # share of searches without an answer from which on it is said
 UNITS = {"tokens": "policy tokens", "seconds": "seconds"}
 
 
@@ -66,7 +67,19 @@ def summary(rows: Sequence[Row], reached: Sequence[Row], unit: str) -> list[str]
             f"{amount(fewest['budget'])} (picked after the fact from {len(final)} methods)."
         )
     own_rows = [row for row in rows if row["method"] == best["method"]]
-    return [*said, _at_equal_budgets(own_rows, base)]
+    return [*said, _at_equal_budgets(own_rows, base), *unanswered(rows)]
+
+
+def unanswered(rows: Sequence[Row]) -> list[str]:
+    """Which methods had a budget too small to finish anything, so that 0 % is no surprise."""
+    found = []
+    for row in rows:
+        without = row["outcomes"].get("no_answer", 0)
+        if without >= UNANSWERED * row["n"]:
+            found.append(f"{row['method']} at {amount(row['budget'])} ({without} of {row['n']})")
+    if not found:
+        return []
+    return [f"The budget ended before any answer was there in searches of {_listed(found)}."]
 
 
 def reach_sentence(row: Row, baseline: str, unit: str) -> str:

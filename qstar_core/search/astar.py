@@ -25,10 +25,19 @@ Departures from the paper and decisions it leaves open:
 8. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
 9. With ``reward: prm`` R_P is a model's, asked for each sampled action after its Q. Both count as
    value calls; an action that they do not suffice for is dropped.
+10. With ``reopen: true`` (ours, not in the paper) an expanded state goes back to the frontier with
+   another f, for the children that its K samples did not show; popped again, it draws K more, and
+   the actions that are new become children. `qstar_core.search.reopening` has the formula. The
+   order of a node is that of its first pop, its f the one it had there. In lookahead mode the first
+   K samples serve h as always, later ones are drawn when the state is popped again. With ``merge:
+   state`` every node counts its own samples, and one that is not followed never returns. With
+   lambda = 0 none does. Such a search is exhausted once every action came twice; before that, N
+   finished trajectories or the budget end it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -37,6 +46,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, State, Step
 from qstar_core.search.budget import Ledger
+from qstar_core.search.reopening import Counts, f_again
 from qstar_core.search.requests import Asking, Scorer, distinct, propose, score
 from qstar_core.search.trace import Node, Search, Tree
 
@@ -60,7 +70,8 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     tree = Tree(problem, config)
     lookahead = config.heuristic == "lookahead" and config.lam > 0
     kept: dict[int, list[Action]] = {}  # node id -> its actions, sampled for h
-    frontier = [(0.0, 0, 0, tree.root)]  # sorted by -f, -depth, insertion
+    counts: defaultdict[int, Counts] = defaultdict(Counts)  # node id -> its samples
+    frontier = [entry(tree.root, 0.0)]
     finished: list[Node] = []
     reached: dict[str, float] = {}  # canonical state -> the largest g it was reached with
     pops = 0
@@ -68,20 +79,23 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         node = heappop(frontier)[-1]
         if ledger.over and not node.terminal and node.id not in kept:
             continue
-        node.order, pops = pops, pops + 1
+        node.order, pops = (pops if node.order < 0 else node.order), pops + 1
         if node.terminal:
             finished.append(node)
             continue
         actions = kept.pop(node.id, None)
         if actions is None:
-            [actions] = yield from sample_actions([node.state], config)
+            [actions] = yield from sample_actions([node.state], config, [counts[node.id]])
         tree.clock = ledger.policy_tokens
         children = [tree.add(node, *action) for action in actions]
+        if (again := f_again(node, counts[node.id], tree)) is not None:
+            heappush(frontier, entry(node, again))
         if config.merge == "state":
             children = [child for child in children if is_new(child, reached)]
         if lookahead:
             inner = [child for child in children if not child.terminal]
-            sampled = yield from sample_actions([child.state for child in inner], config)
+            states, drawn = [c.state for c in inner], [counts[c.id] for c in inner]
+            sampled = yield from sample_actions(states, config, drawn)
             kept.update((c.id, found) for c, found in zip(inner, sampled, strict=True) if found)
         for child in children:
             if child.terminal or not lookahead:
@@ -91,9 +105,13 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
             else:
                 continue
             tree.rank(child, h)
-            key = (-(child.f or 0.0), -len(child.state.steps), child.id, child)
-            heappush(frontier, key)
+            heappush(frontier, entry(child, child.f or 0.0))
     return tree.result(finished, ledger, done=len(finished) >= config.n)
+
+
+def entry(node: Node, f: float) -> tuple[float, int, int, Node]:
+    """A place in the frontier, which is sorted by -f, -depth, insertion."""
+    return -f, -len(node.state.steps), node.id, node
 
 
 def is_new(node: Node, reached: dict[str, float]) -> bool:
@@ -109,14 +127,27 @@ def is_new(node: Node, reached: dict[str, float]) -> bool:
     return True
 
 
-def sample_actions(states: Sequence[State], config: SearchConfig) -> Asking[list[list[Action]]]:
+def sample_actions(
+    states: Sequence[State], config: SearchConfig, counts: Sequence[Counts] | None = None
+) -> Asking[list[list[Action]]]:
     """The distinct ones of K sampled actions of each state, with the values they are ranked by.
 
-    Those that the value calls did not suffice for are left out, and fewer come when the budget
-    ends.
+    Args:
+        states: none of them terminal.
+        config: of the method.
+        counts: for each state how often its actions were sampled before, added to here; those
+            that were are not returned again. None: each state is taken as new.
+
+    Returns:
+        The actions of each state in the order of their samples. Those that the value calls did not
+        suffice for are left out, and fewer come when the budget ends.
     """
     proposals = yield from propose(states, config.k)
-    found = [[Action(step) for step in distinct(steps)] for steps in proposals]
+    counts = [Counts() for _ in states] if counts is None else counts
+    found = []
+    for steps, before in zip(proposals, counts, strict=True):
+        found.append([Action(s) for s in distinct(steps) if (s.text, s.ended) not in before])
+        before.update((step.text, step.ended) for step in steps)
     if config.lam > 0:
         found = yield from _valued(states, found, "q")
     if config.reward == "prm":

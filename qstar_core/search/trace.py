@@ -172,6 +172,10 @@ class Tree:
             self.set_reward(node, reward)
         return node
 
+    def child(self, parent: Node, text: str, ended: bool) -> Node | None:
+        """The child of a node by the text and ending of its step, if there is one."""
+        return self._children.get((parent.id, text, ended))
+
     def set_reward(self, node: Node, reward: float) -> None:
         """Sets the R_P that a model gave a node, and its g; its ancestors have theirs."""
         node.reward = reward

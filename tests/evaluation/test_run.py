@@ -145,6 +145,7 @@ METHODS = [
     SearchConfig(name="A*", algorithm="astar"),
     SearchConfig(name="lookahead", algorithm="astar", heuristic="lookahead"),
     SearchConfig(name="merged", algorithm="astar", merge="state"),
+    SearchConfig(name="reopening", algorithm="astar", reopen=True),
 ]
 
 

@@ -10,6 +10,7 @@ from qstar_core.evaluation.sweep_wording import (
     family,
     reach_sentence,
     summary,
+    unanswered,
 )
 
 
@@ -17,7 +18,7 @@ def row(method: str, budget: float, verdict: str) -> dict[str, Any]:
     algorithm = "astar" if method == "A*" else "best_of_n"
     p = None if verdict == "baseline" else 0.01
     head = {"method": method, "algorithm": algorithm, "budget": budget, "verdict": verdict}
-    return {**head, "p_value": p}
+    return {**head, "p_value": p, "n": 30, "outcomes": {"correct": 20, "wrong": 10, "no_answer": 0}}
 
 
 def reached(method: str, budget: float | None, target: float = 800.0) -> dict[str, Any]:
@@ -84,3 +85,16 @@ def test_the_family_is_stated() -> None:
 def test_the_cost_is_that_of_a_thousand_problems() -> None:
     assert cost_per_thousand({"policy_tokens": 400.0}, 0.5) == pytest.approx(0.2)
     assert cost_per_thousand({"policy_tokens": 400.0}, None) is None
+
+
+def test_budgets_that_were_too_small_are_named() -> None:
+    rows = [row("best-of-N", 100, "baseline"), row("A*", 100, "worse"), row("A*", 200, "better")]
+    assert unanswered(rows) == []
+    rows[1]["outcomes"] = {"correct": 0, "no_answer": 30}
+    rows[2]["outcomes"] = {"correct": 24, "no_answer": 6}
+    assert unanswered(rows) == [
+        "The budget ended before any answer was there in searches of "
+        "A* at 100 (30 of 30) and A* at 200 (6 of 30)."
+    ]
+    rows[2]["outcomes"] = {"correct": 25, "no_answer": 5}
+    assert "200" not in unanswered(rows)[0]

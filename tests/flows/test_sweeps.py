@@ -119,8 +119,12 @@ def test_names_of_methods_are_shown_as_they_are(name: str) -> None:
     out = io.StringIO()
     figures = {"sweep": named, "reach": reached}
     manifests = {
-        "comparison": {"uri": "o/c/k", "figures": figures},
-        "comparison_report": {"uri": "o/r/k", "files": [{"name": "report.html"}]},
+        "comparison": {"uri": "o/c/k"},
+        "comparison_report": {
+            "uri": "o/r/k",
+            "files": [{"name": "report.html"}],
+            "figures": {"sweeps": {"comparison": figures}},
+        },
     }
     sweeps.show_end(Console(file=out, width=200), RunConfig(), manifests, f"qstar --set x={name}")
     assert f"qstar --set x={shown} --set" in out.getvalue()

@@ -145,6 +145,7 @@ INFORMED = [
     {"algorithm": "astar"},
     {"algorithm": "astar", "heuristic": "lookahead"},
     {"algorithm": "astar", "merge": "state"},
+    {"algorithm": "astar", "reopen": True},
     {"algorithm": "best_first"},
 ]
 RANKED = [{"algorithm": "beam", "width": 1}, {"algorithm": "beam"}, {"algorithm": "dvts"}]

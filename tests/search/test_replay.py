@@ -32,6 +32,8 @@ MORE: list[dict[str, Any]] = [
     *VARIANTS,
     {"algorithm": "astar", "lam": 0.0},
     {"algorithm": "astar", "reward": "logprob", "aggregation": "sum"},
+    {"algorithm": "astar", "reopen": True, "reward": "prm"},
+    {"algorithm": "astar", "reopen": True, "heuristic": "lookahead", "merge": "state"},
     {"algorithm": "best_of_n", "lam": 0.0},
     {"algorithm": "astar", "reward": "prm"},
     {"algorithm": "astar", "heuristic": "lookahead", "reward": "prm"},
@@ -118,6 +120,21 @@ def test_the_record_names_states_and_answers_by_their_numbers() -> None:
     [judged] = second["requests"]
     assert (judged["kind"], judged["answers"]) == ("score", [1, 2, 3])
     assert judged["values"] == [node.q for node in result.nodes[1:4]]
+
+
+def test_a_state_that_was_sampled_again_replays() -> None:
+    config = trees.make_config(k=4, n=100, reopen=True)
+    result = search(trees.EXAMPLE, config)
+    record = result.exchanges
+    assert record is not None
+    asked = [request for turn in record["rounds"] for request in turn["requests"]]
+    root = [r["answers"] for r in asked if r["kind"] == "propose" and r["node"] == 0]
+    assert len(root) > 1 and any(set(later) & set(root[0]) for later in root[1:])
+    row = stored(result, config)
+    again = replay(row, config, "toy")
+    assert again == result and differences(row, again) == []
+    with pytest.raises(UserError, match="logged"):
+        replay(row, trees.make_config(k=4, n=100), "toy")
 
 
 def test_samples_that_repeat_a_text_keep_their_own_tokens() -> None:

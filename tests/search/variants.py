@@ -17,6 +17,9 @@ VARIANTS: list[dict[str, Any]] = [
     {"algorithm": "astar"},
     {"algorithm": "astar", "heuristic": "lookahead"},
     {"algorithm": "astar", "merge": "state"},
+    {"algorithm": "astar", "reopen": True},
+    {"algorithm": "astar", "reopen": True, "heuristic": "lookahead"},
+    {"algorithm": "astar", "reopen": True, "merge": "state"},
 ]
 
 
