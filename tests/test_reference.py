@@ -18,6 +18,7 @@ from qstar_core.values.score import TransformersValue
 ROOT = Path(__file__).parents[1]
 POLICY = REFERENCE / "countdown-policy"
 QVM = REFERENCE / "countdown-qvm"
+QVM24 = REFERENCE / "countdown24-qvm"
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("folder", [POLICY, QVM], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [POLICY, QVM, QVM24], ids=lambda path: path.name)
 def test_the_manifest_names_every_file_with_its_hash(folder: Path) -> None:
     files = {f.name: sha256_of(f) for f in folder.iterdir() if f.name != "manifest.json"}
     entries = manifest(folder)["files"]

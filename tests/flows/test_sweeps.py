@@ -21,6 +21,7 @@ HEAD: dict[str, Any] = {
     "value_calls": 57.2,
     "seconds": 61.3,
     "failures": 0,
+    "outcomes": {"correct": 390, "wrong": 110},
 }
 NONE = ("difference", "difference_low", "difference_high", "p_value", "p_adjusted")
 LOSS = dict(zip(NONE, (-0.2, -0.249, -0.151, 0.0001, 0.0004), strict=True))
