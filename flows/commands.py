@@ -59,6 +59,7 @@ def single(
     stage: str, flow: str, path: str, out: str | None, overrides: list[str] | None, verbose: bool
 ) -> None:
     """Runs the flow of one stage, in the file ``flows.{flow}``, unless its data set is there."""
+    from flows.inspect import show_stage_end
     from qstar_core import pipeline
 
     config = load(path, overrides, out)
@@ -75,12 +76,7 @@ def single(
         start_prefect(verbose)
         name = "report_comparison" if of_comparison else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
-    screen.print(
-        f"{manifest['rows']:,} rows: {manifest['uri']}\nNext: qstar show {manifest['uri']}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    show_stage_end(screen, stage, manifest)
     say_retries(screen)
 
 

@@ -31,6 +31,7 @@ Row = dict[str, Any]
 TEXT_CHARACTERS = 60
 SHOWN_CHILDREN = 4  # of a node that is off the chosen path
 SUGGESTIONS = 5
+NUMBER_DIGITS = 7  # a longer one is the beginning of an id
 STAGES = ("evaluation", *SWEEPS)
 """Stages whose data sets are searches."""
 PLACE = f"{{}}/*/{dataset.MANIFEST}"
@@ -147,7 +148,10 @@ def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFra
 
 def _problem(prompts: dict[str, str], asked: str) -> str:
     ids = list(prompts)
-    if asked.isdecimal() and 1 <= int(asked) <= len(ids):
+    step = f"give a number from 1 to {len(ids)}, the beginning of an id, or more of it"
+    if asked.isdecimal() and len(asked) <= NUMBER_DIGITS:
+        if not 1 <= int(asked) <= len(ids):
+            raise UserError(f"there is no problem {asked}", next_step=step)
         return ids[int(asked) - 1]
     exact = [k for k in ids if k.startswith(asked) or prompts[k].strip() == asked.strip()]
     fitting = exact or [k for k in ids if asked in prompts[k]]
@@ -155,10 +159,7 @@ def _problem(prompts: dict[str, str], asked: str) -> str:
         return fitting[0]
     examples = "; ".join(prompts[k].strip() for k in (fitting or ids)[:SUGGESTIONS])
     what = f"{len(fitting)} problems fit {asked!r}" if fitting else f"no problem fits {asked!r}"
-    raise UserError(
-        f"{what}: {examples}",
-        next_step=f"give a number from 1 to {len(ids)}, the beginning of an id, or more of it",
-    )
+    raise UserError(f"{what}: {examples}", next_step=step)
 
 
 def show(console: Console, row: Row, everything: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from flows import tables
+from flows.progress import count
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
@@ -76,6 +77,20 @@ def show_end(
         f"      {command} --set rollouts.samples=32   (a variant; what is equal is kept)",
     ]
     tables.say(console, *lines)
+
+
+def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
+    """The end of a command of one stage: what it made, where it lies, what to type next."""
+    uri = shlex.quote(manifest["uri"])
+    if stage in ("report", "comparison_report"):
+        page, opening = page_of(manifest)
+        tables.say(console, f"Report     {page}", f"Next: {opening}")
+        return
+    following = [f"Next: qstar show {uri}"]
+    if stage == "evaluation":
+        console.print(tables.comparison_table(manifest["figures"].get("comparison", [])))
+        following.append(f"      qstar explain {uri} 1")
+    tables.say(console, f"{count(manifest['rows'])}: {manifest['uri']}", *following)
 
 
 def page_of(report: Manifest) -> tuple[str, str]:

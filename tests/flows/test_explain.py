@@ -294,3 +294,10 @@ def test_on_the_command_line(finished: Finished, qstar: Qstar) -> None:
         result = qstar("explain", finished.out, "2", "--method", method, "--replay")
         assert result.returncode == 0, result.stderr
         assert "Replayed without a model: same answer" in result.stdout
+
+
+@pytest.mark.parametrize("number", ["0", "99"])
+def test_a_short_number_is_a_place_and_nothing_else(searches: str, number: str) -> None:
+    with pytest.raises(UserError, match=f"there is no problem {number}") as caught:
+        explain.find(searches, number, None)
+    assert caught.value.next_step.startswith("give a number from 1 to ")

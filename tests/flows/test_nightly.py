@@ -132,6 +132,8 @@ def test_stage_alone_gives_the_same_rows(
     result = qstar(command, finished.config, "--set", f"out={out}", PREFECT_API_URL=prefect_server)
     assert result.returncode == 0, result.stderr
     assert parquet_files(out) == parquet_files(finished.out)
+    if command == "evaluate":  # shows what it found
+        assert "accuracy" in result.stdout and "qstar explain" in result.stdout
 
 
 @pytest.mark.parametrize("stage", STAGES)
