@@ -22,6 +22,7 @@ from qstar_core.domains import countdown_problems
 from qstar_core.environment import as_mapping
 from qstar_core.loading import expect, load_policy, load_reward_model, load_value, told
 from qstar_core.mdp import Problem
+from qstar_core.memory import give_back
 from qstar_core.planning import SWEEPS
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
@@ -58,6 +59,7 @@ def _put(spec: Spec, scratch: Path, files: list[Path], figures: dict[str, Any]) 
     where, environment = (spec["uri"], spec["shard"]), spec.get("environment")
     receipt = dataset.finish_shard(*where, files, figures, environment)
     shutil.rmtree(scratch, ignore_errors=True)
+    give_back()
     return receipt
 
 
