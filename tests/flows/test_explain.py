@@ -215,8 +215,8 @@ def test_search_without_a_tree(searches: str) -> None:
 @pytest.mark.parametrize(
     ("problem", "method", "what"),
     [
-        ("9", None, "no problem fits '9'"),
-        ("3", None, "2 problems fit '3': 3 2 > 6; 3 3 > 6"),
+        ("9", None, "there is no problem 9"),
+        ("> 6", None, "2 problems fit '> 6': 3 2 > 6; 3 3 > 6"),
         ("1", "beam", "no method 'beam'"),
     ],
 )
