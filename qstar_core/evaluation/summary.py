@@ -10,6 +10,9 @@ from qstar_core.config import RunConfig
 from qstar_core.evaluation.compare import COSTS, compare
 from qstar_core.evaluation.sweep import reach, sweep
 
+COMPARED = ("problem_id", "method", "algorithm", "outcome", *COSTS)
+"""What is read of searches; their trees and records are most of a file."""
+
 
 def summarise(
     files: list[str], receipts: list[dict[str, Any]], config: RunConfig
@@ -24,7 +27,7 @@ def summarise(
     Returns:
         {"comparison": rows of `compare`}; seconds are summed over a method's shards.
     """
-    searches = pl.read_parquet(files)
+    searches = pl.scan_parquet(files).select(COMPARED).collect()
     seconds: dict[str, float] = {}
     for receipt in receipts:
         figures = receipt["figures"]
@@ -53,8 +56,7 @@ def summarise_sweep(
         {"sweep": rows of `sweep`, "reach": rows of `reach`}; seconds are summed over the shards of
         a method and budget.
     """
-    columns = ("problem_id", "method", "algorithm", "budget", "outcome", "first_correct", *COSTS)
-    searches = pl.scan_parquet(files).select(columns).collect()
+    searches = pl.scan_parquet(files).select(*COMPARED, "budget", "first_correct").collect()
     seconds: dict[tuple[str, float], float] = {}
     for receipt in receipts:
         figures = receipt["figures"]
