@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,6 @@ from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.summary import summarise_sweep
-from qstar_core.evaluation.sweep import oracle_curve
 from qstar_core.planning import SWEEPS
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
@@ -67,9 +65,6 @@ def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> 
     for name in files:
         figures = summarise_sweep(files[name], _manifest(inputs[name])["shards"], config)
         sweeps[name] = Sweep(SWEEPS[name], figures["sweep"], figures["reach"])
-    columns = ("method", "budget", "first_correct")
-    searches = pl.scan_parquet(files["comparison"]).select(columns).collect()
-    oracle = oracle_curve(searches, config.compared().baseline)
     lines = [row for name in sweeps for row in lineage(inputs[name], config.out)]
     again = join(config.out, f"comparison_report/{key}/manifest.json")
     return ComparisonData(
@@ -78,7 +73,7 @@ def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(["qstar", "compare", again]),
         config=config.model_dump(mode="json"),
-        tokens=replace(sweeps["comparison"], oracle=oracle),
+        tokens=sweeps["comparison"],
         seconds=sweeps.get("timing"),
         correction=asked.correction,
         price=asked.price_per_million_tokens,
