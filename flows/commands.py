@@ -6,6 +6,7 @@ What is heavy is imported inside the function that needs it.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qstar_core.config import RunConfig
+    from qstar_core.planning import Stage
 
 MAKES_FIRST = {"rollouts": ("problems",), "evaluation": ("problems",)}
 """Inputs that the command of a stage makes too: it takes seconds."""
@@ -30,6 +32,8 @@ def whole(
     screen = console()
     notes(screen, config)
     stages = (pipeline.plan_comparison if compares else pipeline.plan)(config)
+    if compares:
+        say_training(screen, stages)
     if plan:
         from flows.tables import plan_table
 
@@ -52,6 +56,7 @@ def whole(
     else:
         from flows.inspect import show_end
     show_end(screen, config, manifests, again)
+    say_unsolvable(screen, stages)
     say_retries(screen)
 
 
@@ -64,7 +69,8 @@ def single(
 
     config = load(path, overrides, out)
     of_comparison = stage == "comparison_report"
-    found = (pipeline.plan_comparison if of_comparison else pipeline.plan)(config).get(stage)
+    stages = (pipeline.plan_comparison if of_comparison else pipeline.plan)(config)
+    found = stages.get(stage)
     manifest = pipeline.published(found) if found is not None else None
     screen = console()
     notes(screen, config)
@@ -77,6 +83,8 @@ def single(
         name = "report_comparison" if of_comparison else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
     show_stage_end(screen, stage, manifest)
+    if stage == "evaluation":
+        say_unsolvable(screen, stages)
     say_retries(screen)
 
 
@@ -85,6 +93,17 @@ def load(path: str, overrides: list[str] | None, out: str | None = None) -> RunC
     from qstar_core.config_file import load_config
 
     return load_config(path, overrides, out)
+
+
+def say_unsolvable(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Says how many of the test problems no method can solve."""
+    from flows.remarks import unsolvable
+    from flows.tables import say
+    from qstar_core import pipeline
+
+    manifest = pipeline.published(stages["problems"]) or {}
+    for line in unsolvable(manifest):
+        say(screen, f"Note: {line}")
 
 
 def say_retries(screen: Console) -> None:
@@ -103,6 +122,20 @@ def notes(screen: Console, config: RunConfig) -> None:
 
     for note in countdown_problems.notes(config.domain):
         say(screen, f"Note: {note}")
+
+
+def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Says that a comparison trains a Q-value model before it compares anything."""
+    from flows.tables import say
+    from qstar_core import pipeline
+
+    if "qvm" in stages and pipeline.published(stages["qvm"]) is None:
+        say(
+            screen,
+            "Note: qvm.path names no Q-value model, and this configuration has trained none yet: "
+            "the stages rollouts, labels and qvm come first.",
+            "      --set qvm.path=FOLDER, or reference:NAME, compares with one that is there.",
+        )
 
 
 def start_prefect(verbose: bool) -> None:

@@ -20,6 +20,16 @@ def remarks(manifest: dict[str, Any]) -> list[str]:
     ]
 
 
+def unsolvable(manifest: dict[str, Any]) -> list[str]:
+    """How many of the test problems have no solution, where the data set problems says so."""
+    figures = manifest.get("figures", {})
+    count = figures.get("unsolvable")
+    if not count:
+        return []
+    which = f"{count:,} of {figures['test']:,} test problems"
+    return [f"{which} have no solution; they count as unsolved, whatever the method."]
+
+
 def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:
     if not problems:
         return []

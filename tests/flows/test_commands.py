@@ -47,7 +47,11 @@ def test_a_note_on_a_users_file_is_shown_and_not_obeyed(
 
 @pytest.mark.parametrize(
     ("command", "default"),
-    [("explain", "(last with a tree)"), ("explain", "(largest)"), ("pretrain", "(OUT/pretrain)")],
+    [
+        ("explain", "(A*, else the first with a tree)"),
+        ("explain", "(largest)"),
+        ("pretrain", "(OUT/pretrain)"),
+    ],
 )
 def test_the_help_says_what_is_taken_by_default(command: str, default: str) -> None:
     shown = CliRunner(env={"COLUMNS": "150"}).invoke(app, [command, "--help"]).output
