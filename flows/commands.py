@@ -30,6 +30,7 @@ def whole(
     config = load(path, overrides, out)
     compares = command == "compare"
     screen = console()
+    say_defaults(screen, config)
     notes(screen, config)
     stages = (pipeline.plan_comparison if compares else pipeline.plan)(config)
     if compares:
@@ -56,7 +57,7 @@ def whole(
     else:
         from flows.inspect import show_end
     show_end(screen, config, manifests, again)
-    say_unsolvable(screen, stages)
+    say_doubts(screen, stages)
     say_retries(screen)
 
 
@@ -73,6 +74,7 @@ def single(
     found = stages.get(stage)
     manifest = pipeline.published(found) if found is not None else None
     screen = console()
+    say_defaults(screen, config)
     notes(screen, config)
     if manifest is not None:
         screen.print(f"{stage} is already there.")
@@ -83,8 +85,8 @@ def single(
         name = "report_comparison" if of_comparison else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
     show_stage_end(screen, stage, manifest)
-    if stage == "evaluation":
-        say_unsolvable(screen, stages)
+    if stage in ("qvm", "evaluation", "comparison_report"):
+        say_doubts(screen, stages)
     say_retries(screen)
 
 
@@ -95,14 +97,15 @@ def load(path: str, overrides: list[str] | None, out: str | None = None) -> RunC
     return load_config(path, overrides, out)
 
 
-def say_unsolvable(screen: Console, stages: Mapping[str, Stage]) -> None:
-    """Says how many of the test problems no method can solve."""
-    from flows.remarks import unsolvable
+def say_doubts(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Says what limits the results: problems without a solution, a Q-value model at chance."""
+    from flows.remarks import doubts
     from flows.tables import say
     from qstar_core import pipeline
 
-    manifest = pipeline.published(stages["problems"]) or {}
-    for line in unsolvable(manifest):
+    known = [name for name in ("problems", "qvm") if name in stages]
+    found = {name: pipeline.published(stages[name]) or {} for name in known}
+    for line in doubts(found):
         say(screen, f"Note: {line}")
 
 
@@ -136,6 +139,23 @@ def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
             "the stages rollouts, labels and qvm come first.",
             "      --set qvm.path=FOLDER, or reference:NAME, compares with one that is there.",
         )
+
+
+def say_defaults(screen: Console, config: RunConfig) -> None:
+    """Says which run it is that a configuration without a single field stands for."""
+    from flows.tables import say
+    from qstar_core.config import RunConfig
+    from qstar_core.domains import countdown_problems
+
+    if config != RunConfig(out=config.out):
+        return
+    train, test = (countdown_problems.count(config.domain, s) for s in ("train", "test"))
+    say(
+        screen,
+        f"Note: the configuration sets no field, so all have their defaults: {config.domain.name}, "
+        f"{train:,} training and {test:,} test problems, {config.rollouts.samples} rollouts of "
+        f"{config.policy.path} each.",
+    )
 
 
 def start_prefect(verbose: bool) -> None:

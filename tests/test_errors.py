@@ -4,10 +4,13 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
-from qstar_core.errors import users_to_mend
+from qstar_core.errors import told_in_text, users_to_mend
 
 
 def system_error(number: int, path: str = "/data/x") -> OSError:
@@ -55,3 +58,17 @@ def test_a_missing_input_that_polars_looked_for_is_known(tmp_path: Path) -> None
     error = users_to_mend(caught.value, [str(tmp_path)])
     assert error is not None
     assert "gone.parquet" in error.next_step
+
+
+def test_a_full_disk_that_safetensors_met_is_known() -> None:
+    with pytest.raises(SafetensorError) as caught:
+        save_file({"weight": np.zeros(1_000_000)}, "/dev/full")
+    found = told_in_text(caught.value)
+    assert found is not None and found.errno == errno.ENOSPC
+    error = users_to_mend(found)
+    assert error is not None and "free space" in error.next_step
+
+
+def test_a_message_without_a_number_tells_nothing_of_the_system() -> None:
+    assert told_in_text(ValueError("os error")) is None
+    assert isinstance(told_in_text(RuntimeError("denied (os error 13)")), PermissionError)

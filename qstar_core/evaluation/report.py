@@ -20,6 +20,7 @@ import polars as pl
 from markupsafe import Markup
 
 from qstar_core.evaluation import charts, trees, wording
+from qstar_core.evaluation.chance import at_chance
 from qstar_core.evaluation.why import why
 from qstar_core.grading import Outcome
 
@@ -90,6 +91,7 @@ def render(data: ReportData) -> str:
                 ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
             ],
             heldout=data.qvm.get("heldout", ()),
+            at_chance=at_chance(data.qvm.get("heldout", ())),
             reliability=charts.reliability_chart(data.qvm.get("reliability", ())),
             problems=problem_views(data.searches),
             config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
