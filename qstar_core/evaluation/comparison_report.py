@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from qstar_core.evaluation import charts, sweep_charts, sweep_wording, wording
 from qstar_core.evaluation.report import (
+    Origin,
     content_security_policy,
     flatten,
     method_colours,
@@ -39,39 +40,23 @@ class Sweep:
     reached: Sequence[Row]
 
 
-@dataclass(frozen=True)
-class ComparisonData:
+@dataclass(frozen=True, kw_only=True)
+class ComparisonData(Origin):
     """What a report of a comparison shows.
 
     Attributes:
-        name: of the run.
-        key: run key of the report.
-        created: date and time, ISO 8601.
-        command: the command line that makes the comparison again.
-        config: the whole configuration, JSON-serialisable.
         tokens: the sweep over policy tokens.
         seconds: the sweep over seconds; None when there was none.
         correction: ``holm`` or ``none``.
         price: of a million policy tokens, or None.
         workers: shards that were searched at once in the sweep over tokens.
-        lineage: stage, key, rows of each data set, inputs first.
-        environment: of `qstar_core.environment.describe`.
-        fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
     """
 
-    name: str
-    key: str
-    created: str
-    command: str
-    config: Mapping[str, Any]
     tokens: Sweep
     seconds: Sweep | None
     correction: str
     price: float | None
     workers: int
-    lineage: Sequence[Row]
-    environment: Mapping[str, Any]
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(data: ComparisonData) -> str:

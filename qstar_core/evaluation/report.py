@@ -31,23 +31,16 @@ COLOURS = 6
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class ReportData:
-    """What a report shows.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What every report says of where it comes from.
 
     Attributes:
         name: of the run.
         key: run key of the report.
         created: date and time, ISO 8601.
-        command: the command line that makes the run again.
+        command: the command line that makes it again.
         config: the whole configuration, JSON-serialisable.
-        comparison: rows of `qstar_core.evaluation.compare.compare`.
-        curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
-        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
-            ``reason`` may be missing.
-        qvm: ``heldout``, rows of `qstar_core.values.metrics.by_step` (step, n, positives,
-            auc_truth, auc_label, brier, ece; None where undefined), and ``reliability``, rows of
-            `qstar_core.values.metrics.reliability`; either may be missing.
         lineage: stage, key, rows of each data set, inputs first.
         environment: of `qstar_core.environment.describe`.
         fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
@@ -58,13 +51,29 @@ class ReportData:
     created: str
     command: str
     config: Mapping[str, Any]
+    lineage: Sequence[Row]
+    environment: Mapping[str, Any]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData(Origin):
+    """What a report of an evaluation shows.
+
+    Attributes:
+        comparison: rows of `qstar_core.evaluation.compare.compare`.
+        curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
+        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
+            ``reason`` may be missing.
+        qvm: ``heldout``, rows of `qstar_core.values.metrics.by_step` (step, n, positives,
+            auc_truth, auc_label, brier, ece; None where undefined), and ``reliability``, rows of
+            `qstar_core.values.metrics.reliability`; either may be missing.
+    """
+
     comparison: Sequence[Row]
     curve: Sequence[Row]
     searches: pl.DataFrame
     qvm: Mapping[str, Sequence[Row]]
-    lineage: Sequence[Row]
-    environment: Mapping[str, Any]
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(data: ReportData) -> str:
