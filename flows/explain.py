@@ -239,7 +239,7 @@ def notes(row: Row) -> dict[int, str]:
     if row["algorithm"] == "mcts":
         return {place: _statistics(action) for place, action in walked(nodes).items()}
     if row["algorithm"] in BEAMS:
-        extended = kept(nodes)
+        extended = kept(row)
         inner = [node["node"] for node in nodes if not node["terminal"]]
         return {place: "kept" if place in extended else "pruned" for place in inner}
     return {}

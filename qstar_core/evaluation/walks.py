@@ -45,7 +45,7 @@ def walked(nodes: Iterable[Row]) -> dict[int, Walked]:
     for place, node in known.items():
         if node["order"] < 0:
             continue
-        below = [child["f"] for child in families[place] if child["f"] is not None]
+        below = [child["f"] for child in families.get(place, []) if child["f"] is not None]
         found = max(below, default=node["f"] or 0.0)
         while place in known:
             visits[place] += 1
@@ -68,9 +68,15 @@ def _priors(family: Iterable[Row]) -> dict[int, float]:
     return {place: weight / total for place, weight in weights.items()}
 
 
-def kept(nodes: Iterable[Row]) -> set[int]:
+def kept(row: Row) -> set[int]:
     """The nodes that a beam search or DVTS extended; other inner ones it pruned.
 
-    One that was kept when the budget ended, and got no child any more, is not told from these.
+    Args:
+        row: of `qstar_core.evaluation.run.SCHEMA`. Without its record (``exchanges``) those count
+            that have children, and a dead end passes for pruned.
     """
-    return {node["parent"] for node in nodes}
+    rounds = (row.get("exchanges") or {}).get("rounds")
+    if not rounds:
+        return {node["parent"] for node in row["nodes"]}
+    asked = [request for turn in rounds for request in turn["requests"]]
+    return {request["node"] for request in asked if request["kind"] == "propose"}

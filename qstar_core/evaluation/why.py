@@ -67,7 +67,7 @@ def why(row: Row) -> list[str]:
     sentences = [_returned(row["algorithm"], best, 1 + len(others))]
     if rivals:
         sentences.append(_runner_up(row["algorithm"], best, rivals[0]))
-        sentences += _fork(row["algorithm"], nodes, best, rivals[0])
+        sentences += _fork(row, nodes, best, rivals[0])
     return sentences + _right_ones(best, others)
 
 
@@ -119,7 +119,7 @@ def _runner_up(algorithm: str, best: Row, rival: Row) -> str:
     return f"{said}; what sets them apart is {' and '.join(parts)}." if parts else f"{said}."
 
 
-def _fork(algorithm: str, nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str]:
+def _fork(row: Row, nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str]:
     """Where two paths part, and what the algorithm went by there."""
     ours, theirs = _path(nodes, best), _path(nodes, rival)
     shared = 0
@@ -130,11 +130,11 @@ def _fork(algorithm: str, nodes: Mapping[int, Row], best: Row, rival: Row) -> li
     a, b = ours[shared], theirs[shared]
     where = f"after {_quote(ours[shared - 1])}" if shared > 1 else "at the first step"
     said = f"Their paths part {where}: "
-    if algorithm == "mcts":
+    if row["algorithm"] == "mcts":
         seen = walked(nodes.values())
         return [said + _by_walks(a, b, seen[a["node"]], seen[b["node"]])]
-    if algorithm in BEAMS:
-        extended = kept(nodes.values())
+    if row["algorithm"] in BEAMS:
+        extended = kept(row)
         return [f"{said}{_by_beams(a, extended)}, {_by_beams(b, extended)}."]
     return [said + _by_q(a, b, a is best and b is rival)]
 
