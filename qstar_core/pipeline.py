@@ -35,6 +35,7 @@ __all__ = [
     "plan_comparison",
     "publish",
     "published",
+    "shard_tokens",
     "shards",
 ]
 
@@ -200,7 +201,9 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
         return figures
     if stage.name == "problems":
-        return {r["shard"]: r["rows"] for r in receipts}
+        unsolvable = [r["figures"].get("unsolvable") for r in receipts]
+        known = {"unsolvable": sum(filter(None, unsolvable))} if any(unsolvable) else {}
+        return {**{r["shard"]: r["rows"] for r in receipts}, **known}
     if stage.name in ("evaluation", *SWEEPS):
         from qstar_core.evaluation.summary import summarise, summarise_sweep
 
@@ -212,41 +215,43 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
 
 
 def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
-    """What a stage will take: shards, units of work and policy tokens (an upper estimate).
-
-    How many tokens a search under a limit of seconds generates is not known; they count as 0.
-    """
+    """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
     train, test = (_count(stage, config, split) for split in ("train", "test"))
     rollouts = train * config.rollouts.samples
-    rollout_tokens = rollouts * countdown.expected_tokens(config.domain.ranges.numbers)
     searches = test * len(_methods(stage, config))
-    sizes: dict[str, tuple[int, str, int]] = {
-        "problems": (train + test, "problems", 0),
-        "rollouts": (rollouts, "rollouts", rollout_tokens),
-        "labels": (rollouts, "rollouts", 0),
-        "qvm": (round(rollouts * config.qvm.epochs), "trajectories", 0),
-        "evaluation": (searches, "searches", test * _search_tokens(stage, config)),
-        "comparison": (
-            searches * len(config.comparison.tokens),
-            "searches",
-            test * _search_tokens(stage, config),
-        ),
-        "timing": (searches * len(config.comparison.seconds), "searches", 0),
-        "report": (1, "report", 0),
-        "comparison_report": (1, "report", 0),
+    sizes: dict[str, tuple[int, str]] = {
+        "problems": (train + test, "problems"),
+        "rollouts": (rollouts, "rollouts"),
+        "labels": (rollouts, "rollouts"),
+        "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
+        "evaluation": (searches, "searches"),
+        "comparison": (searches * len(config.comparison.tokens), "searches"),
+        "timing": (searches * len(config.comparison.seconds), "searches"),
+        "report": (1, "report"),
+        "comparison_report": (1, "report"),
     }
-    units, unit, policy_tokens = sizes[stage.name]
-    parts = len(_parts(stage, config))
-    return {"shards": parts, "units": units, "unit": unit, "policy_tokens": policy_tokens}
+    units, unit = sizes[stage.name]
+    parts = _parts(stage, config)
+    tokens = sum(shard_tokens(stage, config, part) for part in parts)
+    return {"shards": len(parts), "units": units, "unit": unit, "policy_tokens": tokens}
 
 
-def _search_tokens(stage: Stage, config: RunConfig) -> int:
-    """Policy tokens of all methods and budgets on one problem, at most."""
+def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
+    """Policy tokens that a shard will generate, an upper estimate.
+
+    How many a search under a limit of seconds generates is not known; they count as 0.
+
+    Args:
+        stage: which it is a shard of.
+        config: of the run.
+        part: its specification.
+    """
+    problems = part.get("stop", 0) - part.get("start", 0)
     rollout = countdown.expected_tokens(config.domain.ranges.numbers)
-    swept = stage.name in SWEEPS
-    budgets = config.comparison.tokens if swept else [config.evaluation.max_policy_tokens]
-    return sum(
-        min(rollout, budget) if method.algorithm == "greedy" else budget
-        for method in _methods(stage, config)
-        for budget in budgets
-    )
+    if stage.name == "rollouts":
+        return int(problems * config.rollouts.samples * rollout)
+    if stage.name not in ("evaluation", "comparison"):
+        return 0
+    method = _methods(stage, config)[part["method"]]
+    budget = part.get("budget", config.evaluation.max_policy_tokens)
+    return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))
