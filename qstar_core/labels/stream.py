@@ -27,6 +27,7 @@ READ = (
     "steps",
     "n_steps",
     "outcome",
+    "answer",
     "grader",
     "grader_version",
     "policy",
@@ -34,7 +35,7 @@ READ = (
     "source",
     "prefix_steps",
 )
-"""Columns of paths that labels are made from."""
+"""Columns of paths that labels are made from, and another grading before."""
 _RANGE = re.compile(r"p(\d+)-(\d+)\.parquet$")
 
 
