@@ -86,7 +86,6 @@ SCHEMA = pa.schema(
 REPEATED = (
     "problem_id",
     "action",
-    "gamma",
     "method",
     "parameters",
     "outcome",
