@@ -23,7 +23,7 @@ from qstar_core.environment import as_mapping
 from qstar_core.loading import expect, load_policy, load_reward_model, load_value, told
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
-from qstar_core.planning import SWEEPS
+from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
@@ -42,6 +42,13 @@ def read_problems(uri: str, split: str) -> list[Problem]:
     frame = pl.read_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
     rows = frame.select("domain", "prompt", "reference", "split").iter_rows()
     return [Problem(*row) for row in rows]
+
+
+def _rows_of(uri: str, problems: Sequence[Problem]) -> pl.LazyFrame:
+    """The rows of some problems in a data set of paths."""
+    ids = pl.Series([problem.id for problem in problems], dtype=pl.String)
+    files = dataset.data_files(uri)
+    return pl.scan_parquet(files).filter(pl.col("problem_id").is_in(ids.implode()))
 
 
 def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
@@ -75,47 +82,71 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Samples and grades all rollouts of a range of problems."""
     from qstar_core.rollouts import drift
+    from qstar_core.rollouts.progress import SampleProgress
     from qstar_core.rollouts.quarantine import sample_shard
     from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
     policy = load_policy(config.policy)
     expect(spec, "policy", policy.fingerprint)
-    total = len(chosen) * config.rollouts.samples
-    finished = tokens = 0
-    start = time.monotonic()
-
-    def done(samples: int, new_tokens: int) -> None:
-        nonlocal finished, tokens
-        finished, tokens = finished + samples, tokens + new_tokens
-        rate = tokens / max(1e-9, time.monotonic() - start)
-        # halves of a failing group are counted again
-        progress(min(finished, total), total, "rollouts", f"{rate:,.0f} tokens/s")
+    counted = SampleProgress(progress, "rollouts")
+    counted.ask(len(chosen) * config.rollouts.samples)
 
     def sample(some: Sequence[Problem]) -> pa.Table:
-        return sample_rollouts(some, policy, config.rollouts, config.seed, done)
+        return sample_rollouts(some, policy, config.rollouts, config.seed, counted.done)
 
     limits = config.rollouts.max_quarantined, config.runtime.retries
     parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
     table = pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
-    seconds = time.monotonic() - start
-    figures: dict[str, Any] = {"seconds": round(seconds, 3), "tokens": tokens}
-    if quarantined:
-        figures["quarantined"] = quarantined
+    figures = counted.figures(quarantined)
     if not policy.batch_independent and config.rollouts.drift_requests:
         figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config.policy))
+
+
+def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Samples and grades a pool of a range of problems."""
+    from qstar_core.pooling import sample_pool
+    from qstar_core.rollouts import drift
+    from qstar_core.rollouts.paths import PATHS
+    from qstar_core.rollouts.progress import SampleProgress
+    from qstar_core.rollouts.quarantine import sample_shard
+
+    asked = next(pool for pool in config.pools if pool.stage == spec["stage"])
+    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
+    own = asked.policy or config.policy
+    policy = load_policy(own)
+    expect(spec, "policy", policy.fingerprint)
+    rollouts: dict[str, list[Any]] = {}
+    for path in _rows_of(spec["inputs"]["rollouts"], chosen).collect().iter_rows(named=True):
+        rollouts.setdefault(path["problem_id"], []).append(path)
+    searches = asked.kind == "mcts"
+    counted = SampleProgress(progress, "searches" if searches else "rollouts")
+
+    def sample(some: Sequence[Problem]) -> pa.Table:
+        return sample_pool(some, rollouts, asked, policy, config, counted.done, counted.ask)
+
+    limits = config.rollouts.max_quarantined, config.runtime.retries
+    parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
+    table = pa.concat_tables([PATHS.empty_table(), *parts]).combine_chunks()
+    figures = counted.figures(quarantined)
+    replayable = not policy.batch_independent and not searches  # their requests are not on record
+    if replayable and config.rollouts.drift_requests:
+        figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, own))
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Labels every step of the rollouts of a range of problems."""
-    from qstar_core.labels import METHODS
+    from qstar_core.labelling import labeller
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
-    ids = pl.Series([p.id for p in chosen])
-    rows = pl.scan_parquet(dataset.data_files(spec["inputs"]["rollouts"]))
-    rows = rows.filter(pl.col("problem_id").is_in(ids.implode()))
-    frame = METHODS[config.labels.method](rows, config.labels.gamma).collect()
+    root = {"source": pl.lit("rollouts"), "prefix_steps": pl.lit(0, dtype=pl.Int32)}
+    rows = _rows_of(spec["inputs"]["rollouts"], chosen).with_columns(**root)
+    uris = [uri for name, uri in spec["inputs"].items() if kind_of(name) == "pool"]
+    label = labeller(spec, config, {p.id: p.prompt for p in chosen}, progress)
+    frame = label(pl.concat([rows, *(_rows_of(uri, chosen) for uri in uris)])).collect()
+    frame = frame.join(rows.select("rollout_id").collect(), on="rollout_id", how="semi")
     count = frame["rollout_id"].n_unique()
     progress(count, count, "rollouts", f"{len(frame):,} steps")
     last = frame.filter(pl.col("step_index") == 1).unique("action_id")
@@ -129,9 +160,10 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the Q-value model and measures it on held-out problems."""
+    from qstar_core.labelling import input_of
     from qstar_core.values.train import train_qvm
 
-    frame = pl.read_parquet(dataset.data_files(spec["inputs"]["labels"]))
+    frame = pl.read_parquet(dataset.data_files(input_of(spec, "labels") or ""))
     known = read_problems(spec["inputs"]["problems"], "train")
     folder, found = backbone(config)
     expect(spec, "backbone", found)
@@ -188,7 +220,7 @@ def _search(
     if prm is not None:
         expect(spec, "prm", prm.fingerprint)
     table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
-    return table, figures | told(policy, config)
+    return table, figures | told(policy, config.policy)
 
 
 def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -240,6 +272,7 @@ def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "problems": problems,
     "rollouts": rollouts,
+    "pool": pool,
     "labels": labels,
     "qvm": qvm,
     "evaluation": evaluation,

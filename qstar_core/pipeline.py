@@ -15,8 +15,18 @@ from qstar_core import __version__, environment
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import countdown, countdown_problems
 from qstar_core.errors import UserError
-from qstar_core.planning import COMMANDS, ROWS_VERSION, SWEEPS, Stage, plan, plan_comparison
+from qstar_core.planning import (
+    COMMANDS,
+    ROWS_VERSION,
+    SWEEPS,
+    Stage,
+    kind_of,
+    made_first,
+    plan,
+    plan_comparison,
+)
 from qstar_core.rollouts.figures import check_quarantined, combined
+from qstar_core.rollouts.pool_size import largest
 from qstar_core.store import dataset
 from qstar_core.store.uri import leaf
 
@@ -30,6 +40,8 @@ __all__ = [
     "check_inputs",
     "estimate",
     "finished",
+    "kind_of",
+    "made_first",
     "making",
     "plan",
     "plan_comparison",
@@ -40,6 +52,8 @@ __all__ = [
 
 MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
 LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+FLAGS = {"pool": " --from-states"}
+"""Of the command that makes a kind of data set."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 
@@ -77,9 +91,11 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
     """
     for name, uri in stage.inputs.items():
         if name not in apart_from and dataset.read_complete(uri) is None:
+            kind = kind_of(name)
+            command = f"qstar {COMMANDS[kind]} CONFIG" + FLAGS.get(kind, "")
             raise UserError(
                 f"{stage.name}: its input {name} is not there yet ({uri})",
-                next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
+                next_step=f"{command}, or qstar run CONFIG for everything",
             )
 
 
@@ -100,6 +116,8 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "threads": config.runtime.threads or cores,
         "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
     }
+    if "method" in stage.rows:
+        base["method"] = stage.rows["method"]  # of labels: a round may have another than the run
     parts = _parts(stage, config)
     if len(parts) > 1 and stage.name not in ALONE:
         share = max(1, cores // min(config.runtime.workers, len(parts)))
@@ -110,15 +128,15 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
 def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name == "problems":
         return [{"shard": split, "split": split} for split in ("train", "test")]
-    if stage.name in ("rollouts", "labels"):
-        size = config.rollouts.shard_problems if stage.name == "rollouts" else LABEL_PROBLEMS
+    if stage.kind in ("rollouts", "pool", "labels"):
+        size = LABEL_PROBLEMS if stage.kind == "labels" else config.rollouts.shard_problems
         return [
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(_count(stage, config, "train"), size)
         ]
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
-    return [{"shard": "model" if stage.name == "qvm" else "html"}]
+    return [{"shard": "model" if stage.kind == "qvm" else "html"}]
 
 
 def _searches(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -178,7 +196,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
     head = {
-        "kind": stage.name,
+        "kind": stage.kind,
         "key": stage.key,
         "uri": stage.uri,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -188,13 +206,13 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "figures": _figures(stage, config, receipts),
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
-        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
+        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.kind]},
     }
     return dataset.publish(stage.uri, head, receipts)
 
 
 def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
-    if stage.name == "rollouts":
+    if stage.kind in ("rollouts", "pool"):
         figures = combined(receipts)
         total = _count(stage, config, "train")
         check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
@@ -223,6 +241,7 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     sizes: dict[str, tuple[int, str, int]] = {
         "problems": (train + test, "problems", 0),
         "rollouts": (rollouts, "rollouts", rollout_tokens),
+        "pool": _pool_size(stage, config, train),
         "labels": (rollouts, "rollouts", 0),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories", 0),
         "evaluation": (searches, "searches", test * _search_tokens(stage, config)),
@@ -235,9 +254,19 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "report": (1, "report", 0),
         "comparison_report": (1, "report", 0),
     }
-    units, unit, policy_tokens = sizes[stage.name]
+    units, unit, policy_tokens = sizes[stage.kind]
     parts = len(_parts(stage, config))
     return {"shards": parts, "units": units, "unit": unit, "policy_tokens": policy_tokens}
+
+
+def _pool_size(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str, int]:
+    """Samples or searches of a pool, their unit, and policy tokens, all at most."""
+    pool = next((pool for pool in config.pools if pool.stage == stage.name), None)
+    if pool is None:
+        return 0, "rollouts", 0
+    units, tokens = largest(pool, config.rollouts.samples, config.domain.ranges.numbers)
+    unit = "searches" if pool.kind == "mcts" else "rollouts"
+    return problems * units, unit, problems * tokens
 
 
 def _search_tokens(stage: Stage, config: RunConfig) -> int:

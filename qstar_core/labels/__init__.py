@@ -10,7 +10,9 @@ from collections.abc import Callable
 import polars as pl
 
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
+from qstar_core.labels.fitted_q import fitted_q
 
-METHODS: dict[str, Callable[[pl.LazyFrame, float], pl.LazyFrame]] = {
+METHODS: dict[str, Callable[..., pl.LazyFrame]] = {
     "best_of_rollouts": best_of_rollouts,
+    "fitted_q": fitted_q,
 }
