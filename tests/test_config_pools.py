@@ -114,7 +114,7 @@ def test_a_manifests_configuration_is_one_again() -> None:
 
 
 def test_another_policy_that_is_missing_is_named_by_its_pool(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="pool_stronger: policy.path"):
+    with pytest.raises(UserError, match=r"pool_stronger: policy\.path"):
         keys(tmp_path, {"kind": "stronger", "policy": {"path": str(tmp_path / "none")}})
 
 

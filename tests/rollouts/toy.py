@@ -50,7 +50,7 @@ class Toy:
     def domain(self) -> ModuleType:
         domain = ModuleType("toy")
         domain.__dict__.update(
-            max_steps=lambda problem: 6,
+            max_steps=lambda problem: 12,
             is_terminal=is_terminal,
             rule_rewards=lambda problem, steps: [0.0] * len(steps),
             grade=self.grade,
