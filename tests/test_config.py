@@ -22,6 +22,10 @@ OTHER: dict[str, Any] = {
     "policy.server.model": None,  # of served policies; tested in policies/test_served.py
     "policy.server.revision": None,
     "labels.method": None,
+    "labels.rounds": None,  # of one method; tested in test_planning.py
+    "labels.start": None,
+    "labels.candidates": None,
+    "pools": None,  # tested in test_config_pools.py
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
     "qvm.loss": "mse",

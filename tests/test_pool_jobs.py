@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def check_targets(run: RunConfig, stages: dict[str, Stage], last: pl.DataFrame) 
     next_state = {}
     for stage in ("rollouts", "pool_states"):
         for (path,) in frame(stages[stage]).select("steps").iter_rows():
-            for here, after in zip(path, path[1:], strict=False):
+            for here, after in pairwise(path):
                 next_state[here["action_id"]] = after["state_id"]
     checked = 0
     for row in last.filter(pl.col("step_index") < pl.col("n_steps")).iter_rows(named=True):

@@ -29,11 +29,12 @@ def gather(
     budget: Budget = AMPLE,
     policy: Policy | None = None,
     active: int = 64,
+    rollouts: int = 2,
 ) -> tuple[list[Gathered], list[SearchResult]]:
     gathered = {problem.id: Gathered(problem) for problem in toy.problems}
 
     def search(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
-        algorithm = partial(rollout_mcts, simulations=simulations, rollouts=2)
+        algorithm = partial(rollout_mcts, simulations=simulations, rollouts=rollouts)
         return algorithm(problem, config, ledger, gathered=gathered[problem.id])
 
     engine = policy or toy.policy()
@@ -80,7 +81,7 @@ def test_the_given_steps_are_those_of_the_tree(monkeypatch: pytest.MonkeyPatch) 
 def test_it_goes_where_the_answer_is(monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Toy([TREE], monkeypatch)
     greedy = WIDE.model_copy(update={"exploration": 0.1})
-    _, [result] = gather(toy, simulations=3, config=greedy)
+    _, [result] = gather(toy, simulations=3, config=greedy, rollouts=40)
     expanded = sorted((n.order, n.text) for n in result.nodes if n.order >= 0)
     assert [text for _, text in expanded][:2] == ["q0\n", "a\n"]
 
