@@ -43,7 +43,7 @@ class PoolConfig(Section):
     """states: continuations of every state that the rollouts visited; stronger: the same by
     another policy; mcts: trajectories of a Monte Carlo tree search whose rollouts are graded;
     binary_search: continuations of the states that locate the first wrong step of a trajectory."""
-    name: str = runtime_only("", pattern=r"^[A-Za-z0-9_-]*$")
+    name: str = runtime_only("", pattern=r"^[A-Za-z0-9._-]*$")
     """Of the stage, ``pool_NAME``; empty is the kind."""
     samples: int = Field(default=8, ge=1)
     """Continuations of each state; at temperature 0, where all are equal, one."""

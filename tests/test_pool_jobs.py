@@ -84,7 +84,8 @@ def test_a_pool_is_a_data_set_of_paths(made: tuple[RunConfig, dict[str, Stage]],
     assert rows.columns == PATHS.names
     assert rows["rollout_id"].n_unique() == len(rows)
     assert set(rows["source"]) == {name.removeprefix("pool_")}
-    assert manifest["figures"]["tokens"] == rows["tokens"].sum()
+    tokens = manifest["figures"]["tokens"]  # a tree search samples more than its paths hold
+    assert tokens > rows["tokens"].sum() if name == "pool_mcts" else tokens == rows["tokens"].sum()
     known = {step["action_id"] for steps in frame(stages["rollouts"])["steps"] for step in steps}
     if name != "pool_mcts":
         for steps, given in rows.select("steps", "prefix_steps").iter_rows():

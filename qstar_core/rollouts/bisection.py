@@ -65,7 +65,7 @@ def undecided(path: Path, good: set[str], sampled: set[str]) -> int:
     Returns:
         How many steps lead to the state that has to be sampled next; 0 where all are known.
     """
-    low, high = 0, path["n_steps"]
+    low, high = 0, int(path["n_steps"])
     while high - low > 1:
         middle = (low + high) // 2
         state_id = path["steps"][middle]["state_id"]

@@ -33,7 +33,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
 
 
 def test_every_inner_state_gets_its_continuations(toy: Toy) -> None:
-    rollouts = toy.rollouts(30)
+    rollouts = toy.rollouts(60)
     paths = sample(toy, PoolConfig(kind="states", samples=3), rollouts)
     found = Counter((path["problem_id"], *texts(path, path["prefix_steps"])) for path in paths)
     first, second, third = (problem.id for problem in toy.problems)

@@ -8,11 +8,12 @@ import pytest
 from qstar_core.config import CountdownRanges, RolloutsConfig
 from qstar_core.domains import countdown_problems
 from qstar_core.mdp import Step
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.transformers import TransformersPolicy
 from qstar_core.rollouts import drift
 from qstar_core.rollouts.continuations import Ask, advance
 from qstar_core.rollouts.paths import PATHS, Sampling, found, request, seeds_of, steps_of
 from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
-from tests.rollouts.test_sample import engine
 
 PROBLEMS = countdown_problems.generate("train", 4, CountdownRanges(numbers=4), seed=0)
 CONFIG = RolloutsConfig(samples=3, max_new_tokens=60)
@@ -63,6 +64,11 @@ def test_seeds_and_ids_are_of_everything_that_decides_a_sample(change: dict[str,
     for problem, state, sampling in places:
         assert not set(usual) & set(seeds_of(problem, state, range(3), sampling))
     assert SAMPLING.id_of("path", "x", 0) != other.id_of("path", "x", 0)
+
+
+def engine(batch: int) -> TransformersPolicy:
+    folder = resolve_checkpoint("reference:countdown-policy", "policy.path")
+    return TransformersPolicy(folder, "float64", "cpu", batch)
 
 
 def pool(size: int, batch: int) -> list[Any]:
