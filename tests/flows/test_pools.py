@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from .conftest import Finished, Qstar
 
 POOLS = """
@@ -37,6 +39,7 @@ def parquet(out: Path, stage: str) -> dict[str, str]:
     )
 
 
+@pytest.mark.slow
 def test_pools_of_a_run_that_was_stopped_have_the_rows_of_one_that_was_not(
     finished: Finished, qstar: Qstar, prefect_server: str, tmp_path: Path
 ) -> None:
