@@ -87,10 +87,23 @@ class RolloutsConfig(Section):
 
 
 class LabelsConfig(Section):
-    """Rollouts to Q-labels."""
+    """Rollouts to Q-labels; docs/labels.md says which method to use when."""
 
-    method: Literal["best_of_rollouts", "fitted_q"] = "best_of_rollouts"
+    method: Literal[
+        "best_of_rollouts",
+        "mcts_pool",
+        "stronger_policy",
+        "mean_of_rollouts",
+        "soft",
+        "binary_search",
+        "fitted_q",
+    ] = "best_of_rollouts"
     gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
+    """Discount per step."""
+    eta: Float = Field(default=0.1, ge=0.002)
+    """Of soft: temperature of the maximum; small is near the best return, large near the mean."""
+    reduce: Literal["max", "mean"] = "max"
+    """Of stronger_policy: what is taken of several completions."""
     rounds: int = Field(default=2, ge=1)
     """fitted_q: rounds of labels and of a Q-value model trained on them."""
     start: Literal["zero", "best_of_rollouts"] = "zero"
@@ -117,7 +130,11 @@ class LabelsConfig(Section):
         return {**self.rows(), "round": number}
 
 
-LABEL_PARAMETERS = {"fitted_q": ("candidates",)}
+LABEL_PARAMETERS = {
+    "soft": ("eta",),
+    "stronger_policy": ("reduce",),
+    "fitted_q": ("candidates",),
+}
 """Fields of `LabelsConfig` that one method takes alone."""
 
 

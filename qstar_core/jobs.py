@@ -27,6 +27,7 @@ from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
+from qstar_core.store.uri import leaf
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -44,11 +45,11 @@ def read_problems(uri: str, split: str) -> list[Problem]:
     return [Problem(*row) for row in rows]
 
 
-def _rows_of(uri: str, problems: Sequence[Problem]) -> pl.LazyFrame:
-    """The rows of some problems in a data set of paths."""
-    ids = pl.Series([problem.id for problem in problems], dtype=pl.String)
-    files = dataset.data_files(uri)
-    return pl.scan_parquet(files).filter(pl.col("problem_id").is_in(ids.implode()))
+def problem_ids(uri: str, split: str) -> pl.Series:
+    """The ids of the problems of a split in their order."""
+    frame = pl.scan_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
+    ids: pl.Series = frame.select("problem_id").collect().to_series()
+    return ids
 
 
 def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
@@ -106,20 +107,21 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Samples and grades a pool of a range of problems."""
-    from qstar_core.pooling import sample_pool
+    from qstar_core.labels.stream import overlaps
+    from qstar_core.pooling import rollouts_of, sample_pool
     from qstar_core.rollouts import drift
     from qstar_core.rollouts.paths import PATHS
     from qstar_core.rollouts.progress import SampleProgress
     from qstar_core.rollouts.quarantine import sample_shard
 
     asked = next(pool for pool in config.pools if pool.stage == spec["stage"])
-    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
+    inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
+    chosen = read_problems(inputs["problems"], "train")[start:stop]
     own = asked.policy or config.policy
     policy = load_policy(own)
     expect(spec, "policy", policy.fingerprint)
-    rollouts: dict[str, list[Any]] = {}
-    for path in _rows_of(spec["inputs"]["rollouts"], chosen).collect().iter_rows(named=True):
-        rollouts.setdefault(path["problem_id"], []).append(path)
+    files = dataset.data_files(inputs["rollouts"], lambda name: overlaps(name, start, stop))
+    rollouts = rollouts_of(files, chosen)
     searches = asked.kind == "mcts"
     counted = SampleProgress(progress, "searches" if searches else "rollouts")
 
@@ -137,25 +139,35 @@ def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Labels every step of the rollouts of a range of problems."""
+    """Labels every step of the rollouts of a range of problems, some of them at a time."""
     from qstar_core.labelling import labeller
+    from qstar_core.labels.schema import file_schema
+    from qstar_core.labels.stream import Tables, chunks, label_file, overlaps
 
-    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
-    root = {"source": pl.lit("rollouts"), "prefix_steps": pl.lit(0, dtype=pl.Int32)}
-    rows = _rows_of(spec["inputs"]["rollouts"], chosen).with_columns(**root)
-    uris = [uri for name, uri in spec["inputs"].items() if kind_of(name) == "pool"]
-    label = labeller(spec, config, {p.id: p.prompt for p in chosen}, progress)
-    frame = label(pl.concat([rows, *(_rows_of(uri, chosen) for uri in uris)])).collect()
-    frame = frame.join(rows.select("rollout_id").collect(), on="rollout_id", how="semi")
-    count = frame["rollout_id"].n_unique()
-    progress(count, count, "rollouts", f"{len(frame):,} steps")
-    last = frame.filter(pl.col("step_index") == 1).unique("action_id")
-    figures = {
-        "steps": len(frame),
-        "positive_share": (frame["y"] > 0).sum() / max(1, len(frame)),
-        "distinct_first_actions": len(last),
-    }
-    return _finish(spec, {f"part-{spec['shard']}": frame.to_arrow()}, figures)
+    inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
+
+    def files(uri: str) -> list[str]:
+        return dataset.data_files(uri, lambda name: overlaps(name, start, stop))
+
+    ids = problem_ids(inputs["problems"], "train")[start:stop]
+    pools = [files(uri) for name, uri in inputs.items() if kind_of(name) == "pool"]
+    tables = Tables(files(inputs["rollouts"]), pools, ids)
+    settings, label = labeller(spec, config, progress)
+    method, gamma, own = settings.method, settings.gamma, settings.parameters()
+    schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
+    total = len(ids) * config.rollouts.samples
+    finished = steps = 0
+
+    def done(rollouts: int, new_steps: int) -> None:
+        nonlocal finished, steps
+        finished, steps = finished + rollouts, steps + new_steps
+        progress(finished, max(total, finished), "rollouts", f"{steps:,} steps")
+
+    scratch = open_store(spec["uri"]).scratch()
+    file = scratch / f"part-{spec['shard']}.parquet"
+    figures = label_file(file, schema, chunks(tables), label, done)
+    progress(finished, finished, "rollouts", f"{steps:,} steps")
+    return _put(spec, scratch, [file], figures)
 
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import polars as pl
 
-from qstar_core.config import RunConfig
+from qstar_core.config import LabelsConfig, RunConfig
 from qstar_core.labels import METHODS
 from qstar_core.labels.fitted_q import candidate_actions
 from qstar_core.loading import load_value
@@ -16,6 +16,7 @@ from qstar_core.planning import kind_of
 from qstar_core.store import dataset
 
 Label = Callable[[pl.LazyFrame], pl.LazyFrame]
+Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 
 
@@ -25,48 +26,49 @@ def input_of(spec: Spec, kind: str) -> str | None:
     return found[0] if found else None
 
 
-def labeller(
-    spec: Spec,
-    config: RunConfig,
-    prompts: Mapping[str, str],
-    progress: Callable[[int, int, str, str], None],
-) -> Label:
-    """Labels of paths by the method of a shard.
+def labeller(spec: Spec, config: RunConfig, progress: Progress) -> tuple[LabelsConfig, Label]:
+    """How a shard is labelled.
 
-    That of the run, or in the first round of fitted Q iteration the one that ``labels.start``
-    names. A later round has a Q-value model among its inputs: it scores the stored candidates.
+    By the method of the run, or in the first round of fitted Q iteration by the one that
+    ``labels.start`` names. A later round has a Q-value model among its inputs, which scores the
+    stored candidates.
 
     Args:
         spec: of the shard; ``method`` names the method.
         config: of the run.
-        prompts: prompt text by problem id.
         progress: told of the scored actions.
+
+    Returns:
+        The settings of the method, and the labels of the paths of whole problems by it.
     """
-    method, gamma = spec["method"], config.labels.gamma
-    own = config.labels.model_copy(update={"method": method}).parameters()
-    label = partial(METHODS[method], gamma=gamma, **own)
-    if method != "fitted_q":
-        return label
+    settings = config.labels.model_copy(update={"method": spec.get("method", config.labels.method)})
+    method = METHODS[settings.method]
+    label = partial(method, gamma=settings.gamma, **settings.parameters())
+    if settings.method != "fitted_q":
+        return settings, label
     folder = input_of(spec, "qvm")
     if folder is None:  # the first round: Q_0 = 0
         nothing = pl.LazyFrame(schema={"action_id": pl.String, "value": pl.Float64})
-        return partial(label, values=nothing)
-    return _scored(folder, config, prompts, label, progress)
+        return settings, partial(label, values=nothing)
+    return settings, _scored(folder, spec, config, label, progress)
 
 
 def _scored(
     folder: str,
+    spec: Spec,
     config: RunConfig,
-    prompts: Mapping[str, str],
     label: Callable[..., pl.LazyFrame],
-    progress: Callable[[int, int, str, str], None],
+    progress: Progress,
 ) -> Label:
+    """Labels from the values that the Q-value model in a folder gives to the candidates."""
     from qstar_core.values.candidates import candidate_values
 
     value = load_value(dataset.local_folder(folder), config)
+    known = pl.scan_parquet(dataset.data_files(spec["inputs"]["problems"]))
+    prompts = dict(known.select("problem_id", "prompt").collect().iter_rows())
 
     def fitted(paths: pl.LazyFrame) -> pl.LazyFrame:
-        actions = candidate_actions(paths, config.labels.candidates).collect()
+        actions = candidate_actions(paths, config.labels.candidates).select("action_id").collect()
         wanted = set(actions["action_id"])
         scored = 0
 

@@ -51,7 +51,9 @@ __all__ = [
 ]
 
 MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
-LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+LABEL_PROBLEMS = 50_000
+LABEL_ROLLOUTS = 800_000
+"""At most so many problems and rollouts make a shard of labels; it takes some seconds."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
 ALONE = ("timing",)
@@ -129,7 +131,7 @@ def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name == "problems":
         return [{"shard": split, "split": split} for split in ("train", "test")]
     if stage.kind in ("rollouts", "pool", "labels"):
-        size = LABEL_PROBLEMS if stage.kind == "labels" else config.rollouts.shard_problems
+        size = _labelled(config) if stage.kind == "labels" else config.rollouts.shard_problems
         return [
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(_count(stage, config, "train"), size)
@@ -137,6 +139,11 @@ def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
     return [{"shard": "model" if stage.kind == "qvm" else "html"}]
+
+
+def _labelled(config: RunConfig) -> int:
+    """Problems per shard of labels; within a shard they are taken in turns (`labels.stream`)."""
+    return max(1, min(LABEL_PROBLEMS, LABEL_ROLLOUTS // config.rollouts.samples))
 
 
 def _searches(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -219,6 +226,10 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         return figures
     if stage.name == "problems":
         return {r["shard"]: r["rows"] for r in receipts}
+    if stage.kind == "labels":
+        from qstar_core.labels.stream import combined as combined_labels
+
+        return combined_labels([r["figures"] for r in receipts])
     if stage.name in ("evaluation", *SWEEPS):
         from qstar_core.evaluation.summary import summarise, summarise_sweep
 

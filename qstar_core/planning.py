@@ -29,7 +29,7 @@ ROWS_VERSION = {
     "problems": 1,
     "rollouts": 1,
     "pool": 1,
-    "labels": 1,
+    "labels": 2,
     "qvm": 1,
     "evaluation": 3,
     "report": 1,
@@ -214,6 +214,7 @@ def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -
 
     Other methods have one round. Those of the last are called labels and qvm, whatever its number.
     """
+    _check_pool(config)
     made_from: dict[str, Any] = {"rollouts": stages["rollouts"].key, "grader": _grader(config)}
     if pools:
         made_from["pools"] = [stages[name].key for name in pools]
@@ -230,6 +231,24 @@ def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -
         fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
         _add(stages, config, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
         before = [qvm]
+
+
+def _check_pool(config: RunConfig) -> None:
+    """Refuses a method of labelling whose pool is missing.
+
+    Raises:
+        UserError: names the kind of pool.
+    """
+    from qstar_core.labels import POOL_OF
+
+    method = config.labels.method
+    kind = POOL_OF.get(method)
+    if kind is None or kind in [pool.kind for pool in config.pools]:
+        return
+    raise UserError(
+        f"labels.method: {method} is computed from a pool of kind {kind}, and there is none",
+        next_step=f'write "pools: [{{kind: {kind}}}]" into CONFIG and run again; see docs/pools.md',
+    )
 
 
 def _of_searches(stages: dict[str, Stage]) -> list[str]:

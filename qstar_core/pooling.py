@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import polars as pl
 import pyarrow as pa
 
 from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
@@ -42,6 +43,16 @@ def sampling_of(pool: PoolConfig, config: RunConfig, policy: str) -> Sampling:
     temperature = pool.temperature if pool.kind == "stronger" else config.rollouts.temperature
     limit = config.rollouts.max_new_tokens
     return Sampling(pool.kind, policy, temperature, limit, config.seed)
+
+
+def rollouts_of(files: Sequence[str], problems: Sequence[Problem]) -> dict[str, list[Path]]:
+    """The rollouts of some problems in Parquet files, by problem id, in their order."""
+    ids = pl.Series([problem.id for problem in problems], dtype=pl.String)
+    rows = pl.scan_parquet(list(files)).filter(pl.col("problem_id").is_in(ids.implode()))
+    return {
+        str(problem_id): found.to_dicts()
+        for (problem_id,), found in rows.collect().group_by("problem_id", maintain_order=True)
+    }
 
 
 def sample_pool(

@@ -106,6 +106,18 @@ def test_a_missing_pool_names_the_command_that_makes_it(tmp_path: Path) -> None:
     assert "qstar rollouts CONFIG --from-states" in caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("mcts_pool", "mcts"), ("stronger_policy", "stronger"), ("binary_search", "binary_search")],
+)
+def test_a_method_without_its_pool_is_refused(tmp_path: Path, method: str, kind: str) -> None:
+    labels = {"method": method}
+    with pytest.raises(UserError, match=f"a pool of kind {kind}") as caught:
+        plan(tmp_path, labels=labels)
+    assert f"pools: [{{kind: {kind}}}]" in caught.value.next_step
+    assert plan(tmp_path, labels=labels, pools=[{"kind": kind}])
+
+
 LINES = [countdown.expected_tokens(n) for n in (2, 3)]  # left of a play of four numbers
 
 

@@ -18,17 +18,24 @@ from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.rollouts.sample import SCHEMA, row
+from qstar_core.store.columns import column
 
-ROLLOUTS = "rollouts"
-PATHS = pa.schema(
-    [
-        *SCHEMA,
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("prefix_steps", pa.int32(), nullable=False),
-    ]
-)
-"""The columns of rollouts, where ``tokens`` counts the newly sampled ones alone, and ``source``:
-"rollouts" or the kind of the pool; ``prefix_steps``: how many leading steps were given."""
+PATH_COLUMNS = [
+    column(
+        "source",
+        pa.string(),
+        "What made the path: rollouts (from the problem), or a pool's kind: states, stronger, "
+        "mcts, binary_search",
+    ),
+    column(
+        "prefix_steps",
+        pa.int32(),
+        "Leading steps that were given and not sampled; 0 from the problem",
+    ),
+]
+"""What a table of paths has besides the columns of rollouts; its ``tokens`` count the sampled steps
+alone."""
+PATHS = pa.schema([*SCHEMA, *PATH_COLUMNS])
 
 Path = dict[str, Any]
 """A row of `PATHS`, or of rollouts."""
