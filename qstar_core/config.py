@@ -189,6 +189,8 @@ class PretrainConfig(Section):
     max_target: int = Field(default=100, ge=1)
     miss_share: Float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of honest misses among the plays."""
+    fraction_weight: Float = Field(default=0.0, ge=0.0)
+    """How often a division ends in a fraction, beside the 1 of every other move."""
     flatten: Float = Field(default=0.75, ge=0.0, le=1.0)
     """How far solved plays are thinned out towards one per problem; 0 leaves them as drawn."""
     rarity_plays: int = Field(default=2_000_000, ge=1)

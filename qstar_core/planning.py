@@ -49,6 +49,8 @@ COMMANDS = {
     "timing": "compare",
     "comparison_report": "compare",
 }
+DECODING = 2
+"""Version of the order of sums in policies/decoding; it shapes samples below float64."""
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
 SEVERAL = ("pool", "labels", "qvm")
@@ -262,7 +264,8 @@ def _policy_shape(policy: PolicyConfig) -> dict[str, Any]:
     """
     if policy.dtype == "float64" or policy.backend == "server":
         return {}
-    return {"device": policy.device, "batch_size": policy.batch_size}
+    shape: dict[str, Any] = {"device": policy.device, "batch_size": policy.batch_size}
+    return shape | ({"decoding": DECODING} if policy.backend == "transformers" else {})
 
 
 def _grader(config: RunConfig) -> list[str]:

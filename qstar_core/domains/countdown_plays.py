@@ -9,14 +9,15 @@ alone it learns that the last line always ends in the target, and lies.
 
 Random plays visit problems with many solutions most often. `rarity` measures that and gives the
 probability with which a solved play is kept, so that problems become more equally likely, as they
-are in evaluation. Moves that leave the integers are legal but never played.
+are in evaluation. Divisions that leave the integers are legal, but played only as often as the
+mixture's `fraction_weight` says: by default never.
 
 Everything is vectorised over a batch of plays: values are arrays of numerators and denominators.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -28,7 +29,9 @@ Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "\n", "+", "-", "*", "/", "=", "|", ">")
-OPERATOR_WEIGHTS = {"+": 1.0, "-": 1.0, "*": 1.0, "/": 1.0, "fraction": 1e-9}
+OPERATORS = (("+", False), ("-", False), ("*", False), ("/", False), ("/", True))
+"""Operator, and whether the smaller number comes first."""
+LEAST_WEIGHT = 1e-9  # so that a pair with nothing but a fraction to play has a move
 FLATTEN_UP_TO = 4  # numbers per problem; the table of larger problems would not pay
 
 
@@ -60,12 +63,21 @@ TOKEN = {word: token for token, word in enumerate(SPECIALS)}
 
 @dataclass(frozen=True)
 class Mixture:
-    """What plays to draw: counts, ranges (inclusive) and the share of honest misses."""
+    """What plays to draw.
+
+    Attributes:
+        max_number, min_target, max_target: inclusive ranges.
+        miss_share: share of honest misses.
+        fraction_weight: how often a division ends in a fraction, beside the 1 of all other moves.
+        left_out: problems of the user that no play may be of: numbers, largest first, and target.
+    """
 
     max_number: int = 13
     min_target: int = 10
     max_target: int = 100
     miss_share: float = 0.3
+    fraction_weight: float = 0.0
+    left_out: frozenset[tuple[tuple[int, ...], int]] = frozenset()
 
 
 def _combine(operator: str, lp: Int, lq: Int, rp: Int, rq: Int) -> tuple[Int, Int, Bool]:
@@ -91,11 +103,16 @@ def _sorted(p: Int, q: Int) -> tuple[Int, Int]:
     return np.take_along_axis(p, order, 1), np.take_along_axis(q, order, 1)
 
 
-def _random_move(p: Int, q: Int, rng: np.random.Generator) -> tuple[Int, Int, Int, Bool]:
+def _random_move(
+    p: Int, q: Int, rng: np.random.Generator, fraction_weight: float
+) -> tuple[Int, Int, Int, Bool]:
     """One random legal move per play.
 
     Args:
         p, q: numerators and denominators of the remaining numbers, [plays, m], largest first.
+        rng: the stream of randomness.
+        fraction_weight: of a division that does not end in an integer; others have 1. With 0 such
+            a division is played where nothing else is legal.
 
     Returns:
         The m - 1 remaining numerators and denominators, the tokens ``a op b = c`` [plays, 5],
@@ -107,15 +124,14 @@ def _random_move(p: Int, q: Int, rng: np.random.Generator) -> tuple[Int, Int, In
     j = (i + rng.integers(1, m, plays)) % m
     i, j = np.minimum(i, j), np.maximum(i, j)  # i holds the larger value
     ap, aq, bp, bq = p[rows, i], q[rows, i], p[rows, j], q[rows, j]
-    options = [("+", False), ("-", False), ("*", False), ("/", False), ("/", True)]
-    results, scores = [], np.full((plays, len(options)), -np.inf)
+    results, scores = [], np.full((plays, len(OPERATORS)), -np.inf)
     noise = rng.gumbel(size=scores.shape)
-    for k, (operator, swapped) in enumerate(options):
+    for k, (operator, swapped) in enumerate(OPERATORS):
         operands = (bp, bq, ap, aq) if swapped else (ap, aq, bp, bq)
         cp, cq, known = _combine(operator, *operands)
-        weight = np.full(plays, OPERATOR_WEIGHTS[operator])
+        weight = np.ones(plays)
         if operator == "/":
-            weight[cq > 1] = OPERATOR_WEIGHTS["fraction"]
+            weight[cq > 1] = max(fraction_weight, LEAST_WEIGHT)
             if swapped:
                 known &= (ap != bp) | (aq != bq)
         scores[:, k] = np.where(known, np.log(weight) + noise[:, k], -np.inf)
@@ -125,7 +141,7 @@ def _random_move(p: Int, q: Int, rng: np.random.Generator) -> tuple[Int, Int, In
     cp = np.stack([r[0] for r in results], 1)[rows, choice]
     cq = np.stack([r[1] for r in results], 1)[rows, choice]
     swap = choice == 4
-    op_ids = np.array([TOKEN[o] for o, _ in options])
+    op_ids = np.array([TOKEN[o] for o, _ in OPERATORS])
     left, right = ID[ap, aq], ID[bp, bq]
     text = np.stack(
         [
@@ -144,10 +160,13 @@ def _random_move(p: Int, q: Int, rng: np.random.Generator) -> tuple[Int, Int, In
     return *_sorted(rest_p, rest_q), text, legal
 
 
-def _held_out(numbers: Int, target: Int) -> Bool:
-    """Which root problems belong to the test split."""
+def _held_out(numbers: Int, target: Int, mixture: Mixture) -> Bool:
+    """Which root problems belong to the test split, or are left out."""
     pairs = zip(numbers.tolist(), target.tolist(), strict=True)
-    return np.array([countdown.split_of(n, t) == "test" for n, t in pairs], dtype=bool)
+    held = [
+        countdown.split_of(n, t) == "test" or (tuple(n), t) in mixture.left_out for n, t in pairs
+    ]
+    return np.array(held, dtype=bool)
 
 
 def _place(start: Int, target: Int, mixture: Mixture) -> Int:
@@ -168,7 +187,7 @@ def rarity(
     size = (mixture.max_number + 1) ** n * (mixture.max_target + 1)
     counts = np.zeros(size, dtype=np.int64)
     chunk = 50_000
-    solved_only = Mixture(mixture.max_number, mixture.min_target, mixture.max_target, 0.0)
+    solved_only = replace(mixture, miss_share=0.0)
     for _ in range(max(1, plays // chunk)):
         ids = draw(chunk, n, solved_only, rng)
         numbers = ids[:, 1 : n + 1] - len(SPECIALS)
@@ -205,7 +224,7 @@ def draw(
     ok = np.ones(count, dtype=bool)
     written: list[tuple[Int, Int]] = []
     for _ in range(n - 1):
-        p, q, text, legal = _random_move(p, q, rng)
+        p, q, text, legal = _random_move(p, q, rng, mixture.fraction_weight)
         ok &= legal
         written.append((text, ID[p, q]))
     end = p[:, 0]
@@ -218,7 +237,7 @@ def draw(
     other = rng.integers(mixture.min_target, mixture.max_target + 1, count)
     target = np.where(miss, other, np.where(solved_range, end, mixture.min_target))
     ok &= miss | kept
-    ok[ok] = ~_held_out(start[ok], target[ok])
+    ok[ok] = ~_held_out(start[ok], target[ok], mixture)
     goal = np.stack([np.full(count, TOKEN[">"]), ID[np.clip(target, 0, None), 1]], 1)
     column = {word: np.full((count, 1), token) for word, token in TOKEN.items()}
     parts = [column["<s>"], ID[start, 1], goal]

@@ -44,6 +44,22 @@ class RoomyLayer(DynamicLayer):
         super().batch_select_indices(indices)
         self._rooms = ()
 
+    def gather(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
+        """Makes new samples of tokens of these.
+
+        Args:
+            rows: from which sample each new one is, [new samples].
+            columns: which of its tokens, in their order, [new samples, tokens].
+        """
+        if self.keys is None or self.values is None:
+            return
+        found = (
+            held.transpose(1, 2)[rows[:, None], columns].transpose(1, 2)
+            for held in (self.keys, self.values)
+        )
+        self.keys, self.values = found
+        self._rooms = ()
+
 
 def _room(like: torch.Tensor, tokens: int) -> torch.Tensor:
     samples, heads, _, size = like.shape

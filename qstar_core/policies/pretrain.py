@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from qstar_core.config import PretrainConfig
+from qstar_core.domains import countdown
 from qstar_core.domains import countdown_plays as plays
+from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
 from qstar_core.policies.checkpoint import resolve_checkpoint
 
@@ -100,11 +102,17 @@ def schedule(step: int, config: PretrainConfig) -> float:
 class PlayStream:
     """Endless batches of plays; each batch has one number of numbers."""
 
-    def __init__(self, config: PretrainConfig) -> None:
+    def __init__(self, config: PretrainConfig, left_out: Sequence[Problem] = ()) -> None:
         self.config = config
+        starts = (countdown.start(problem) for problem in left_out)
         self.rng = np.random.default_rng(config.seed)
         self.mixture = plays.Mixture(
-            config.max_number, config.min_target, config.max_target, config.miss_share
+            config.max_number,
+            config.min_target,
+            config.max_target,
+            config.miss_share,
+            config.fraction_weight,
+            frozenset((tuple(map(int, numbers)), target) for numbers, target in starts),
         )
         self.keep = {
             n: plays.rarity(n, self.mixture, self.rng, config.rarity_plays, config.flatten)
@@ -127,13 +135,16 @@ class PlayStream:
         return torch.from_numpy(rows[: self.config.batch_size]), n + 4
 
 
-def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]:
+def train(
+    config: PretrainConfig, out: Path, report: Report, left_out: Sequence[Problem] = ()
+) -> dict[str, float]:
     """Trains a policy from scratch and saves it as a Hugging Face folder.
 
     Args:
         config: sizes, mixture, steps.
         out: the folder for model and tokenizer; written every ``save_every`` steps.
         report: called with {"step", "of", "loss", "plays_per_second"} every 20 steps.
+        left_out: problems that no play may be of, beside those of the test split.
 
     Returns:
         The last loss (nats per token), plays seen and seconds.
@@ -149,7 +160,7 @@ def train(config: PretrainConfig, out: Path, report: Report) -> dict[str, float]
     model.set_attn_implementation(TRAINING_ATTENTION[device.type])
     model.to(device)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
-    stream = PlayStream(config)
+    stream = PlayStream(config, left_out)
 
     def loss_of(ids: torch.Tensor, prompt: int) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):

@@ -36,7 +36,8 @@ def pretrain_into(
     """Trains a reference policy into a folder and publishes its manifest last.
 
     Args:
-        config: of the run; ``pretrain`` is the training, ``domain`` the held-out problems.
+        config: of the run; ``pretrain`` is the training, ``domain`` the held-out problems: the
+            plays leave out those of its ``test_file`` too.
         out: the checkpoint's folder.
         report: called with the progress of the training.
 
@@ -44,7 +45,8 @@ def pretrain_into(
         A receipt: {"files", "rows", "figures"}.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    fitted = train(config.pretrain, out, report)
+    file = countdown_problems.given(config.domain, "test")
+    fitted = train(config.pretrain, out, report, file.problems if file else ())
     return describe_checkpoint(config, out, fitted)
 
 

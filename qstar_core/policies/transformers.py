@@ -1,9 +1,9 @@
 """Any Hugging Face causal LM as a policy: batched, KV-cached sampling of steps and rollouts.
 
-The prompt of a request is computed once and its cache is shared out to the request's samples.
-Rows that have ended leave the batch when they are a quarter of it. Rows are sorted by the length of
-their prompts, and much longer ones start a batch of their own, so that little is padded. See
-`sampling` for why the samples do not depend on the batch.
+The prompt of a request is computed once for all of its samples, see `decoding`. Rows that have
+ended leave the batch when they are a quarter of it. Rows are sorted by the length of their prompts,
+and much longer ones start a batch of their own, so that little is padded. See `sampling` for why
+the samples do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.policies.checkpoint import policy_fingerprint
-from qstar_core.policies.kv import roomy_cache
+from qstar_core.policies.decoding import ATTENTION, Decoding, use_attention
 from qstar_core.policies.sampling import draw, uniforms
 from qstar_core.policies.steps import StepSplit
 from qstar_core.policies.text import Vocabulary
@@ -97,6 +96,8 @@ class TransformersPolicy:
         self.model.eval()
         self.model.requires_grad_(False)
         self.context = int(self.model.config.max_position_embeddings)
+        use_attention(self.model)
+        self.together = self.model.config._attn_implementation == ATTENTION
 
     def sample(
         self, requests: Sequence[SampleRequest], done: Done | None = None
@@ -126,7 +127,7 @@ class TransformersPolicy:
     @torch.inference_mode()
     def _run(self, rows: list[Row]) -> None:
         """Samples a batch of rows to their ends."""
-        logits, cache, mask = self._prefill(rows)
+        decoding = Decoding(self.model, [row.prompt for row in rows], self.together)
         seeds = np.array([row.ask.seeds[row.index] for row in rows], dtype=np.uint64)
         temperature = torch.tensor([row.ask.temperature for row in rows], device=self.device)
         alive = list(range(len(rows)))  # rows[alive[b]] stands at batch position b
@@ -134,7 +135,7 @@ class TransformersPolicy:
         position = 0
         while True:
             uniform = torch.from_numpy(uniforms(seeds[alive], position)).to(self.device)
-            tokens, logprobs = draw(logits, temperature[alive], uniform)
+            tokens, logprobs = draw(decoding.logits, temperature[alive], uniform)
             pairs = zip(alive, tokens.tolist(), logprobs.tolist(), strict=True)
             for row, token, logprob in pairs:
                 if not rows[row].split.finish:
@@ -144,53 +145,8 @@ class TransformersPolicy:
                 return
             if len(keep) <= 0.75 * len(alive):
                 index = torch.tensor(keep, device=self.device)
-                cache.batch_select_indices(index)
+                decoding.keep(index)
                 tokens = tokens[index]
-                mask = mask[index] if mask is not None else None
                 alive = [alive[b] for b in keep]
             position += 1
-            logits, mask = self._next(tokens, cache, mask)
-
-    def _prefill(self, rows: list[Row]) -> tuple[torch.Tensor, Any, torch.Tensor | None]:
-        """Runs the distinct prompts once; returns last logits, cache and mask per row."""
-        prompts = list(dict.fromkeys(row.prompt for row in rows))
-        width = max(map(len, prompts))
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask = torch.zeros(len(prompts), width, dtype=torch.long)
-        for k, prompt in enumerate(prompts):
-            ids[k, width - len(prompt) :] = torch.tensor(prompt)
-            mask[k, width - len(prompt) :] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        padded = bool((mask == 0).any())
-        cache = roomy_cache()
-        output = self.model(
-            input_ids=ids,
-            attention_mask=mask if padded else None,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        place = {prompt: k for k, prompt in enumerate(prompts)}
-        index = torch.tensor([place[row.prompt] for row in rows], device=self.device)
-        cache.batch_select_indices(index)
-        return output.logits[index, -1], cache, mask[index] if padded else None
-
-    def _next(
-        self, tokens: torch.Tensor, cache: Any, mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """One decoding step for the rows still in the batch."""
-        past = cache.get_seq_length()
-        if mask is None:
-            positions = torch.full((len(tokens), 1), past, device=self.device)
-        else:
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            positions = mask.sum(1, keepdim=True) - 1
-        output = self.model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return output.logits[:, -1], mask
+            decoding.step(tokens)
