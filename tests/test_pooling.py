@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 
-from qstar_core.config import PoolConfig, RolloutsConfig, RunConfig
+from qstar_core.config import CountdownRanges, PoolConfig, RolloutsConfig, RunConfig
+from qstar_core.domains import countdown_problems
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
 from qstar_core.pooling import sample_pool
 from qstar_core.rollouts.paths import PATHS
 from qstar_core.rollouts.progress import SampleProgress
 from qstar_core.rollouts.quarantine import sample_shard
+from qstar_core.rollouts.sample import sample_rollouts
+from tests.completions_server import Script
+from tests.evaluation.test_run_on_servers import served
 from tests.rollouts.toy import TREE, Toy
 
 POOLS = [
@@ -112,3 +116,23 @@ def test_progress_counts_what_is_asked_for_and_done() -> None:
     assert told == [(3, 4, "rollouts"), (4, 4, "rollouts"), (7, 8, "rollouts")]
     figures = counted.figures([])
     assert figures["tokens"] == 65 and "quarantined" not in figures
+
+
+@pytest.mark.parametrize("pool", [POOLS[0], POOLS[2], POOLS[3]], ids=["states", "stronger", "mcts"])
+def test_a_policy_behind_a_server_makes_pools_too(pool: PoolConfig) -> None:
+    problems = countdown_problems.generate("train", 6, CountdownRanges(numbers=4), seed=5)
+    config = RunConfig(rollouts=RolloutsConfig(max_new_tokens=60, samples=3))
+    with served(Script()) as policy:
+        table = sample_rollouts(problems, policy, config.rollouts, seed=0)
+        known: dict[str, list[Any]] = {}
+        for row in table.to_pylist():
+            known.setdefault(row["problem_id"], []).append(row)
+
+        def made(some: Sequence[Problem]) -> list[Any]:
+            nothing: Any = lambda *_: None  # noqa: E731
+            found = sample_pool(some, known, pool, policy, config, nothing, nothing)
+            return list(found.to_pylist())
+
+        whole = made(problems)
+        assert whole and {row["policy"] for row in whole} == {policy.fingerprint}
+        assert [row for problem in problems for row in made([problem])] == whole
