@@ -63,10 +63,19 @@ def compare(
 
 @app.command()
 def rollouts(
-    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+    config: ConfigFile,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+    from_states: Annotated[
+        bool, typer.Option("--from-states", help="And the pools that start from what they visit.")
+    ] = False,
 ) -> None:
     """Make the problems and sample rollouts from the training problems."""
-    commands.single("rollouts", "rollouts", config, out, set_, verbose)
+    if from_states:
+        commands.pools(config, out, set_, verbose)
+    else:
+        commands.single("rollouts", "rollouts", config, out, set_, verbose)
 
 
 @app.command()

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+NO_POOLS = (
+    "Note: the configuration has no pools. One of continuations of all states is made; labels are "
+    'made from it once CONFIG says "pools: [{kind: states}]"'
+)
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qstar_core.config import RunConfig
     from qstar_core.planning import Stage
-
-MAKES_FIRST = {"rollouts": ("problems",), "evaluation": ("problems",)}
-"""Inputs that the command of a stage makes too: it takes seconds."""
 
 
 def whole(
@@ -80,13 +82,44 @@ def single(
         screen.print(f"{stage} is already there.")
     else:
         if found is not None:  # a missing input is said before Prefect is started
-            pipeline.check_inputs(found, MAKES_FIRST.get(stage, ()))
+            pipeline.check_inputs(found, pipeline.made_first(stages, stage))
         start_prefect(verbose)
         name = "report_comparison" if of_comparison else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
     show_stage_end(screen, stage, manifest)
     if stage in ("qvm", "evaluation", "comparison_report"):
         say_doubts(screen, stages)
+    say_retries(screen)
+
+
+def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool) -> None:
+    """Runs ``qstar rollouts --from-states``: problems, rollouts and the pools of the run.
+
+    A configuration without pools gets one of kind states, which no label of its run is made from.
+    """
+    from flows.inspect import all_published, show_stage_end
+    from flows.tables import say
+    from qstar_core import pipeline
+    from qstar_core.config import PoolConfig
+
+    config = load(path, overrides, out)
+    screen = console()
+    notes(screen, config)
+    if not config.pools:
+        config = config.model_copy(update={"pools": [PoolConfig(kind="states")]})
+        say(screen, NO_POOLS)
+    stages = pipeline.plan(config)
+    wanted = {name: stage for name, stage in stages.items() if stage.kind == "pool"}
+    manifests = all_published(wanted)
+    if wanted and manifests is not None:
+        say(screen, f"{', '.join(wanted)}: already there.")
+    else:
+        start_prefect(verbose)
+        from flows.rollouts import pools as flow
+
+        manifests = flow(config)
+    for name, manifest in manifests.items():
+        show_stage_end(screen, name, manifest)
     say_retries(screen)
 
 

@@ -66,7 +66,9 @@ def show_end(
     comparison = manifests["evaluation"]["figures"].get("comparison", [])
     console.print(tables.comparison_table(comparison))
     page, opening = page_of(manifests["report"])
+    several = [name for name in manifests if name != pipeline.kind_of(name)]
     lines = [
+        *(f"{name:<10} {manifests[name]['uri']}" for name in several),
         f"Results    {manifests['evaluation']['uri']}",
         f"Manifests  {join(config.out, '*/*')}/{dataset.MANIFEST}",
         f"Report     {page}",

@@ -74,6 +74,16 @@ def pick(stages: dict[str, pipeline.Stage], name: str) -> pipeline.Stage:
     return stages[name]
 
 
+def upto(stages: dict[str, pipeline.Stage], name: str) -> list[pipeline.Stage]:
+    """A stage of the plan, after those that its command makes too.
+
+    Raises:
+        UserError: the run has no such stage.
+    """
+    stage = pick(stages, name)
+    return [*(stages[first] for first in pipeline.made_first(stages, name)), stage]
+
+
 @dataclass(frozen=True)
 class Workshop:
     """The task runner, the display and the budget of one flow run."""
@@ -183,7 +193,8 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
     """
     flow_run_id = str(runtime.flow_run.id)
     options = config.runtime
-    backends = {config.policy.backend, config.qvm.backend}
+    policies = [config.policy, *(pool.policy for pool in config.pools if pool.policy is not None)]
+    backends = {config.qvm.backend, *(policy.backend for policy in policies)}
     try:
         with (
             StageProgress() as show,

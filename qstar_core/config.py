@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerConfig
+from qstar_core.config_pools import PoolConfig, check_apart
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 
@@ -23,6 +24,7 @@ __all__ = [
     "EvaluationConfig",
     "LabelsConfig",
     "PolicyConfig",
+    "PoolConfig",
     "PretrainConfig",
     "PrmConfig",
     "QvmConfig",
@@ -94,6 +96,7 @@ class LabelsConfig(Section):
         "mean_of_rollouts",
         "soft",
         "binary_search",
+        "fitted_q",
     ] = "best_of_rollouts"
     gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
     """Discount per step."""
@@ -101,17 +104,37 @@ class LabelsConfig(Section):
     """Of soft: temperature of the maximum; small is near the best return, large near the mean."""
     reduce: Literal["max", "mean"] = "max"
     """Of stronger_policy: what is taken of several completions."""
+    rounds: int = Field(default=2, ge=1)
+    """fitted_q: rounds of labels and of a Q-value model trained on them."""
+    start: Literal["zero", "best_of_rollouts"] = "zero"
+    """fitted_q: labels of the first round, from Q_0 = 0 (the reward at the end of a trajectory, 0
+    elsewhere), or those of another method."""
+    candidates: int | None = Field(default=None, ge=1)
+    """fitted_q: K, actions of the next state that its value is the maximum of; None is all that
+    are stored."""
 
     def parameters(self) -> dict[str, Any]:
         """The method's own fields; those of other methods cannot change a row."""
         return {name: getattr(self, name) for name in LABEL_PARAMETERS.get(self.method, ())}
 
     def rows(self) -> dict[str, Any]:
-        """The fields that can change a row: method, gamma and the method's own."""
+        """Method, gamma and the method's own fields; rounds and start say how many stages."""
         return {"method": self.method, "gamma": self.gamma, **self.parameters()}
 
+    def of_round(self, number: int) -> dict[str, Any]:
+        """What decides the labels of one round, from 1; other methods have one round."""
+        if self.method != "fitted_q":
+            return self.rows()
+        if number == 1 and self.start != "zero":
+            return self.model_copy(update={"method": self.start}).rows()
+        return {**self.rows(), "round": number}
 
-LABEL_PARAMETERS = {"soft": ("eta",), "stronger_policy": ("reduce",)}
+
+LABEL_PARAMETERS = {
+    "soft": ("eta",),
+    "stronger_policy": ("reduce",),
+    "fitted_q": ("candidates",),
+}
 """Fields of `LabelsConfig` that one method takes alone."""
 
 
@@ -187,6 +210,7 @@ class RunConfig(Section):
     domain: DomainConfig = DomainConfig()
     policy: PolicyConfig = PolicyConfig()
     rollouts: RolloutsConfig = RolloutsConfig()
+    pools: list[PoolConfig] = Field(default=[])
     labels: LabelsConfig = LabelsConfig()
     qvm: QvmConfig = QvmConfig()
     prm: PrmConfig = PrmConfig()
@@ -194,6 +218,12 @@ class RunConfig(Section):
     comparison: ComparisonConfig = ComparisonConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pretrain: PretrainConfig = PretrainConfig()
+
+    @field_validator("pools")
+    @classmethod
+    def _apart(cls, pools: list[PoolConfig]) -> list[PoolConfig]:
+        check_apart(pools)
+        return pools
 
     @model_validator(mode="after")
     def _comparable(self) -> RunConfig:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from qstar_core.labels import schema as labels
-from qstar_core.labels.steps import PATH_COLUMNS
 from qstar_core.rollouts import sample
+from qstar_core.rollouts.paths import PATH_COLUMNS
 from qstar_core.store.columns import description
 
 HEAD = """\

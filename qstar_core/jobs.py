@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from qstar_core.environment import as_mapping
 from qstar_core.loading import expect, load_policy, load_reward_model, load_value, told
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
-from qstar_core.planning import SWEEPS
+from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
@@ -87,41 +86,64 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Samples and grades all rollouts of a range of problems."""
     from qstar_core.rollouts import drift
+    from qstar_core.rollouts.progress import SampleProgress
     from qstar_core.rollouts.quarantine import sample_shard
     from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
     policy = load_policy(config.policy)
     expect(spec, "policy", policy.fingerprint)
-    total = len(chosen) * config.rollouts.samples
-    finished = tokens = 0
-    start = time.monotonic()
-
-    def done(samples: int, new_tokens: int) -> None:
-        nonlocal finished, tokens
-        finished, tokens = finished + samples, tokens + new_tokens
-        rate = tokens / max(1e-9, time.monotonic() - start)
-        # halves of a failing group are counted again
-        progress(min(finished, total), total, "rollouts", f"{rate:,.0f} tokens/s")
+    counted = SampleProgress(progress, "rollouts")
+    counted.ask(len(chosen) * config.rollouts.samples)
 
     def sample(some: Sequence[Problem]) -> pa.Table:
-        return sample_rollouts(some, policy, config.rollouts, config.seed, done)
+        return sample_rollouts(some, policy, config.rollouts, config.seed, counted.done)
 
     limits = config.rollouts.max_quarantined, config.runtime.retries
     parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
     table = pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
-    seconds = time.monotonic() - start
-    figures: dict[str, Any] = {"seconds": round(seconds, 3), "tokens": tokens}
-    if quarantined:
-        figures["quarantined"] = quarantined
+    figures = counted.figures(quarantined)
     if not policy.batch_independent and config.rollouts.drift_requests:
         figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config.policy))
+
+
+def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Samples and grades a pool of a range of problems."""
+    from qstar_core.labels.stream import overlaps
+    from qstar_core.pooling import rollouts_of, sample_pool
+    from qstar_core.rollouts import drift
+    from qstar_core.rollouts.paths import PATHS
+    from qstar_core.rollouts.progress import SampleProgress
+    from qstar_core.rollouts.quarantine import sample_shard
+
+    asked = next(pool for pool in config.pools if pool.stage == spec["stage"])
+    inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
+    chosen = read_problems(inputs["problems"], "train")[start:stop]
+    own = asked.policy or config.policy
+    policy = load_policy(own)
+    expect(spec, "policy", policy.fingerprint)
+    files = dataset.data_files(inputs["rollouts"], lambda name: overlaps(name, start, stop))
+    rollouts = rollouts_of(files, chosen)
+    searches = asked.kind == "mcts"
+    counted = SampleProgress(progress, "searches" if searches else "rollouts")
+
+    def sample(some: Sequence[Problem]) -> pa.Table:
+        return sample_pool(some, rollouts, asked, policy, config, counted.done, counted.ask)
+
+    limits = config.rollouts.max_quarantined, config.runtime.retries
+    parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
+    table = pa.concat_tables([PATHS.empty_table(), *parts]).combine_chunks()
+    figures = counted.figures(quarantined)
+    replayable = not policy.batch_independent and not searches  # their requests are not on record
+    if replayable and config.rollouts.drift_requests:
+        figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, own))
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Labels every step of the rollouts of a range of problems, some of them at a time."""
-    from qstar_core.labels import METHODS
+    from qstar_core.labelling import labeller
     from qstar_core.labels.schema import file_schema
     from qstar_core.labels.stream import Tables, chunks, label_file, overlaps
 
@@ -131,10 +153,10 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         return dataset.data_files(uri, lambda name: overlaps(name, start, stop))
 
     ids = problem_ids(inputs["problems"], "train")[start:stop]
-    pools = [files(uri) for name, uri in inputs.items() if name.startswith("pool_")]
+    pools = [files(uri) for name, uri in inputs.items() if kind_of(name) == "pool"]
     tables = Tables(files(inputs["rollouts"]), pools, ids)
-    method, gamma, own = config.labels.method, config.labels.gamma, config.labels.parameters()
-    label = partial(METHODS[method], gamma=gamma, **own)
+    settings, label = labeller(spec, config, progress)
+    method, gamma, own = settings.method, settings.gamma, settings.parameters()
     schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
     total = len(ids) * config.rollouts.samples
     finished = steps = 0
@@ -153,9 +175,10 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the Q-value model and measures it on held-out problems."""
+    from qstar_core.labelling import input_of
     from qstar_core.values.train import train_qvm
 
-    frame = pl.read_parquet(dataset.data_files(spec["inputs"]["labels"]))
+    frame = pl.read_parquet(dataset.data_files(input_of(spec, "labels") or ""))
     known = read_problems(spec["inputs"]["problems"], "train")
     folder, found = backbone(config)
     expect(spec, "backbone", found)
@@ -212,7 +235,7 @@ def _search(
     if prm is not None:
         expect(spec, "prm", prm.fingerprint)
     table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
-    return table, figures | told(policy, config)
+    return table, figures | told(policy, config.policy)
 
 
 def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -264,6 +287,7 @@ def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "problems": problems,
     "rollouts": rollouts,
+    "pool": pool,
     "labels": labels,
     "qvm": qvm,
     "evaluation": evaluation,

@@ -89,9 +89,9 @@ def _load_in_vllm(folder: Path, dtype: str, batch_size: int, engine: str) -> Val
     return VllmValue(folder, dtype, batch_size, engine=json.loads(engine))
 
 
-def told(policy: Policy, config: RunConfig) -> dict[str, Any]:
+def told(policy: Policy, config: PolicyConfig) -> dict[str, Any]:
     """What servers behind a policy tell of themselves, for the receipt."""
-    if config.policy.backend != "server":
+    if config.backend != "server":
         return {}
     from qstar_core.policies.server import ServerPolicy
 

@@ -15,8 +15,18 @@ from qstar_core import __version__, environment
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import countdown, countdown_problems
 from qstar_core.errors import UserError
-from qstar_core.planning import COMMANDS, ROWS_VERSION, SWEEPS, Stage, plan, plan_comparison
+from qstar_core.planning import (
+    COMMANDS,
+    ROWS_VERSION,
+    SWEEPS,
+    Stage,
+    kind_of,
+    made_first,
+    plan,
+    plan_comparison,
+)
 from qstar_core.rollouts.figures import check_quarantined, combined
+from qstar_core.rollouts.pool_size import largest
 from qstar_core.store import dataset
 from qstar_core.store.uri import leaf
 
@@ -30,6 +40,8 @@ __all__ = [
     "check_inputs",
     "estimate",
     "finished",
+    "kind_of",
+    "made_first",
     "making",
     "plan",
     "plan_comparison",
@@ -43,6 +55,8 @@ MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among th
 LABEL_PROBLEMS = 50_000
 LABEL_ROLLOUTS = 800_000
 """At most so many problems and rollouts make a shard of labels; it takes some seconds."""
+FLAGS = {"pool": " --from-states"}
+"""Of the command that makes a kind of data set."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 
@@ -80,9 +94,11 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
     """
     for name, uri in stage.inputs.items():
         if name not in apart_from and dataset.read_complete(uri) is None:
+            kind = kind_of(name)
+            command = f"qstar {COMMANDS[kind]} CONFIG" + FLAGS.get(kind, "")
             raise UserError(
                 f"{stage.name}: its input {name} is not there yet ({uri})",
-                next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
+                next_step=f"{command}, or qstar run CONFIG for everything",
             )
 
 
@@ -103,6 +119,8 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "threads": config.runtime.threads or cores,
         "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
     }
+    if "method" in stage.rows:
+        base["method"] = stage.rows["method"]  # of labels: a round may have another than the run
     parts = _parts(stage, config)
     if len(parts) > 1 and stage.name not in ALONE:
         share = max(1, cores // min(config.runtime.workers, len(parts)))
@@ -113,15 +131,15 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
 def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name == "problems":
         return [{"shard": split, "split": split} for split in ("train", "test")]
-    if stage.name in ("rollouts", "labels"):
-        size = config.rollouts.shard_problems if stage.name == "rollouts" else _labelled(config)
+    if stage.kind in ("rollouts", "pool", "labels"):
+        size = _labelled(config) if stage.kind == "labels" else config.rollouts.shard_problems
         return [
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(_count(stage, config, "train"), size)
         ]
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
-    return [{"shard": "model" if stage.name == "qvm" else "html"}]
+    return [{"shard": "model" if stage.kind == "qvm" else "html"}]
 
 
 def _labelled(config: RunConfig) -> int:
@@ -186,7 +204,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
     head = {
-        "kind": stage.name,
+        "kind": stage.kind,
         "key": stage.key,
         "uri": stage.uri,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -196,13 +214,13 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "figures": _figures(stage, config, receipts),
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
-        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
+        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.kind]},
     }
     return dataset.publish(stage.uri, head, receipts)
 
 
 def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
-    if stage.name == "rollouts":
+    if stage.kind in ("rollouts", "pool"):
         figures = combined(receipts)
         total = _count(stage, config, "train")
         check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
@@ -211,7 +229,7 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         unsolvable = [r["figures"].get("unsolvable") for r in receipts]
         known = {"unsolvable": sum(filter(None, unsolvable))} if any(unsolvable) else {}
         return {**{r["shard"]: r["rows"] for r in receipts}, **known}
-    if stage.name == "labels":
+    if stage.kind == "labels":
         from qstar_core.labels.stream import combined as combined_labels
 
         return combined_labels([r["figures"] for r in receipts])
@@ -233,6 +251,7 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     sizes: dict[str, tuple[int, str]] = {
         "problems": (train + test, "problems"),
         "rollouts": (rollouts, "rollouts"),
+        "pool": _pool_units(stage, config, train),
         "labels": (rollouts, "rollouts"),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
         "evaluation": (searches, "searches"),
@@ -241,10 +260,25 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "report": (1, "report"),
         "comparison_report": (1, "report"),
     }
-    units, unit = sizes[stage.name]
+    units, unit = sizes[stage.kind]
     parts = _parts(stage, config)
     tokens = sum(shard_tokens(stage, config, part) for part in parts)
     return {"shards": len(parts), "units": units, "unit": unit, "policy_tokens": tokens}
+
+
+def _pool_units(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str]:
+    """Samples or searches of a pool at most, and their unit."""
+    units, _ = _largest(stage, config)
+    mcts = any(pool.kind == "mcts" for pool in config.pools if pool.stage == stage.name)
+    return problems * units, "searches" if mcts else "rollouts"
+
+
+def _largest(stage: Stage, config: RunConfig) -> tuple[int, int]:
+    """Samples and policy tokens of a pool per problem, at most; 0 where the stage is none."""
+    for pool in config.pools:
+        if pool.stage == stage.name:
+            return largest(pool, config.rollouts.samples, config.domain.ranges.numbers)
+    return 0, 0
 
 
 def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
@@ -258,6 +292,8 @@ def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
         part: its specification.
     """
     problems = part.get("stop", 0) - part.get("start", 0)
+    if stage.kind == "pool":
+        return int(problems * _largest(stage, config)[1])
     rollout = countdown.expected_tokens(config.domain.ranges.numbers)
     if stage.name == "rollouts":
         return int(problems * config.rollouts.samples * rollout)

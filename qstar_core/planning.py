@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from qstar_core import environment
-from qstar_core.config import RunConfig, SearchConfig
+from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS, countdown_problems
+from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import backbone, identity
@@ -28,6 +29,7 @@ from qstar_core.store.uri import join
 ROWS_VERSION = {
     "problems": 1,
     "rollouts": 1,
+    "pool": 1,
     "labels": 2,
     "qvm": 1,
     "evaluation": 3,
@@ -41,6 +43,7 @@ MERGING_VERSION = 2
 COMMANDS = {
     "problems": "rollouts",
     "rollouts": "rollouts",
+    "pool": "rollouts",
     "labels": "label",
     "qvm": "train-qvm",
     "evaluation": "evaluate",
@@ -53,6 +56,14 @@ DECODING = 2
 """Version of the order of sums in policies/decoding; it shapes samples below float64."""
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
+SEVERAL = ("pool", "labels", "qvm")
+"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``."""
+
+
+def kind_of(name: str) -> str:
+    """What a stage makes, by its name: a key of `ROWS_VERSION`, and the folder of its data set."""
+    kind = name.partition("_")[0]
+    return kind if kind in SEVERAL else name
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Stage:
     """One stage of a run.
 
     Attributes:
-        name: a key of `ROWS_VERSION`.
+        name: unique in the run; see `kind_of`.
         key: its run key.
         uri: folder of its data set.
         inputs: folders of the data sets it reads, by stage name.
@@ -72,6 +83,11 @@ class Stage:
     uri: str
     inputs: dict[str, str]
     rows: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """What it makes; see `kind_of`."""
+        return kind_of(self.name)
 
 
 def plan(config: RunConfig) -> dict[str, Stage]:
@@ -140,10 +156,23 @@ def _speed(config: RunConfig) -> dict[str, Any]:
 def _add(
     stages: dict[str, Stage], config: RunConfig, name: str, rows: dict[str, Any], *inputs: str
 ) -> None:
-    rows = {"stage": name, "rows_version": ROWS_VERSION[name], **rows}
+    kind = kind_of(name)
+    rows = {"stage": kind, "rows_version": ROWS_VERSION[kind], **rows}
     key = content_id(rows)
     read = {i: stages[i].uri for i in inputs}
-    stages[name] = Stage(name, key, join(config.out, f"{name}/{key}"), read, rows)
+    stages[name] = Stage(name, key, join(config.out, f"{kind}/{key}"), read, rows)
+
+
+def made_first(stages: dict[str, Stage], name: str) -> list[str]:
+    """The stages that the command of a stage makes too.
+
+    The problems, which take seconds, and before the labels of fitted Q iteration the rounds before.
+    """
+    if name in ("rollouts", "evaluation"):
+        return ["problems"]
+    if name != "labels":
+        return []
+    return [n for n in stages if n != kind_of(n) and kind_of(n) in ("labels", "qvm")]
 
 
 def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[str, Any]]:
@@ -156,19 +185,16 @@ def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[st
     _add(stages, config, "problems", {"train": train, "test": test})
     if config.qvm.path is None:
         sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
-        rollouts = {"problems": train, **sampling, **_policy_shape(config)}
+        rollouts = {"problems": train, **sampling, **_policy_shape(config.policy)}
         _add(stages, config, "rollouts", rollouts, "problems")
-        grader = _grader(config)
-        labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
-        _add(stages, config, "labels", labels, "problems", "rollouts")
-        _, start = backbone(config)
-        fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
-        _add(stages, config, "qvm", {**fit, **scoring.training(config.qvm)}, "problems", "labels")
+        pools = [_add_pool(stages, config, pool, policy) for pool in config.pools]
+        _add_rounds(stages, config, pools)
         value = stages["qvm"].key
     else:
         value = scoring.given_value(config.qvm)
     search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": test}
-    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
+    shape = _policy_shape(config.policy)
+    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **shape}
     search |= scoring.scoring(config)
     return stages, {**search, "grader": _grader(config)}
 
@@ -180,16 +206,72 @@ def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str,
     return {**scoring.rewarding(config, methods), **version}
 
 
+def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig, policy: str) -> str:
+    """The stage of a pool; ``policy`` is the run's. The grader is in no key of samples."""
+    own = pool.policy or config.policy
+    if pool.policy is not None:
+        try:
+            addresses(pool.policy.server)
+            policy = identity(pool.policy)
+        except UserError as error:
+            what = f"{pool.stage}: {error.what}"
+            raise UserError(what, safe=error.safe, next_step=error.next_step) from error
+    rows = {"rollouts": stages["rollouts"].key, "policy": policy, **pool.rows()}
+    _add(stages, config, pool.stage, {**rows, **_policy_shape(own)}, "problems", "rollouts")
+    return pool.stage
+
+
+def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -> None:
+    """Labels and the Q-value model trained on them, in each round of fitted Q iteration.
+
+    Other methods have one round. Those of the last are called labels and qvm, whatever its number.
+    """
+    _check_pool(config)
+    made_from: dict[str, Any] = {"rollouts": stages["rollouts"].key, "grader": _grader(config)}
+    if pools:
+        made_from["pools"] = [stages[name].key for name in pools]
+    _, start = backbone(config)
+    rounds = config.labels.rounds if config.labels.method == "fitted_q" else 1
+    before: list[str] = []
+    for number in range(1, rounds + 1):
+        ending = "" if number == rounds else f"_{number}"
+        labels, qvm = f"labels{ending}", f"qvm{ending}"
+        rows = {**made_from, **config.labels.of_round(number)}
+        for name in before:
+            rows |= {"qvm": stages[name].key, **scoring.labelling(config)}
+        _add(stages, config, labels, rows, "problems", "rollouts", *pools, *before)
+        fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
+        _add(stages, config, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
+        before = [qvm]
+
+
+def _check_pool(config: RunConfig) -> None:
+    """Refuses a method of labelling whose pool is missing.
+
+    Raises:
+        UserError: names the kind of pool.
+    """
+    from qstar_core.labels import POOL_OF
+
+    method = config.labels.method
+    kind = POOL_OF.get(method)
+    if kind is None or kind in [pool.kind for pool in config.pools]:
+        return
+    raise UserError(
+        f"labels.method: {method} is computed from a pool of kind {kind}, and there is none",
+        next_step=f'write "pools: [{{kind: {kind}}}]" into CONFIG and run again; see docs/pools.md',
+    )
+
+
 def _of_searches(stages: dict[str, Stage]) -> list[str]:
     return ["problems", *(["qvm"] if "qvm" in stages else [])]
 
 
-def _policy_shape(config: RunConfig) -> dict[str, Any]:
+def _policy_shape(policy: PolicyConfig) -> dict[str, Any]:
     """What else decides a sample below float64, where results depend on the batch's shape.
 
     Servers make their batches themselves.
     """
-    policy = config.policy
     if policy.dtype == "float64" or policy.backend == "server":
         return {}
     shape: dict[str, Any] = {"device": policy.device, "batch_size": policy.batch_size}

@@ -12,6 +12,7 @@ from qstar_core.config import (
     RUNTIME_ONLY,
     LabelsConfig,
     PolicyConfig,
+    PoolConfig,
     RunConfig,
     SearchConfig,
     Section,
@@ -32,6 +33,10 @@ OTHER: dict[str, Any] = {
     "labels.method": "soft",
     "labels.eta": None,  # these two are of one method each; tested below
     "labels.reduce": None,
+    "labels.rounds": None,  # of one method; tested in test_planning.py
+    "labels.start": None,
+    "labels.candidates": None,
+    "pools": None,  # tested in test_config_pools.py
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
     "qvm.loss": "mse",
@@ -168,7 +173,8 @@ def test_a_parameter_of_one_label_method_is_in_its_key_alone(
 ) -> None:
     def labels(name: str, **more: Any) -> str:
         chosen = LabelsConfig.model_validate({"method": name, **more})
-        return keys(base.model_copy(update={"labels": chosen}))["labels"]
+        pools = [PoolConfig(kind="stronger")]  # which stronger_policy needs
+        return keys(base.model_copy(update={"labels": chosen, "pools": pools}))["labels"]
 
     assert labels(method) != labels(method, **{field: value})
     assert labels("best_of_rollouts") == labels("best_of_rollouts", **{field: value})

@@ -33,7 +33,7 @@ def binary_search(paths: pl.LazyFrame, gamma: float) -> pl.LazyFrame:
     """Labels every step of every rollout by whether it comes before the first wrong step.
 
     Args:
-        paths: rollouts and pools (`qstar_core.labels.steps.PATH_COLUMNS`) of whole problems.
+        paths: rollouts and pools (`qstar_core.rollouts.paths.PATHS`) of whole problems.
         gamma: discount per step, in (0, 1].
 
     Returns:

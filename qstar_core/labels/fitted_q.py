@@ -34,7 +34,7 @@ def fitted_q(
     """Labels every step of every rollout from the values of the previous round.
 
     Args:
-        paths: rollouts and pools (`qstar_core.labels.steps.PATH_COLUMNS`) of whole problems.
+        paths: rollouts and pools (`qstar_core.rollouts.paths.PATHS`) of whole problems.
         gamma: discount per step, in (0, 1].
         values: action_id and value, in [0, 1], of the candidates; see `candidate_actions`.
         candidates: K, how many of the actions stored for a state are asked; None asks all.

@@ -24,7 +24,7 @@ def mcts_pool(paths: pl.LazyFrame, gamma: float) -> pl.LazyFrame:
     """Labels every step of every rollout with the best return of rollouts and tree search.
 
     Args:
-        paths: rollouts and pools (`qstar_core.labels.steps.PATH_COLUMNS`) of whole problems.
+        paths: rollouts and pools (`qstar_core.rollouts.paths.PATHS`) of whole problems.
         gamma: discount per step, in (0, 1].
 
     Returns:

@@ -33,7 +33,7 @@ def mean_of_rollouts(paths: pl.LazyFrame, gamma: float) -> pl.LazyFrame:
     """Labels every step of every rollout with the mean return of the policy after it.
 
     Args:
-        paths: rollouts and pools (`qstar_core.labels.steps.PATH_COLUMNS`) of whole problems.
+        paths: rollouts and pools (`qstar_core.rollouts.paths.PATHS`) of whole problems.
         gamma: discount per step, in (0, 1].
 
     Returns:

@@ -34,7 +34,7 @@ def soft(paths: pl.LazyFrame, gamma: float, eta: float) -> pl.LazyFrame:
     """Labels every step of every rollout with the soft maximum of the policy's returns after it.
 
     Args:
-        paths: rollouts and pools (`qstar_core.labels.steps.PATH_COLUMNS`) of whole problems.
+        paths: rollouts and pools (`qstar_core.rollouts.paths.PATHS`) of whole problems.
         gamma: discount per step, in (0, 1].
         eta: temperature of the maximum, at least `SMALLEST_ETA`, in units of the return.
 

@@ -11,32 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from qstar_core.keys import canonical_json
 from qstar_core.labels.schema import SCHEMA
-from qstar_core.store.columns import column
 
 Z95 = 1.959963984540054
 ROOT = "rollouts"
 """Source of the rollouts from the problem itself; these are what is labelled."""
 ON_POLICY = (ROOT, "states")
 """Sources of samples of the policy whose number does not depend on where the answer lies."""
-PATH_COLUMNS = [
-    column(
-        "source",
-        pa.string(),
-        "What made the path: rollouts (from the problem), or a pool's kind: states, stronger, "
-        "mcts, binary_search",
-    ),
-    column(
-        "prefix_steps",
-        pa.int32(),
-        "Leading steps that were given and not sampled; 0 from the problem",
-    ),
-]
-"""What a table of paths has besides the columns of rollouts."""
-
 _OF_STEPS = {
     "action": "text",
     "action_tokens": "tokens",

@@ -36,7 +36,7 @@ def stronger_policy(
     """Labels every step of every rollout with a stronger policy's completions of the state after.
 
     Args:
-        paths: rollouts and pools (`qstar_core.labels.steps.PATH_COLUMNS`) of whole problems.
+        paths: rollouts and pools (`qstar_core.rollouts.paths.PATHS`) of whole problems.
         gamma: discount per step, in (0, 1].
         reduce: what is taken of several completions.
 

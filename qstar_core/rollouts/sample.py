@@ -15,8 +15,8 @@ import pyarrow as pa
 from qstar_core.config import RolloutsConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.keys import content_id, sample_seed
-from qstar_core.mdp import Problem
-from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.mdp import Problem, Step
+from qstar_core.policies import Policy, SampleRequest
 from qstar_core.store.columns import column
 
 STEP = pa.struct(
@@ -106,20 +106,39 @@ def sample_rollouts(
     asks = requests_for(problems, config, policy.fingerprint, seed)
     samples = policy.sample([ask for _, ask in asks], done)
     rows = [
-        _row(problem, rollout_id, index, ask, sample, policy.fingerprint)
+        row(
+            problem,
+            rollout_id,
+            index,
+            ask.seeds[index],
+            sample.steps,
+            sample.finish,
+            sample.tokens,
+            policy.fingerprint,
+            ask.temperature,
+        )
         for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
         for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _row(
-    problem: Problem, rollout_id: str, index: int, ask: SampleRequest, sample: Sample, policy: str
+def row(
+    problem: Problem,
+    rollout_id: str,
+    index: int,
+    seed: int,
+    steps: Sequence[Step],
+    finish: str,
+    tokens: int,
+    policy: str,
+    temperature: float,
 ) -> dict[str, Any]:
+    """A whole trajectory, graded, as a row of `SCHEMA`."""
     domain = DOMAINS[problem.domain]
-    texts = [step.text for step in sample.steps]
+    texts = [step.text for step in steps]
     grade = domain.grade(problem, texts)
-    steps = [
+    told = [
         {
             "text": step.text,
             "tokens": step.tokens,
@@ -128,22 +147,22 @@ def _row(
             "state_id": state_id,
             "action_id": action_id,
         }
-        for step, (state_id, action_id) in zip(sample.steps, step_ids(problem, texts), strict=True)
+        for step, (state_id, action_id) in zip(steps, step_ids(problem, texts), strict=True)
     ]
     return {
         "rollout_id": rollout_id,
         "problem_id": problem.id,
         "sample_index": index,
-        "seed": ask.seeds[index],
-        "steps": steps,
-        "n_steps": len(steps),
-        "tokens": sample.tokens,
-        "finish": sample.finish,
+        "seed": seed,
+        "steps": told,
+        "n_steps": len(told),
+        "tokens": tokens,
+        "finish": finish,
         "outcome": str(grade.outcome),
         "answer": grade.answer,
         "grader": domain.GRADER,
         "grader_version": domain.GRADER_VERSION,
         "policy": policy,
-        "temperature": ask.temperature,
+        "temperature": temperature,
         "split": problem.split,
     }

@@ -25,7 +25,7 @@ from qstar_core.search.calls import refusable
 from qstar_core.search.driver_async import in_parallel
 from qstar_core.search.scheduler import OnProgress, OnResult, Scheduler
 from qstar_core.search.scorers import Scorers
-from qstar_core.search.slot import Rules, Slot
+from qstar_core.search.slot import Algorithm, Rules, Slot
 from qstar_core.search.trace import SearchResult
 from qstar_core.values import ValueModel
 
@@ -48,6 +48,7 @@ def run(
     on_progress: OnProgress | None = None,
     on_result: OnResult | None = None,
     clock: Callable[[], float] = time.monotonic,
+    algorithm: Algorithm | None = None,
 ) -> list[SearchResult]:
     """Searches every problem with one method.
 
@@ -70,6 +71,7 @@ def run(
         on_result: called with (place of the problem, its result) the moment a search ends; results
             are not kept then, and none is returned.
         clock: seconds, for the budget.
+        algorithm: the search; None is the one that the configuration names.
 
     Raises:
         UserError: the method needs a Q-value model or a process reward model and there is none.
@@ -80,7 +82,7 @@ def run(
         raise ValueError("active, max_step_tokens and max_new_tokens must be at least 1")
     scorers = Scorers(value, prm)
     scorers.require(config)
-    rules = Rules(config, budget, run_seed, max_step_tokens, max_new_tokens)
+    rules = Rules(config, budget, run_seed, max_step_tokens, max_new_tokens, algorithm)
     results: dict[int, SearchResult] = {}
     keep = on_result or results.__setitem__
     scheduler = Scheduler(

@@ -10,10 +10,7 @@ import polars as pl
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from qstar_core.labels.steps import PATH_COLUMNS
-from qstar_core.rollouts.sample import SCHEMA
-
-PATHS = pa.schema([*SCHEMA, *PATH_COLUMNS])
+from qstar_core.rollouts.paths import PATHS
 
 
 @dataclass(frozen=True)
