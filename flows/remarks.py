@@ -17,7 +17,20 @@ def remarks(manifest: dict[str, Any]) -> list[str]:
     return [
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
+        *_of_labels(figures),
     ]
+
+
+def _of_labels(figures: dict[str, Any]) -> list[str]:
+    """What training has found in its labels and did not refuse."""
+    found = []
+    if count := figures.get("conflicts"):
+        found.append(
+            f"{count:,} actions have labels that contradict each other (qstar audit LABELS)"
+        )
+    for name, count in figures.get("allowed", {}).items():
+        found.append(f"{count:,} test problems are trained on, allowed by qvm.allow: {name}")
+    return found
 
 
 def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:

@@ -17,6 +17,7 @@ from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 
 __all__ = [
     "RUNTIME_ONLY",
+    "CardConfig",
     "ComparisonConfig",
     "CountdownRanges",
     "DomainConfig",
@@ -89,6 +90,15 @@ class LabelsConfig(Section):
 
     method: Literal["best_of_rollouts"] = "best_of_rollouts"
     gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
+
+
+class CardConfig(Section):
+    """What the data cards say besides what is computed; a published card never changes."""
+
+    licence: str | None = runtime_only(None)
+    """Licence of the data, best as an SPDX identifier such as ``CC-BY-4.0``."""
+    description: str | None = runtime_only(None)
+    """One paragraph on what the data are for."""
 
 
 class RuntimeConfig(Section):
@@ -166,6 +176,7 @@ class RunConfig(Section):
     prm: PrmConfig = PrmConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+    card: CardConfig = CardConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pretrain: PretrainConfig = PretrainConfig()
 

@@ -40,6 +40,8 @@ __all__ = [
 
 MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
 LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+CARDS = ("rollouts", "pool", "labels")
+"""Beginnings of the names of stages whose data sets get a data card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 
@@ -190,7 +192,20 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
     }
-    return dataset.publish(stage.uri, head, receipts)
+    return dataset.publish(stage.uri, head, receipts, _documents(stage, config, head, receipts))
+
+
+def _documents(
+    stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
+) -> dict[str, bytes]:
+    """The data card of a stage that makes data to be given away."""
+    if not stage.name.startswith(CARDS):
+        return {}
+    from qstar_core.audit.card import NAME, card
+
+    files = [entry for receipt in receipts for entry in receipt["files"]]
+    rows = dataset.verified(stage.uri, files)
+    return {NAME: card(head, config.card, rows, stage.inputs).encode()}
 
 
 def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
