@@ -49,17 +49,13 @@ def audit_labels(
         UserError: no labels there, or a file cannot be written.
     """
     for file in (json_file, html_file):
-        if (
-            file is not None
-            and file != STANDARD_OUTPUT
-            and not Path(file).absolute().parent.is_dir()
-        ):
+        if file is not None and not Path(file).absolute().parent.is_dir():
             raise UserError(
                 f"{file}: there is no such folder", next_step=f"mkdir -p {Path(file).parent}"
             )
     with console.status("") as status:
         found = audit(labels, problems, threshold, lambda what: status.update(f"audit: {what}"))
-    text = json.dumps(found, indent=1, ensure_ascii=False)
+    text = json.dumps(found, indent=1)
     if html_file is not None:
         from qstar_core.audit.page import render
 
@@ -70,8 +66,8 @@ def audit_labels(
     if json_file is not None:
         Path(json_file).write_text(f"{text}\n", encoding="utf-8")
     show(console, found)
-    written = [f"{name:<11}{file}" for name, file in (("Figures", json_file), ("Page", html_file))]
-    say(console, "", *(line for line in written if not line.endswith("None")))
+    files = {"Figures": json_file, "Page": html_file}
+    say(console, "", *(f"{name:<11}{file}" for name, file in files.items() if file is not None))
     if html_file is None:
         say(console, f"Next: qstar audit {shlex.quote(labels)} --html audit.html   (with charts)")
 
@@ -80,12 +76,11 @@ def show(console: Console, found: Row) -> None:
     """Prints the tables of an audit and its warnings."""
     head = f"{found['rows']:,} labels, {found['method']}, gamma {found['gamma']:g}"
     say(console, f"{head}: {found['uri']}", "")
-    console.print(steps_table(found["steps"]))
+    console.print(steps_table(found["steps"]), "")
     console.print(checks_table(found))
-    for line in examples(found):
-        say(console, line)
+    say(console, *examples(found), "")
     if found["truth"]:
-        console.print(truth_table(found["truth"]))
+        console.print(truth_table(found["truth"]), "")
     for warning in found["warnings"]:
         console.print(plain("Warning: ", "bold yellow"), end="")
         say(console, f"{warning['what']}\n   Next: {warning['next']}")

@@ -76,7 +76,7 @@ def test_labels_alone_are_audited_as_far_as_they_go(tmp_path: Path) -> None:
 def test_what_holds_no_labels_is_refused_with_the_way_out(tmp_path: Path) -> None:
     labels = write_run(tmp_path, PLAYS)
     with pytest.raises(UserError, match="holds rollouts, not labels") as caught:
-        open_labels(labels.replace("labels", "rollouts"))
+        open_labels(labels.replace("/labels/", "/rollouts/"))
     assert caught.value.next_step == f"qstar audit {tmp_path}/labels/KEY"
     with pytest.raises(UserError, match="no complete data set"):
         open_labels(str(tmp_path / "nowhere"))
