@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from qstar_core.config import LabelsConfig
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.store import dataset
@@ -37,8 +38,8 @@ class Source:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The section ``labels`` of the configuration."""
-        return dict(self.manifest["config"]["labels"])
+        """The section ``labels`` of the configuration; what it does not say has its default."""
+        return {**LabelsConfig().model_dump(), **self.manifest["config"]["labels"]}
 
     @property
     def pools(self) -> dict[str, str]:
