@@ -7,7 +7,7 @@ one of the two.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -86,10 +86,34 @@ class RolloutsConfig(Section):
 
 
 class LabelsConfig(Section):
-    """Rollouts to Q-labels."""
+    """Rollouts to Q-labels; docs/labels.md says which method to use when."""
 
-    method: Literal["best_of_rollouts"] = "best_of_rollouts"
+    method: Literal[
+        "best_of_rollouts",
+        "mcts_pool",
+        "stronger_policy",
+        "mean_of_rollouts",
+        "soft",
+        "binary_search",
+    ] = "best_of_rollouts"
     gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
+    """Discount per step."""
+    eta: Float = Field(default=0.1, gt=0.0)
+    """Of soft: temperature of the maximum; small is near the best return, large near the mean."""
+    reduce: Literal["max", "mean"] = "max"
+    """Of stronger_policy: what is taken of several completions."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The method's own fields; those of other methods cannot change a row."""
+        return {name: getattr(self, name) for name in LABEL_PARAMETERS.get(self.method, ())}
+
+    def rows(self) -> dict[str, Any]:
+        """The fields that can change a row: method, gamma and the method's own."""
+        return {"method": self.method, "gamma": self.gamma, **self.parameters()}
+
+
+LABEL_PARAMETERS = {"soft": ("eta",), "stronger_policy": ("reduce",)}
+"""Fields of `LabelsConfig` that one method takes alone."""
 
 
 class CardConfig(Section):

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from qstar_core.planning import SWEEPS
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
+from qstar_core.store.uri import leaf
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -42,6 +44,13 @@ def read_problems(uri: str, split: str) -> list[Problem]:
     frame = pl.read_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
     rows = frame.select("domain", "prompt", "reference", "split").iter_rows()
     return [Problem(*row) for row in rows]
+
+
+def problem_ids(uri: str, split: str) -> pl.Series:
+    """The ids of the problems of a split in their order."""
+    frame = pl.scan_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
+    ids: pl.Series = frame.select("problem_id").collect().to_series()
+    return ids
 
 
 def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
@@ -108,23 +117,35 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Labels every step of the rollouts of a range of problems."""
+    """Labels every step of the rollouts of a range of problems, some of them at a time."""
     from qstar_core.labels import METHODS
+    from qstar_core.labels.schema import file_schema
+    from qstar_core.labels.stream import Tables, chunks, label_file, overlaps
 
-    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
-    ids = pl.Series([p.id for p in chosen])
-    rows = pl.scan_parquet(dataset.data_files(spec["inputs"]["rollouts"]))
-    rows = rows.filter(pl.col("problem_id").is_in(ids.implode()))
-    frame = METHODS[config.labels.method](rows, config.labels.gamma).collect()
-    count = frame["rollout_id"].n_unique()
-    progress(count, count, "rollouts", f"{len(frame):,} steps")
-    last = frame.filter(pl.col("step_index") == 1).unique("action_id")
-    figures = {
-        "steps": len(frame),
-        "positive_share": (frame["y"] > 0).sum() / max(1, len(frame)),
-        "distinct_first_actions": len(last),
-    }
-    return _finish(spec, {f"part-{spec['shard']}": frame.to_arrow()}, figures)
+    inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
+
+    def files(uri: str) -> list[str]:
+        return dataset.data_files(uri, lambda name: overlaps(name, start, stop))
+
+    ids = problem_ids(inputs["problems"], "train")[start:stop]
+    pools = [files(uri) for name, uri in inputs.items() if name.startswith("pool_")]
+    tables = Tables(files(inputs["rollouts"]), pools, ids)
+    method, gamma, own = config.labels.method, config.labels.gamma, config.labels.parameters()
+    label = partial(METHODS[method], gamma=gamma, **own)
+    schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
+    total = len(ids) * config.rollouts.samples
+    finished = steps = 0
+
+    def done(rollouts: int, new_steps: int) -> None:
+        nonlocal finished, steps
+        finished, steps = finished + rollouts, steps + new_steps
+        progress(finished, max(total, finished), "rollouts", f"{steps:,} steps")
+
+    scratch = open_store(spec["uri"]).scratch()
+    file = scratch / f"part-{spec['shard']}.parquet"
+    figures = label_file(file, schema, chunks(tables), label, done)
+    progress(finished, finished, "rollouts", f"{steps:,} steps")
+    return _put(spec, scratch, [file], figures)
 
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:

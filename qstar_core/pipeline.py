@@ -39,7 +39,9 @@ __all__ = [
 ]
 
 MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
-LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+LABEL_PROBLEMS = 50_000
+LABEL_ROLLOUTS = 800_000
+"""At most so many problems and rollouts make a shard of labels; it takes some seconds."""
 CARDS = ("rollouts", "pool", "labels")
 """Beginnings of the names of stages whose data sets get a data card."""
 ALONE = ("timing",)
@@ -113,7 +115,7 @@ def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name == "problems":
         return [{"shard": split, "split": split} for split in ("train", "test")]
     if stage.name in ("rollouts", "labels"):
-        size = config.rollouts.shard_problems if stage.name == "rollouts" else LABEL_PROBLEMS
+        size = config.rollouts.shard_problems if stage.name == "rollouts" else _labelled(config)
         return [
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(_count(stage, config, "train"), size)
@@ -121,6 +123,11 @@ def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
     return [{"shard": "model" if stage.name == "qvm" else "html"}]
+
+
+def _labelled(config: RunConfig) -> int:
+    """Problems per shard of labels; within a shard they are taken in turns (`labels.stream`)."""
+    return max(1, min(LABEL_PROBLEMS, LABEL_ROLLOUTS // config.rollouts.samples))
 
 
 def _searches(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -216,6 +223,10 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         return figures
     if stage.name == "problems":
         return {r["shard"]: r["rows"] for r in receipts}
+    if stage.name == "labels":
+        from qstar_core.labels.stream import combined as combined_labels
+
+        return combined_labels([r["figures"] for r in receipts])
     if stage.name in ("evaluation", *SWEEPS):
         from qstar_core.evaluation.summary import summarise, summarise_sweep
 

@@ -27,7 +27,7 @@ from qstar_core.store.uri import join
 ROWS_VERSION = {
     "problems": 1,
     "rollouts": 1,
-    "labels": 1,
+    "labels": 2,
     "qvm": 1,
     "evaluation": 3,
     "report": 1,

@@ -7,7 +7,14 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from qstar_core import pipeline
-from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, SearchConfig, Section
+from qstar_core.config import (
+    RUNTIME_ONLY,
+    LabelsConfig,
+    PolicyConfig,
+    RunConfig,
+    SearchConfig,
+    Section,
+)
 from qstar_core.errors import UserError
 from tests.models import tiny_policy
 
@@ -21,7 +28,9 @@ OTHER: dict[str, Any] = {
     "policy.engine": None,
     "policy.server.model": None,  # of served policies; tested in policies/test_served.py
     "policy.server.revision": None,
-    "labels.method": None,
+    "labels.method": "soft",
+    "labels.eta": None,  # these two are of one method each; tested below
+    "labels.reduce": None,
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
     "qvm.loss": "mse",
@@ -148,6 +157,20 @@ def test_every_field_of_a_method_changes_the_evaluation_key(base: RunConfig, fie
     own = keys(RunConfig.model_validate(tree))
     assert own["comparison"] == after["comparison"]
     assert own["evaluation"] == before["evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "value"), [("soft", "eta", 0.7), ("stronger_policy", "reduce", "mean")]
+)
+def test_a_parameter_of_one_label_method_is_in_its_key_alone(
+    base: RunConfig, method: str, field: str, value: Any
+) -> None:
+    def labels(name: str, **more: Any) -> str:
+        chosen = LabelsConfig.model_validate({"method": name, **more})
+        return keys(base.model_copy(update={"labels": chosen}))["labels"]
+
+    assert labels(method) != labels(method, **{field: value})
+    assert labels("best_of_rollouts") == labels("best_of_rollouts", **{field: value})
 
 
 def test_the_policys_weights_are_part_of_the_keys(base: RunConfig, tmp_path: Path) -> None:

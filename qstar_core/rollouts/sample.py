@@ -17,34 +17,44 @@ from qstar_core.domains import DOMAINS
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.store.columns import column
 
 STEP = pa.struct(
     [
-        pa.field("text", pa.string()),
-        pa.field("tokens", pa.int32()),
-        pa.field("logprob", pa.float64()),
-        pa.field("ended", pa.bool_()),
-        pa.field("state_id", pa.string()),
-        pa.field("action_id", pa.string()),
+        column("text", pa.string(), "The step, the newline that ends it included", True),
+        column("tokens", pa.int32(), "Policy tokens it took, end of text included", True),
+        column(
+            "logprob",
+            pa.float64(),
+            "Sum of their log-probabilities at temperature 1, in nats",
+            True,
+        ),
+        column("ended", pa.bool_(), "Whether the policy ended the text after it", True),
+        column("state_id", pa.string(), "The state before it, by content", True),
+        column("action_id", pa.string(), "The step in that state, by content", True),
     ]
 )
 SCHEMA = pa.schema(
     [
-        pa.field("rollout_id", pa.string(), nullable=False),
-        pa.field("problem_id", pa.string(), nullable=False),
-        pa.field("sample_index", pa.int32(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("steps", pa.list_(STEP), nullable=False),
-        pa.field("n_steps", pa.int32(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),
-        pa.field("finish", pa.string(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("grader", pa.string(), nullable=False),
-        pa.field("grader_version", pa.string(), nullable=False),
-        pa.field("policy", pa.string(), nullable=False),
-        pa.field("temperature", pa.float64(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
+        column("rollout_id", pa.string(), "The trajectory, by what determines it"),
+        column("problem_id", pa.string(), "The problem, a row of the problems data set"),
+        column("sample_index", pa.int32(), "Place among the samples of its problem, from 0"),
+        column("seed", pa.int64(), "Seed of its random stream"),
+        column("steps", pa.list_(STEP), "The steps in order"),
+        column("n_steps", pa.int32(), "T, how many they are"),
+        column("tokens", pa.int32(), "Policy tokens that were sampled"),
+        column("finish", pa.string(), "Why it ended: end (of text), steps or length (a limit)"),
+        column(
+            "outcome",
+            pa.string(),
+            "What the grader found: correct, wrong, no_answer, timeout or grader_error",
+        ),
+        column("answer", pa.string(), "The answer that was found in it"),
+        column("grader", pa.string(), "What decided the outcome"),
+        column("grader_version", pa.string(), "Version of the grader"),
+        column("policy", pa.string(), "Fingerprint of the policy"),
+        column("temperature", pa.float64(), "Temperature it was sampled at"),
+        column("split", pa.string(), "Split of the problem"),
     ]
 )
 

@@ -237,16 +237,22 @@ def read_complete(uri: str) -> dict[str, Any] | None:
     return manifest
 
 
-def data_files(uri: str) -> list[str]:
+def data_files(uri: str, wanted: Callable[[str], bool] | None = None) -> list[str]:
     """The Parquet files of a complete data set, in order, as local paths of verified files.
 
     Remote ones are copied into the cache; all are compared with the manifest's sha256, a local
     one once per process. To read without copies there is `qstar_core.store.scan`.
 
+    Args:
+        uri: folder of the data set.
+        wanted: says by its name whether a file is; the others are neither copied nor looked at.
+
     Raises:
         UserError: the data set is not published, or a file is missing or damaged.
     """
     entries = [e for e in _complete(uri)["files"] if e["name"].endswith(".parquet")]
+    if wanted is not None:
+        entries = [e for e in entries if wanted(e["name"])]
     return verified(uri, entries)
 
 
