@@ -175,7 +175,17 @@ def truth_table(truth: Row) -> Table:
     title = f"Against the exact Q* on {truth['problems']:,} problems, gamma {truth['gamma']:g}"
     table = Table(title=title, **COMPACT)
     table.add_column("method", no_wrap=True)
-    for name in ("n", "bias", "mse", "bias²", "variance", "share %", "groups", "tokens"):
+    names = (
+        "n",
+        "tokens",
+        "bias",
+        "mse",
+        "share %",
+        "mse\nthere",
+        "bias²\nthere",
+        "variance\nthere",
+    )
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     before = None
     for row in truth["rows"]:
@@ -185,12 +195,13 @@ def truth_table(truth: Row) -> Table:
         if "note" in row:
             table.add_row(plain(name), *[""] * 8)
             continue
-        figures = [_number(row[key]) for key in ("bias", "mse", "bias2", "variance")]
+        figures = [_number(row[key]) for key in ("bias", "mse")]
         share = "" if row["share"] is None else f"{100 * row['share']:.0f}"
         tokens = "" if row["tokens"] is None else f"{row['tokens']:,.0f}"
-        table.add_row(plain(name), str(row["n"]), *figures, share, str(row["groups"]), tokens)
+        there = [_number(row[key]) for key in ("mse_shared", "bias2", "variance")]
+        table.add_row(plain(name), str(row["n"]), tokens, *figures, share, *there)
     notes = [f"{row['method']}: {row['note']}" for row in truth["rows"] if "note" in row]
-    said = "share: labels whose action two groups of n hold; of them are bias² and variance"
+    said = "there: on the share of labels whose action at least two groups of n samples hold"
     table.caption = plain("\n".join([said, *notes]))
     table.caption_justify = "left"
     return table

@@ -17,7 +17,7 @@ def found(**more: Any) -> dict[str, Any]:
         | {"bias2": 0.1 / n, "variance": 0.1 / n}
         for n in (1, 2, 4)
     ]
-    curve[-1] |= {"bias2": None, "variance": None}
+    curve[-1] |= {"mse_shared": None, "bias2": None, "variance": None}
     pool = {"method": "mcts_pool", "note": "needs a pool: pools: [{name: mcts, kind: mcts}]"}
     return {
         "uri": "out/labels/key",

@@ -36,7 +36,7 @@ def test_the_tables_fit_80_columns_and_show_every_figure() -> None:
     for part in ("25.0", "contradicting labels", "-0.2000", "needs a pool", "best_of_rollouts"):
         assert part in text
     assert "…" not in text
-    figures = "best_of_rollouts  1  -0.2000  0.2000  0.1000"
+    figures = "best_of_rollouts  1      20  -0.2000  0.2000      100  0.1000  0.1000    0.1000"
     assert figures in text  # on one line
 
 
