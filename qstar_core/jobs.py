@@ -154,8 +154,8 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     from qstar_core.audit.steps import conflicts
     from qstar_core.values.train import train_qvm
 
-    files = dataset.data_files(spec["inputs"]["labels"])
-    frame = pl.read_parquet(files)
+    labelled = dataset.data_files(spec["inputs"]["labels"])
+    frame = pl.read_parquet(labelled)
     known, test = (read_problems(spec["inputs"]["problems"], s) for s in ("train", "test"))
     allowed = refuse_leakage(known, test, config.qvm.allow)
     folder, found = backbone(config)
@@ -168,7 +168,7 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
     figures["seconds"] = round(time.monotonic() - start, 3)
-    if conflicting := conflicts(files)["conflicting"]:
+    if conflicting := conflicts(labelled)["conflicting"]:
         figures["conflicts"] = conflicting
     if allowed:
         figures["allowed"] = allowed
