@@ -3,7 +3,7 @@
 A text's shingles are all its runs of `WORDS` words (a sign is a word), equal ones counted apart;
 the Jaccard similarity of two texts is the size of the intersection over that of the union (Broder
 1997, "On the resemblance and containment of documents"). What all texts begin and end with, a
-few-shot prompt for example, is left out first.
+few-shot prompt for example, is left out first if they are not too few.
 
 Two texts that are similar to a degree t share a shingle even among the few rarest of each, namely
 ``size - ceil(t * size) + 1`` (prefix filtering; Chaudhuri, Ganti and Kaushik, 2006). Only these
@@ -15,6 +15,9 @@ from __future__ import annotations
 import polars as pl
 
 WORDS = 3
+TEMPLATE = 10
+"""Different texts that must begin or end alike before that counts as a template; fewer of them may
+be alike because they are near-duplicates."""
 TOKEN = r"\w+|[^\w\s]"
 SEPARATOR = "\x1f"
 
@@ -31,7 +34,7 @@ def tokens(frame: pl.DataFrame) -> pl.DataFrame:
     words = pl.col("prompt").str.to_lowercase().str.extract_all(TOKEN)
     split = frame.select("problem_id", words=words)
     joined = split.select(pl.col("words").list.join(SEPARATOR) + SEPARATOR).to_series()
-    if joined.n_unique() < 2:
+    if joined.n_unique() < TEMPLATE:
         return split
     head = _common(joined)
     reverse = pl.col("words").list.reverse().list.join(SEPARATOR) + SEPARATOR

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.audit.shingles import WORDS, near_duplicates, shingles, tokens
+from qstar_core.audit.shingles import TEMPLATE, WORDS, near_duplicates, shingles, tokens
 
 
 def texts(*prompts: str, side: str = "a") -> pl.DataFrame:
@@ -28,20 +28,22 @@ def jaccard(a: list[str], b: list[str]) -> float:
 
 def test_words_are_lower_case_and_signs_are_words() -> None:
     frame = tokens(texts("What is 3 + 4?", "How MANY?"))
-    assert frame["words"].to_list() == [["what", "is", "3", "+", "4"], ["how", "many"]]
+    words = frame["words"].to_list()
+    assert words == [["what", "is", "3", "+", "4", "?"], ["how", "many", "?"]]
 
 
 def test_what_all_texts_begin_and_end_with_is_left_out() -> None:
     shot = "Q: one plus one? A: two. Q:"
-    frame = tokens(texts(f"{shot} two plus three? A:", f"{shot} six less one? A:"))
-    assert frame["words"].to_list() == [["two", "plus", "three"], ["six", "less", "one"]]
-    assert tokens(texts("same", "same"))["words"].to_list() == [["same"], ["same"]]
+    prompts = [f"{shot} {k} and {k + 1}? A:" for k in range(TEMPLATE)]
+    assert tokens(texts(*prompts))["words"][9].to_list() == ["9", "and", "10"]
+    assert tokens(texts(*prompts[1:]))["words"][0].len() > 10  # too few to tell
+    assert tokens(texts(*["same"] * TEMPLATE))["words"][0].to_list() == ["same"]
 
 
 def test_a_beginning_of_another_text_has_no_words_of_its_own() -> None:
-    frame = tokens(texts("a b", "a b c", "a b a b"))
-    assert frame["words"].to_list() == [[], ["c"], ["a", "b"]]
-    assert near_duplicates(texts("a b"), texts("a b c", side="b"), 0.5).is_empty()
+    more = [f"a b {k}" for k in range(TEMPLATE)]
+    assert tokens(texts("a b", *more))["words"].to_list()[:2] == [[], ["0"]]
+    assert near_duplicates(texts("a b"), texts(*more, side="b"), 0.5).is_empty()
 
 
 def test_repeated_shingles_count_apart() -> None:
@@ -85,7 +87,7 @@ TEXTS = st.lists(st.lists(WORD, max_size=9).map(" ".join), min_size=1, max_size=
 
 @given(TEXTS, TEXTS, st.sampled_from([0.3, 0.5, 2 / 3, 0.8, 1.0]))
 def test_all_pairs_are_found_and_no_other(a: list[str], b: list[str], threshold: float) -> None:
-    # two texts that share neither beginning nor end with any other keep all words
+    # two texts that share neither beginning nor end with any other: all words are kept
     left, right = texts(*a, "x y z"), texts(*b, "u v w", side="b")
     found = near_duplicates(left, right, threshold)
     expected = {
