@@ -9,9 +9,10 @@ import polars as pl
 
 from qstar_core.audit.format_errors import format_errors
 from qstar_core.audit.questions import SIMILAR, duplicates, leakage
+from qstar_core.audit.samples import ROLLOUTS
 from qstar_core.audit.source import Source, as_problems, open_labels
 from qstar_core.audit.steps import by_step, conflicts
-from qstar_core.audit.truth import PROBLEMS, ROLLOUTS, against_truth, methods
+from qstar_core.audit.truth import PROBLEMS, against_truth, methods
 from qstar_core.domains import DOMAINS
 
 Row = dict[str, Any]

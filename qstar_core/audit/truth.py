@@ -1,8 +1,7 @@
 """Each label method against the exact Q*, as a function of the number of samples n.
 
-All methods label the same rollouts. With n samples a method sees the paths whose sample index is in
-one group of n, ``sample_index // n == g``: n rollouts of each problem and n continuations of each
-state. Disjoint groups are independent draws, so they measure the variance.
+All methods label the same rollouts, n of each problem, with n continuations of each state that
+these visited (`qstar_core.audit.samples`). Disjoint groups of n measure the variance.
 
 For an action a with value q = Q*(s, a) and the labels y of the G groups that hold it, with m_g the
 mean of y in group g (methods that pool give one value; binary search may give several), m the mean
@@ -14,8 +13,7 @@ of the m_g and s^2 their sample variance (divided by G - 1),
 
 Figures are means over actions weighted by their label rows. Bias^2 and variance are of actions
 that at least two groups hold; ``share`` is their share of the rows, and on them the two add up to
-``mse_shared``. A pool that one search made (MCTS) has no independent groups: its first n paths are
-used, and its variance is not measured.
+``mse_shared``. Where there is one group, as of MCTS, the variance is not measured.
 
 Worked example, n = 1, gamma = 1, one action with q = 1 and the labels 1, 0, 1, 1 in four groups:
 m = 3/4, s^2 = 1/4, mse = 1/4, bias = -1/4, bias^2 = 1/16 - 1/16 = 0, variance = 1/4.
@@ -24,13 +22,14 @@ m = 3/4, s^2 = 1/4, mse = 1/4, bias = -1/4, bias^2 = 1/16 - 1/16 = 0, variance =
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import polars as pl
 
 from qstar_core import labels
+from qstar_core.audit.samples import ROLLOUTS, chunks, doubled, group, groups, sizes
 from qstar_core.audit.source import Source
 from qstar_core.domains import DOMAINS
 from qstar_core.labels.fitted_q import fitted_q_tabular
@@ -38,7 +37,6 @@ from qstar_core.mdp import Problem
 
 PROBLEMS = 1000
 """Problems that are compared with the truth unless more are asked for."""
-ROLLOUTS = "rollouts"
 USES: dict[str, tuple[str, ...]] = {
     "best_of_rollouts": (ROLLOUTS, "states", "binary_search"),
     "mcts_pool": (ROLLOUTS, "mcts"),
@@ -53,12 +51,12 @@ NEEDS = {"mcts_pool": "mcts", "stronger_policy": "stronger", "binary_search": "b
 """The kind of pool without which a method has nothing to go by but the rollouts."""
 TABULAR_ROUNDS = 8
 """Of fitted Q iteration; after as many as a path has steps nothing changes."""
-IN_ORDER = ("mcts",)
-"""Sources whose paths are not independent of those before them."""
 
 Row = dict[str, Any]
 Method = Callable[..., pl.LazyFrame]
 Call = Callable[[pl.LazyFrame], pl.LazyFrame]
+Plan = tuple[str, int]
+"""A method and how many samples it is given."""
 
 
 def against_truth(
@@ -82,28 +80,21 @@ def against_truth(
         and note, where there is nothing to go by.
     """
     gamma = float(source.settings["gamma"])
-    sizes = _samples(source)
-    rows = [_note(name) for name in calls if not _there(name, sizes)]
-    plans = [
-        (name, n, _groups(name, n, sizes))
-        for name in calls
-        if _there(name, sizes)
-        for n in doubled(sizes[ROLLOUTS])
-    ]
-    totals: dict[tuple[str, int], Row] = {}
+    there = sizes(source)
+    able = [name for name in calls if NEEDS.get(name, ROLLOUTS) in there]
+    plans = {
+        (name, n): groups(n, USES[name], there) for name in able for n in doubled(there[ROLLOUTS])
+    }
+    totals: dict[Plan, Row] = {plan: {} for plan in plans}
     compared = 0
-    for paths in _chunks(source, sorted(problems)[:limit]):
+    for paths in chunks(source, sorted(problems)[:limit]):
         roots = paths.filter(pl.col("source") == ROLLOUTS)
         compared += roots["problem_id"].n_unique()
-        truth = exact(roots, problems, gamma)
-        for name, n, groups in plans:
-            given = paths.filter(pl.col("source").is_in(USES[name]))
-            part = _measured(calls[name], given, truth, n, groups)
-            total = totals.setdefault((name, n), {})
+        for plan, part in _sums(paths, exact(roots, problems, gamma), plans, calls).items():
             for figure, value in part.items():
-                total[figure] = total.get(figure, 0.0) + value
-    for name, n, groups in plans:
-        rows.append(_figures(name, n, groups, totals.get((name, n), {}), compared))
+                totals[plan][figure] = totals[plan].get(figure, 0.0) + value
+    rows = [_note(name) for name in calls if name not in able]
+    rows += [_figures(*plan, plans[plan], total, compared) for plan, total in totals.items()]
     order = list(USES)
     rows.sort(key=lambda row: (order.index(row["method"]), row.get("n", 0)))
     return {"problems": compared, "gamma": gamma, "rows": rows}
@@ -127,11 +118,6 @@ def _call(method: Method, settings: Mapping[str, Any]) -> Call:
     known = inspect.signature(method).parameters
     chosen = {k: v for k, v in settings.items() if k in known and k != "rounds" and v is not None}
     return lambda paths: method(paths, **chosen)
-
-
-def doubled(samples: int) -> list[int]:
-    """1, 2, 4, ... up to a number of samples, and that number."""
-    return sorted({*(2**k for k in range(samples.bit_length()) if 2**k <= samples), samples})
 
 
 def exact(roots: pl.DataFrame, problems: Mapping[str, Problem], gamma: float) -> pl.DataFrame:
@@ -158,16 +144,36 @@ def exact(roots: pl.DataFrame, problems: Mapping[str, Problem], gamma: float) ->
     return pl.DataFrame({"action_id": list(values), "q": list(values.values())}, schema=kinds)
 
 
-def _measured(call: Call, paths: pl.DataFrame, truth: pl.DataFrame, n: int, groups: int) -> Row:
-    """Sums of the figures over the actions of some problems, each times its rows."""
-    place = pl.col("sample_index") // n
-    found, tokens = [], 0
-    for group in range(groups):
-        given = paths.filter(place == group)
-        tokens += int(given["tokens"].sum())
-        if not given.is_empty():
-            found.append(by_action(call(given.lazy()), truth))
-    return {**errors(pl.concat(found)), "tokens": tokens / groups} if found else {}
+def _sums(
+    paths: pl.DataFrame,
+    truth: pl.DataFrame,
+    plans: Mapping[Plan, int],
+    calls: Mapping[str, Call],
+) -> dict[Plan, Row]:
+    """Sums of the figures over the actions of some problems, each times its rows.
+
+    Args:
+        paths: of `qstar_core.audit.samples.chunks`.
+        truth: of `exact`.
+        plans: how many groups there are of each (method, n).
+        calls: of `methods`.
+    """
+    found: dict[Plan, list[pl.DataFrame]] = {plan: [] for plan in plans}
+    tokens = dict.fromkeys(plans, 0)
+    for n in sorted({n for _, n in plans}):
+        asked = [plan for plan in plans if plan[1] == n]
+        for number in range(max(plans[plan] for plan in asked)):
+            drawn = group(paths, n, number)
+            for plan in asked:
+                given = drawn.filter(pl.col("source").is_in(USES[plan[0]]))
+                if number < plans[plan] and len(given):
+                    tokens[plan] += int(given["tokens"].sum())
+                    found[plan].append(by_action(calls[plan[0]](given.lazy()), truth))
+    return {
+        plan: {**errors(pl.concat(parts)), "tokens": tokens[plan] / plans[plan]}
+        for plan, parts in found.items()
+        if parts
+    }
 
 
 def by_action(labelled: pl.LazyFrame, truth: pl.DataFrame) -> pl.DataFrame:
@@ -229,55 +235,6 @@ def _figures(name: str, n: int, groups: int, total: Row, problems: int) -> Row:
     return row
 
 
-def _there(name: str, sizes: Mapping[str, int]) -> bool:
-    return name not in NEEDS or NEEDS[name] in sizes
-
-
 def _note(name: str) -> Row:
     kind = NEEDS[name]
     return {"method": name, "note": f"needs a pool: pools: [{{name: {kind}, kind: {kind}}}]"}
-
-
-def _groups(name: str, n: int, sizes: Mapping[str, int]) -> int:
-    """Disjoint groups of n that all sources of a method have; at least the first."""
-    used = [source for source in USES[name] if source in sizes]
-    if any(source in IN_ORDER for source in used):
-        return 1
-    return max(1, min(sizes[source] for source in used) // n)
-
-
-def _samples(source: Source) -> dict[str, int]:
-    """Samples per problem or state of each source of paths.
-
-    Of an adaptive pool those that it draws in any case count; of a search all its paths.
-    """
-    most = {ROLLOUTS: _largest(source.files(ROLLOUTS))}
-    for pool in source.pools:
-        shape = source.manifest_of(pool)["rows_from"]
-        drawn = shape.get("samples") or _largest(source.files(pool))
-        most[shape["kind"]] = max(most.get(shape["kind"], 1), drawn)
-    return most
-
-
-def _largest(files: Sequence[str]) -> int:
-    """One more than the largest sample index."""
-    top = pl.scan_parquet(list(files)).select(pl.col("sample_index").max()).collect().item()
-    return 1 if top is None else int(top) + 1
-
-
-def _chunks(source: Source, chosen: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The paths of the chosen problems, a file of rollouts at a time, with those of the pools."""
-    is_chosen = pl.col("problem_id").cast(pl.String).is_in(pl.Series(chosen).implode())
-    pools = [pl.scan_parquet(file) for pool in source.pools for file in source.files(pool)]
-    for file in source.files(ROLLOUTS):
-        roots = (
-            pl.scan_parquet(file)
-            .filter(is_chosen)
-            .with_columns(source=pl.lit(ROLLOUTS), prefix_steps=pl.lit(0, pl.Int32))
-            .collect()
-        )
-        if roots.is_empty():
-            continue
-        ours = pl.col("problem_id").cast(pl.String).is_in(roots["problem_id"].unique().implode())
-        more = [pool.filter(ours).collect().select(roots.columns) for pool in pools]
-        yield pl.concat([roots, *(part for part in more if len(part))], how="vertical_relaxed")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qstar_core.audit import truth
 from qstar_core.audit.source import as_problems, open_labels
-from qstar_core.audit.truth import against_truth, doubled, errors, exact
+from qstar_core.audit.truth import against_truth, errors, exact
 from qstar_core.domains import countdown
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
 from tests.audit.examples import (
@@ -142,15 +142,13 @@ def test_a_method_is_given_its_pools_and_no_other(tmp_path: Path) -> None:
     found = compared(labels, calls)
     assert seen["best_of_rollouts"] == seen["mean_of_rollouts"] == {"rollouts", "states"}
     assert seen["mcts_pool"] == {"rollouts", "mcts"}
-    by_name = {(row["method"], row["n"]): row["groups"] for row in found["rows"]}
+    by_name = {(row["method"], row["n"]): row for row in found["rows"]}
     # two groups of the pool; the paths of a tree are no independent groups
-    assert by_name["best_of_rollouts", 1] == 2 and by_name["mcts_pool", 1] == 1
+    assert by_name["best_of_rollouts", 1]["groups"] == 2
+    assert by_name["mcts_pool", 1]["groups"] == 1
+    assert by_name["best_of_rollouts", 1]["tokens"] == 40  # a rollout and a continuation
+    assert by_name["mcts_pool", 4]["tokens"] == 20 * 7
     assert [n for name, n in by_name if name == "mcts_pool"] == [1, 2, 4]
-
-
-@pytest.mark.parametrize(("samples", "expected"), [(1, [1]), (8, [1, 2, 4, 8]), (6, [1, 2, 4, 6])])
-def test_samples_are_doubled(samples: int, expected: list[int]) -> None:
-    assert doubled(samples) == expected
 
 
 def test_all_seven_methods_are_called_with_their_parameters(tmp_path: Path) -> None:
