@@ -1,7 +1,7 @@
 """Geometry of the charts of an audit: pure numbers, drawn by ``templates/audit.html.j2``.
 
-Units as in `qstar_core.evaluation.charts`. The number of samples is on a logarithmic axis, because
-it is doubled.
+Units as in `qstar_core.evaluation.charts`. Samples and tokens are on a logarithmic axis, because
+they are doubled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qstar_core.evaluation.charts import CHARACTER, LABEL_PITCH, WIDE, spread, ticks
+from qstar_core.evaluation.sweep_charts import log_ticks
 
 Row = Mapping[str, Any]
 Drawing = dict[str, Any]
@@ -58,14 +59,15 @@ def histogram(row: Row, size: tuple[float, float] = HISTOGRAM) -> Drawing:
 
 
 def error_chart(
-    rows: Sequence[Row], figure: str, size: tuple[float, float] = WIDE
+    rows: Sequence[Row], figure: str, size: tuple[float, float] = WIDE, along: str = "n"
 ) -> Drawing | None:
-    """A figure of each method against the number of samples.
+    """A figure of each method against the samples or the tokens it was given.
 
     Args:
         rows: of `qstar_core.audit.truth.against_truth`; those without the figure are passed over.
         figure: ``bias`` (signed) or ``mse``.
         size: width and height of the drawing.
+        along: ``n`` or ``tokens``.
 
     Returns:
         width, height, the plot's edges, x_ticks and y_ticks, zero (y of the figure 0) and lines
@@ -78,25 +80,30 @@ def error_chart(
     names = list(dict.fromkeys(row["method"] for row in shown))
     room = min(0.4 * width, 26 + CHARACTER * (max(map(len, names)) + 6))
     left, right, top, bottom = 52.0, width - room, 14.0, height - 46.0
-    counts = sorted({row["n"] for row in shown})
+    amounts = sorted({max(1.0, row[along]) for row in shown})
     low, high = _scale([row[figure] for row in shown])
-    last = math.log2(max(counts[-1], 2))
+    first, last = math.log2(amounts[0]), math.log2(max(amounts[-1], 2 * amounts[0]))
 
-    def x(n: int) -> float:
-        return round(left + 8 + (right - left - 16) * math.log2(n) / last, 2)
+    def x(amount: float) -> float:
+        share = (math.log2(max(1.0, amount)) - first) / (last - first)
+        return round(left + 8 + (right - left - 16) * share, 2)
 
     def y(value: float) -> float:
         return round(bottom - (bottom - top) * (value - low) / (high - low), 2)
 
-    lines = [_line(name, [r for r in shown if r["method"] == name], figure, x, y) for name in names]
+    lines = [
+        _line(name, [(x(r[along]), y(r[figure]), r) for r in shown if r["method"] == name], figure)
+        for name in names
+    ]
     places = spread([line["end_y"] for line in lines], LABEL_PITCH, top, bottom)
     for line, place in zip(lines, places, strict=True):
         line["label_y"] = place
+    stops = amounts if along == "n" else log_ticks(amounts[0], max(amounts[-1], 2 * amounts[0]))
     marks = [sign * t for t in ticks(max(high, -low)) for sign in (-1, 1) if t or sign > 0]
     return {
         **{"width": width, "height": height, "left": left, "right": right},
         **{"top": top, "bottom": bottom, "lines": lines, "zero": y(0.0)},
-        "x_ticks": [{"at": x(n), "text": str(n)} for n in counts],
+        "x_ticks": [{"at": x(mark), "text": f"{mark:,.4g}"} for mark in stops],
         "y_ticks": [{"at": y(m), "text": f"{m:g}"} for m in marks if low <= m <= high],
     }
 
@@ -108,13 +115,13 @@ def _scale(values: Sequence[float]) -> tuple[float, float]:
     return (low - room if low < 0 else 0.0), (high + room if high > 0 else 0.0) or room
 
 
-def _line(name: str, rows: Sequence[Row], figure: str, x: Any, y: Any) -> Drawing:
-    points = [{"x": x(row["n"]), "y": y(row[figure]), "row": row} for row in rows]
+def _line(name: str, places: Sequence[tuple[float, float, Row]], figure: str) -> Drawing:
+    points = [{"x": x, "y": y, "row": row} for x, y, row in places]
     return {
         "method": name,
         "points": points,
         "path": "M" + "L".join(f"{p['x']:g} {p['y']:g}" for p in points),
         "end_x": points[-1]["x"],
         "end_y": points[-1]["y"],
-        "value": rows[-1][figure],
+        "value": places[-1][2][figure],
     }

@@ -10,13 +10,17 @@ from typing import Any
 
 from qstar_core.audit import charts
 from qstar_core.evaluation.charts import NARROW, WIDE
-from qstar_core.evaluation.report import COLOURS, content_security_policy, source, templates
+from qstar_core.evaluation.report import content_security_policy, source, templates
 
 SIZES = {"wide": WIDE, "narrow": NARROW}
-FIGURES = {
-    "mse": "mean squared error",
-    "bias": "bias (mean of label less exact value)",
-}
+COLOURS = 7
+"""Of the style sheet: one for each method."""
+CHARTS = (
+    ("mse", "n", "mean squared error"),
+    ("mse", "tokens", "mean squared error at equal tokens"),
+    ("bias", "n", "bias: mean of label less exact value"),
+)
+"""Figure, what it is drawn against, and the title."""
 
 
 def render(found: Mapping[str, Any]) -> str:
@@ -27,10 +31,11 @@ def render(found: Mapping[str, Any]) -> str:
     """
     rows = (found["truth"] or {}).get("rows", [])
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    drawings = {
-        figure: [(name, charts.error_chart(rows, figure, size)) for name, size in SIZES.items()]
-        for figure in FIGURES
-    }
+    drawings = [
+        (title, figure, along, name, charts.error_chart(rows, figure, size, along))
+        for figure, along, title in CHARTS
+        for name, size in SIZES.items()
+    ]
     return (
         templates()
         .get_template("audit.html.j2")
@@ -38,7 +43,6 @@ def render(found: Mapping[str, Any]) -> str:
             data=found,
             histograms=[charts.histogram(row) for row in found["steps"]],
             drawings=drawings,
-            figures=FIGURES,
             colours={name: i % COLOURS + 1 for i, name in enumerate(methods)},
             style=source("report.css"),
             policy=content_security_policy(None),

@@ -35,6 +35,17 @@ def test_doubled_samples_stand_at_equal_distances() -> None:
     assert chart["zero"] == chart["bottom"]
 
 
+def test_errors_can_be_drawn_against_tokens() -> None:
+    rows = [{**row("a", n, 0.1), "tokens": 30.0 * n} for n in (1, 2, 4)]
+    rows += [{**row("b", 1, 0.2), "tokens": 60.0}]
+    chart = error_chart(rows, "mse", along="tokens")
+    assert chart is not None
+    a, b = chart["lines"]
+    assert b["points"][0]["x"] == a["points"][1]["x"]
+    assert [tick["text"] for tick in chart["x_ticks"]] == ["50", "100"]
+    assert error_chart([{**row("a", 1, 0.1), "tokens": 0.0}], "mse", along="tokens") is not None
+
+
 def test_a_bias_has_both_signs() -> None:
     rows = [row("a", 1, 0.1, -0.5), row("a", 2, 0.1, -0.1), row("b", 1, 0.1, 0.25)]
     chart = error_chart(rows, "bias")

@@ -76,7 +76,7 @@ def test_the_page_is_well_formed_and_nothing_runs_or_is_fetched(page: str) -> No
 
 
 def test_all_figures_are_there(page: str) -> None:
-    assert page.count("<svg") == 1 + 2 * 2  # a histogram, two figures in two sizes
+    assert page.count("<svg") == 1 + 3 * 2  # a histogram, three charts in two sizes
     for text in ("25.0 %", "mcts pool", "needs a pool", "mean squared error"):
         assert text.lower() in page.lower()
     assert "0.2000" in page and "1 of 5 distinct actions" in page
