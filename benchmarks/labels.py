@@ -1,6 +1,6 @@
 """Labelled steps per second and core, and the memory it takes, as tables grow.
 
-Usage: python benchmarks/labels.py [--millions 1,10] [--beside 0.2]
+Usage: python benchmarks/labels.py [--millions 1,10] [--beside 1]
 
 Rollouts are made up: 16 per problem of 2 to 5 steps with 4 actions in each state, ids as long as
 real ones. For each size (100 million takes long) a process of its own with one thread labels so
@@ -11,7 +11,7 @@ from the Parquet file of the rollouts to that of the labels (best of rollouts). 
 ``--beside`` million steps, the same labels by a plain Python loop and by pandas, after a look
 that they are equal.
 
-Prints how far the largest size is from linear last.
+The last column says how far the largest size is from linear.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -248,55 +249,68 @@ def by_pandas(table: pa.Table, method: str) -> Any:
     return frame[["action"]].join(found, on="action")["y"].to_numpy()
 
 
-def beside(millions: float) -> None:
-    """Prints the speed of a plain loop and of pandas on the same rollouts, beside ours."""
+def beside(millions: float) -> dict[str, dict[str, float]]:
+    """Steps per CPU second by library and method, of y, counts and interval alone.
+
+    The other columns of the labels are left out here, ours included.
+    """
     table = made_up(int(millions * MILLION / STEPS_PER_ROLLOUT) // SAMPLES * SAMPLES, 0)
     steps = int(pa.compute.sum(table["n_steps"]).as_py())
     rows = table.select(["steps", "n_steps", "outcome"]).to_pylist()
-    others: dict[str, Callable[[str], Any]] = {"plain Python": lambda method: plainly(rows, method)}
+    columns = ("y", "n_samples", "successes", "success_low", "success_high")
+
+    def ours(method: str) -> Any:
+        labels = METHODS[method](frame_of(table), GAMMA, **CHOSEN[method])
+        return labels.select(columns).collect()["y"].to_numpy()
+
+    works = {"qstar": ours, "plain Python": lambda method: plainly(rows, method)}
     if find_spec("pandas"):
-        others["pandas"] = lambda method: by_pandas(table, method)
-    else:
-        print("pandas             is not installed (it comes with the extra dev)")
-    for name, work in others.items():
-        cells = []
-        for method, parameters in CHOSEN.items():
-            ours, labels = timed(METHODS[method](frame_of(table), GAMMA, **parameters).collect)
-            seconds, y = timed(lambda work=work, method=method: work(method))
-            np.testing.assert_allclose(labels["y"].to_numpy(), y, atol=1e-12)
-            cells.append(f"{method} {steps / seconds:,.0f} ({seconds / ours:.1f} x our time)")
-        print(f"{name:18} " + "; ".join(cells) + f"; on {steps:,} steps")
+        works["pandas"] = lambda method: by_pandas(table, method)
+    speeds: dict[str, dict[str, float]] = {name: {} for name in works}
+    for method in CHOSEN:
+        expected = ours(method)
+        for name, work in works.items():
+            rounds = [timed(partial(work, method)) for _ in range(3)]
+            np.testing.assert_allclose(rounds[0][1], expected, atol=1e-12)
+            speeds[name][method] = steps / min(seconds for seconds, _ in rounds)
+    return speeds
+
+
+def show(found: list[dict[str, Any]], others: dict[str, dict[str, float]], millions: float) -> None:
+    """Prints the tables."""
+    print(f"labelled steps per CPU second, one thread, polars {pl.__version__}")
+    print(f"\n{'y, counts, interval':22}{millions:>10g} M steps")
+    for name, speeds in others.items():
+        cells = "".join(f"{method:>18} {speed:>10,.0f}" for method, speed in speeds.items())
+        print(f"{name:22}{cells}")
+    if "pandas" not in others:
+        print("pandas                is not installed; it comes with the extra dev")
+    sizes = "".join(f"{one['steps'] / MILLION:>12,.1f} M" for one in found)
+    print(f"\n{'all columns':22}{sizes}   x linear")
+    for name in found[0]["seconds"]:
+        pace = [one["seconds"][name] / one["steps"] for one in found]
+        cells = "".join(f"{1 / each:>14,.0f}" for each in pace)
+        print(f"{name:22}{cells}   {pace[-1] / pace[0]:.2f}")
+    print(f"{'peak memory, MB':22}" + "".join(f"{one['peak_mb']:>14,.0f}" for one in found))
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", default="1,10")
-    parser.add_argument("--beside", type=float, default=0.2)
+    parser.add_argument("--beside", type=float, default=1.0)
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     pa.set_cpu_count(1)
     if arguments.one is not None:
         print(json.dumps(measure(arguments.one)))
         return
-    print(
-        f"labelled steps per CPU second, one thread, polars {pl.__version__}, {os.cpu_count()} cores"
-    )
     found = []
     for millions in arguments.millions.split(","):
         command = [sys.executable, __file__, "--one", millions]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        one = json.loads(done.stdout.splitlines()[-1])
-        found.append(one)
-        speeds = (f"{name} {one['steps'] / s:,.0f}" for name, s in one["seconds"].items())
-        print(f"{one['steps']:12,} steps: {'; '.join(speeds)}; peak {one['peak_mb']:,.0f} MB")
-    beside(arguments.beside)
-    small, large = found[0], found[-1]
-    for name in small["seconds"]:
-        each = [one["seconds"][name] / one["steps"] for one in (small, large)]
-        print(
-            f"{name:18} {each[1] / each[0]:.2f} x linear from {small['steps']:,} to {large['steps']:,}"
-        )
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    show(found, beside(arguments.beside), arguments.beside)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class LabelsConfig(Section):
     ] = "best_of_rollouts"
     gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
     """Discount per step."""
-    eta: Float = Field(default=0.1, gt=0.0)
+    eta: Float = Field(default=0.1, ge=0.002)
     """Of soft: temperature of the maximum; small is near the best return, large near the mean."""
     reduce: Literal["max", "mean"] = "max"
     """Of stronger_policy: what is taken of several completions."""

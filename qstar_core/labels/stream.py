@@ -27,6 +27,7 @@ READ = (
     "steps",
     "n_steps",
     "outcome",
+    "answer",
     "grader",
     "grader_version",
     "policy",
@@ -34,7 +35,7 @@ READ = (
     "source",
     "prefix_steps",
 )
-"""Columns of paths that labels are made from."""
+"""Columns of paths that labels are made from, and another grading before."""
 _RANGE = re.compile(r"p(\d+)-(\d+)\.parquet$")
 
 
@@ -129,7 +130,7 @@ def combined(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _places(files: Sequence[str], problems: pl.Series) -> pl.DataFrame:
+def _places(files: list[str], problems: pl.Series) -> pl.DataFrame:
     """Where each problem lies in the files: first and last row, how many rows and steps."""
     if not files:
         counts = dict.fromkeys(("first", "last", "rows"), pl.UInt32)
@@ -168,10 +169,10 @@ def _groups(places: Sequence[pl.DataFrame], steps_at_once: int) -> list[pl.DataF
     return units.partition_by("group", maintain_order=True, include_key=False)
 
 
-def _rows(files: Sequence[str], places: pl.DataFrame) -> pl.LazyFrame:
+def _rows(files: list[str], places: pl.DataFrame) -> pl.LazyFrame:
     """The paths of some problems, read from their part of the files alone."""
     first, last = places.select(pl.col("first").min(), pl.col("last").max()).row(0)
-    rows = pl.scan_parquet(list(files)).slice(first, last - first + 1)
+    rows = pl.scan_parquet(files).slice(first, last - first + 1)
     if places["rows"].sum() == last - first + 1:
         return rows
     return rows.filter(pl.col("problem_id").is_in(places["problem_id"].implode()))

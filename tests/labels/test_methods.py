@@ -38,6 +38,9 @@ def test_one_row_per_step_of_each_rollout_in_their_order(
     assert ids.rows() == expected
     assert to_table(frame).schema == SCHEMA  # nothing is missing, of the right types
     assert frame["y"].is_between(0, 1).all()
+    assert (
+        frame.filter(pl.col("successes") == 0, pl.col("y") > 0).is_empty() or method == "fitted_q"
+    )
     assert (frame["n_samples"] >= 1).all() and (frame["successes"] <= frame["n_samples"]).all()
     rate = frame["successes"] / frame["n_samples"]
     assert ((frame["success_low"] <= rate + 1e-12) & (rate <= frame["success_high"] + 1e-12)).all()

@@ -66,7 +66,9 @@ def test_soft() -> None:
     assert [round(y, 3) for (y,) in rows(frame, "y")] == [0.31, 1.0, 0.31, 0.0]
     assert labels(frame)["a"][0] == pytest.approx(0.5 * math.log((math.e + 1) / 2))
     assert set(rows(frame, "parameters")) == {('{"eta":0.5}',)}
-    assert labels(soft(paths, 0.5, 1e-9))["a"][0] == pytest.approx(0.5)
+    assert labels(soft(paths, 0.5, 0.002))["a"][0] == pytest.approx(0.5 - 0.002 * math.log(2))
+    with pytest.raises(ValueError, match="best_of_rollouts"):
+        soft(paths, 0.5, 1e-9)
     assert labels(soft(paths, 0.5, 1e6))["a"][0] == pytest.approx(0.25)
 
 
