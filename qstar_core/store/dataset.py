@@ -136,7 +136,7 @@ def publish(
         head: what the manifest says besides the files (kind, key, config, inputs, ...).
         receipts: of all shards, in order.
         documents: small files of the whole data set by name, put before the manifest and listed in
-            it like the others; one that a killed run has put already stays as it is.
+            it like the others; they replace what a killed run has left of them.
 
     Returns:
         The manifest; the one already there if somebody published the same key before.
@@ -163,9 +163,8 @@ def publish(
 
 
 def _document(store: Store, name: str, content: bytes) -> dict[str, Any]:
-    """Puts a small file unless it is there, and tells what is there."""
-    if not store.put_new(name, content):
-        content = store.read(name)
+    """Puts a small file and returns its entry in the manifest."""
+    store.replace(name, content)
     sha256 = hashlib.sha256(content).hexdigest()
     return {"name": name, "bytes": len(content), "sha256": sha256}
 
