@@ -178,6 +178,31 @@ def fetch(
 
 
 @app.command()
+def audit(
+    labels: Annotated[
+        str, typer.Argument(metavar="LABELS", help="Folder or s3:// URI of a labels data set.")
+    ],
+    json_: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write the figures; - prints them instead."),
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")
+    ] = None,
+    problems: Annotated[
+        int, typer.Option("--problems", min=0, help="Compared with the exact Q*, at most.")
+    ] = 1000,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0.05, max=1.0, help="Jaccard of near-duplicates.")
+    ] = 0.8,
+) -> None:
+    """Say what is wrong with a labels data set, and how far each method is from the exact Q*."""
+    from flows.audit import audit_labels
+
+    audit_labels(commands.console(), labels, json_, html, problems, threshold)
+
+
+@app.command()
 def explain(
     run: Annotated[
         str,

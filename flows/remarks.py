@@ -21,6 +21,7 @@ def remarks(manifest: Manifest) -> list[str]:
     return [
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
+        *_of_labels(figures),
     ]
 
 
@@ -40,6 +41,18 @@ def doubts(manifests: Mapping[str, Manifest]) -> list[str]:
         found.append(f"{which} have no solution; they count as unsolved, whatever the method.")
     chance = at_chance(manifests.get("qvm", {}).get("figures", {}).get("heldout", []))
     return [*found, *([chance] if chance else [])]
+
+
+def _of_labels(figures: dict[str, Any]) -> list[str]:
+    """What training has found in its labels and did not refuse."""
+    found = []
+    if count := figures.get("conflicts"):
+        found.append(
+            f"{count:,} actions have labels that contradict each other (qstar audit LABELS)"
+        )
+    for name, count in figures.get("allowed", {}).items():
+        found.append(f"{count:,} test problems are trained on, allowed by qvm.allow: {name}")
+    return found
 
 
 def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:

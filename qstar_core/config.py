@@ -18,6 +18,7 @@ from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 
 __all__ = [
     "RUNTIME_ONLY",
+    "CardConfig",
     "ComparisonConfig",
     "CountdownRanges",
     "DomainConfig",
@@ -138,6 +139,15 @@ LABEL_PARAMETERS = {
 """Fields of `LabelsConfig` that one method takes alone."""
 
 
+class CardConfig(Section):
+    """What the data cards say besides what is computed; a published card never changes."""
+
+    licence: str | None = runtime_only(None)
+    """Licence of the data, best as an SPDX identifier such as ``CC-BY-4.0``."""
+    description: str | None = runtime_only(None)
+    """One paragraph on what the data are for."""
+
+
 class RuntimeConfig(Section):
     """How the work is run; nothing here can change a row."""
 
@@ -216,6 +226,7 @@ class RunConfig(Section):
     prm: PrmConfig = PrmConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+    card: CardConfig = CardConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pretrain: PretrainConfig = PretrainConfig()
 

@@ -175,11 +175,15 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the Q-value model and measures it on held-out problems."""
+    from qstar_core.audit.questions import refuse_leakage
+    from qstar_core.audit.steps import conflicts
     from qstar_core.labelling import input_of
     from qstar_core.values.train import train_qvm
 
-    frame = pl.read_parquet(dataset.data_files(input_of(spec, "labels") or ""))
-    known = read_problems(spec["inputs"]["problems"], "train")
+    labelled = dataset.data_files(input_of(spec, "labels") or "")
+    frame = pl.read_parquet(labelled)
+    known, test = (read_problems(spec["inputs"]["problems"], s) for s in ("train", "test"))
+    allowed = refuse_leakage(known, test, config.qvm.allow)
     folder, found = backbone(config)
     expect(spec, "backbone", found)
     scratch = open_store(spec["uri"]).scratch()
@@ -190,6 +194,10 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
     figures["seconds"] = round(time.monotonic() - start, 3)
+    if conflicting := conflicts(labelled)["conflicting"]:
+        figures["conflicts"] = conflicting
+    if allowed:
+        figures["allowed"] = allowed
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())
     return _put(spec, scratch, files, figures)

@@ -57,6 +57,8 @@ LABEL_ROLLOUTS = 800_000
 """At most so many problems and rollouts make a shard of labels; it takes some seconds."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
+CARDS = ("rollouts", "pool", "labels")
+"""Beginnings of the names of stages whose data sets get a data card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 
@@ -216,7 +218,20 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.kind]},
     }
-    return dataset.publish(stage.uri, head, receipts)
+    return dataset.publish(stage.uri, head, receipts, _documents(stage, config, head, receipts))
+
+
+def _documents(
+    stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
+) -> dict[str, bytes]:
+    """The data card of a stage that makes data to be given away."""
+    if not stage.name.startswith(CARDS):
+        return {}
+    from qstar_core.audit.card import NAME, card
+
+    files = [entry for receipt in receipts for entry in receipt["files"]]
+    rows = dataset.verified(stage.uri, files)
+    return {NAME: card(head, config.card, rows, stage.inputs).encode()}
 
 
 def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[st
     open_store(config.out).check("out")
     addresses(config.policy.server)  # of every backend: they are written into specifications
     policy = identity(config.policy)
+    if "leakage" not in config.qvm.allow:
+        countdown_problems.check_disjoint(config.domain)
     train, test = (_problem_set(config, split) for split in ("train", "test"))
     stages: dict[str, Stage] = {}
     _add(stages, config, "problems", {"train": train, "test": test})
@@ -286,10 +288,10 @@ def _grader(config: RunConfig) -> list[str]:
 def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
     """What decides the problems of a split: count, and the file's content or ranges and seed.
 
-    Generated ones leave out those of the other split's file, so these decide as well.
+    Generated ones leave out those of the other split's file, so these decide as well. Every row of
+    both files is checked here, before anything starts.
     """
     domain = config.domain
-    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
     shape = {
         "domain": domain.name,
         "split": split,

@@ -214,7 +214,8 @@ def check_disjoint(domain: DomainConfig) -> None:
             raise UserError(
                 f"{test.path}, row {here} and {train.path}, row {there} are the same problem, "
                 f"{problem.prompt.strip()}: a held-out problem must not be trained on",
-                next_step=f"remove row {there} of {train.path} or row {here} of {test.path}",
+                next_step=f"remove row {there} of {train.path} or row {here} of {test.path}; or "
+                "train on it all the same: qstar run CONFIG --set 'qvm.allow=[leakage]'",
             )
 
 

@@ -11,8 +11,9 @@ published, or on the next look at it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -122,13 +123,20 @@ def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:
     return receipt if all(_is_whole(store, entry) for entry in receipt["files"]) else None
 
 
-def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> dict[str, Any]:
+def publish(
+    uri: str,
+    head: dict[str, Any],
+    receipts: list[dict[str, Any]],
+    documents: Mapping[str, bytes] | None = None,
+) -> dict[str, Any]:
     """Puts the manifest last and clears away what an interrupted run left.
 
     Args:
         uri: folder of the data set.
         head: what the manifest says besides the files (kind, key, config, inputs, ...).
         receipts: of all shards, in order.
+        documents: small files of the whole data set by name, put before the manifest and listed in
+            it like the others; they replace what a killed run has left of them.
 
     Returns:
         The manifest; the one already there if somebody published the same key before.
@@ -138,6 +146,8 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
     """
     store = open_store(uri)
     files = [entry for receipt in receipts for entry in receipt["files"]]
+    if documents and not store.exists(MANIFEST):
+        files += [_document(store, name, content) for name, content in documents.items()]
     manifest = {
         **head,
         "rows": sum(receipt["rows"] for receipt in receipts),
@@ -150,6 +160,13 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
         return manifest if published is None else published
     clear_rubbish(uri, manifest)
     return manifest
+
+
+def _document(store: Store, name: str, content: bytes) -> dict[str, Any]:
+    """Puts a small file and returns its entry in the manifest."""
+    store.replace(name, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"name": name, "bytes": len(content), "sha256": sha256}
 
 
 def clear_rubbish(uri: str, manifest: dict[str, Any]) -> None:
