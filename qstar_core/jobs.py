@@ -45,13 +45,6 @@ def read_problems(uri: str, split: str) -> list[Problem]:
     return [Problem(*row) for row in rows]
 
 
-def problem_ids(uri: str, split: str) -> pl.Series:
-    """The ids of the problems of a split in their order."""
-    frame = pl.scan_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
-    ids: pl.Series = frame.select("problem_id").collect().to_series()
-    return ids
-
-
 def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
     """Writes tables as Parquet files of the shard and finishes it."""
     scratch = open_store(spec["uri"]).scratch()
@@ -146,19 +139,20 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     from qstar_core.labelling import labeller
     from qstar_core.labels.schema import file_schema
     from qstar_core.labels.stream import Tables, chunks, label_file, overlaps
+    from qstar_core.rollouts.regrade import regrade
 
     inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
 
     def files(uri: str) -> list[str]:
         return dataset.data_files(uri, lambda name: overlaps(name, start, stop))
 
-    ids = problem_ids(inputs["problems"], "train")[start:stop]
+    known = {p.id: p for p in read_problems(inputs["problems"], "train")[start:stop]}
     pools = [files(uri) for name, uri in inputs.items() if kind_of(name) == "pool"]
-    tables = Tables(files(inputs["rollouts"]), pools, ids)
+    tables = Tables(files(inputs["rollouts"]), pools, pl.Series(known))
     settings, label = labeller(spec, config, progress)
     method, gamma, own = settings.method, settings.gamma, settings.parameters()
     schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
-    total = len(ids) * config.rollouts.samples
+    total = len(known) * config.rollouts.samples
     finished = steps = 0
 
     def done(rollouts: int, new_steps: int) -> None:
@@ -166,9 +160,12 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         finished, steps = finished + rollouts, steps + new_steps
         progress(finished, max(total, finished), "rollouts", f"{steps:,} steps")
 
+    def graded(paths: pl.LazyFrame) -> pl.LazyFrame:
+        return label(regrade(paths, known))
+
     scratch = open_store(spec["uri"]).scratch()
     file = scratch / f"part-{spec['shard']}.parquet"
-    figures = label_file(file, schema, chunks(tables), label, done)
+    figures = label_file(file, schema, chunks(tables), graded, done)
     progress(finished, finished, "rollouts", f"{steps:,} steps")
     return _put(spec, scratch, [file], figures)
 
