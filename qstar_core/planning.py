@@ -17,11 +17,12 @@ from typing import Any
 
 from qstar_core import environment
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.domains import DOMAINS, countdown_problems
+from qstar_core.domains import DOMAINS, problem_sets
 from qstar_core.keys import content_id
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import backbone, identity
 from qstar_core.policies.served import addresses
+from qstar_core.rollouts import import_file
 from qstar_core.store import open_store
 from qstar_core.store.uri import join
 
@@ -54,6 +55,8 @@ DECODING = 2
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
 
+TO_EVALUATE = ("to evaluate on", "; qstar train-qvm CONFIG and the stages before it need none")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -74,14 +77,29 @@ class Stage:
     rows: dict[str, Any]
 
 
-def plan(config: RunConfig) -> dict[str, Stage]:
+def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     """The stages of a run in order; those that train a QVM are left out if one is given.
+
+    Args:
+        config: of the run.
+        until: the last stage wanted. Where rollouts are imported or nothing is held out, what
+            only later stages need (the policy, held-out problems) is not asked for then, and
+            they are left out.
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
             cannot be written, or its bucket not be reached.
     """
-    stages, search = _up_to_the_value_model(config)
+    stages = _up_to_the_labels(config)
+    partial = config.rollouts.import_file is not None or not problem_sets.count(
+        config.domain, "test"
+    )
+    if partial and until in stages:
+        return stages
+    search = _add_the_value_model(stages, config)
+    if partial and until in stages:
+        return stages
+    problem_sets.need(config.domain, "test", *TO_EVALUATE)
     reads = _of_searches(stages)
     search |= _of_methods(config, config.evaluation.methods)
     _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
@@ -101,7 +119,9 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     Raises:
         UserError: as `plan`.
     """
-    stages, search = _up_to_the_value_model(config)
+    stages = _up_to_the_labels(config)
+    search = _add_the_value_model(stages, config)
+    problem_sets.need(config.domain, "test", *TO_EVALUATE)
     reads = _of_searches(stages)
     chosen = config.compared().rows()
     del chosen["max_policy_tokens"]
@@ -146,31 +166,60 @@ def _add(
     stages[name] = Stage(name, key, join(config.out, f"{name}/{key}"), read, rows)
 
 
-def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[str, Any]]:
-    """The stages before any search, and what decides a search but its methods and limits."""
+def _up_to_the_labels(config: RunConfig) -> dict[str, Stage]:
+    """The problems and, unless a value model is given, the rollouts and their labels."""
     open_store(config.out).check("out")
     addresses(config.policy.server)  # of every backend: they are written into specifications
-    policy = identity(config.policy)
-    train, test = (_problem_set(config, split) for split in ("train", "test"))
-    stages: dict[str, Stage] = {}
-    _add(stages, config, "problems", {"train": train, "test": test})
+    domain, stages = config.domain, dict[str, Stage]()
+    test = problem_sets.shape(domain, "test", config.seed)
+    imported = _imported(config)
+    if imported:
+        train = {"domain": domain.name, "split": "train", **imported}
+        train |= problem_sets.leaves_out(domain, "train")
+    else:
+        train = problem_sets.shape(domain, "train", config.seed)
+    _add(stages, config, "problems", {"train": train, "test": test, **imported})
     if config.qvm.path is None:
-        sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
-        rollouts = {"problems": train, **sampling, **_policy_shape(config)}
+        rollouts = {"problems": train, **(imported or _sampling(config))}
         _add(stages, config, "rollouts", rollouts, "problems")
         grader = _grader(config)
         labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
         _add(stages, config, "labels", labels, "problems", "rollouts")
+    return stages
+
+
+def _imported(config: RunConfig) -> dict[str, str]:
+    """What decides imported rollouts: the file's content; empty where they are sampled."""
+    file = config.rollouts.import_file
+    return {} if file is None else {"import_file": import_file.sha256(file)}
+
+
+def _sampling(config: RunConfig) -> dict[str, Any]:
+    """What decides sampled rollouts besides their problems."""
+    problem_sets.need(config.domain, "train", "to sample from")
+    sampling = {"policy": identity(config.policy), "seed": config.seed, **config.rollouts.rows()}
+    return {**sampling, **_policy_shape(config)}
+
+
+def _add_the_value_model(stages: dict[str, Stage], config: RunConfig) -> dict[str, Any]:
+    """Adds the training of a value model unless one is given.
+
+    Returns:
+        What decides a search but its methods and limits.
+    """
+    policy = identity(config.policy)
+    if config.qvm.path is None:
         _, start = backbone(config)
         fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
         _add(stages, config, "qvm", {**fit, **scoring.training(config.qvm)}, "problems", "labels")
         value = stages["qvm"].key
     else:
         value = scoring.given_value(config.qvm)
-    search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": test}
+    problems = problem_sets.shape(config.domain, "test", config.seed)
+    search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": problems}
     search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
     search |= scoring.scoring(config)
-    return stages, {**search, "grader": _grader(config)}
+    return {**search, "grader": _grader(config)}
 
 
 def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
@@ -199,23 +248,3 @@ def _policy_shape(config: RunConfig) -> dict[str, Any]:
 def _grader(config: RunConfig) -> list[str]:
     domain = DOMAINS[config.domain.name]
     return [domain.GRADER, domain.GRADER_VERSION]
-
-
-def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
-    """What decides the problems of a split: count, and the file's content or ranges and seed.
-
-    Generated ones leave out those of the other split's file, so these decide as well.
-    """
-    domain = config.domain
-    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
-    shape = {
-        "domain": domain.name,
-        "split": split,
-        "count": countdown_problems.count(domain, split),
-    }
-    file = countdown_problems.given(domain, split)
-    if file is not None:
-        return {**shape, "file": file.sha256}
-    shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
-    left_out = countdown_problems.left_out(domain, split)
-    return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape

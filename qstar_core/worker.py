@@ -37,6 +37,7 @@ WITH_POLICY = ("rollouts", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
+    ("rollouts", "import_file"),
     ("policy", "path"),
     ("policy", "lora"),
     ("qvm", "init"),
@@ -133,8 +134,9 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
 
 
 def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:
-    served = spec["stage"] == "rollouts" and config.policy.backend == "server"
-    return spec["stage"] not in WITHOUT_TORCH and not served
+    imported = config.rollouts.import_file is not None
+    without = config.policy.backend == "server" or imported
+    return spec["stage"] not in WITHOUT_TORCH and not (spec["stage"] == "rollouts" and without)
 
 
 def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from qstar_core.config import RolloutsConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.grading import Grade
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
@@ -96,19 +97,36 @@ def sample_rollouts(
     asks = requests_for(problems, config, policy.fingerprint, seed)
     samples = policy.sample([ask for _, ask in asks], done)
     rows = [
-        _row(problem, rollout_id, index, ask, sample, policy.fingerprint)
+        rollout_row(
+            problem,
+            rollout_id,
+            sample,
+            DOMAINS[problem.domain].grade(problem, [step.text for step in sample.steps]),
+            policy=policy.fingerprint,
+            sample_index=index,
+            seed=ask.seeds[index],
+            temperature=ask.temperature,
+        )
         for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
         for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _row(
-    problem: Problem, rollout_id: str, index: int, ask: SampleRequest, sample: Sample, policy: str
+def rollout_row(
+    problem: Problem,
+    rollout_id: str,
+    sample: Sample,
+    grade: Grade,
+    *,
+    policy: str,
+    sample_index: int,
+    seed: int,
+    temperature: float,
 ) -> dict[str, Any]:
+    """The row of a graded sample; its columns are those of `SCHEMA`."""
     domain = DOMAINS[problem.domain]
     texts = [step.text for step in sample.steps]
-    grade = domain.grade(problem, texts)
     steps = [
         {
             "text": step.text,
@@ -123,8 +141,8 @@ def _row(
     return {
         "rollout_id": rollout_id,
         "problem_id": problem.id,
-        "sample_index": index,
-        "seed": ask.seeds[index],
+        "sample_index": sample_index,
+        "seed": seed,
         "steps": steps,
         "n_steps": len(steps),
         "tokens": sample.tokens,
@@ -134,6 +152,6 @@ def _row(
         "grader": domain.GRADER,
         "grader_version": domain.GRADER_VERSION,
         "policy": policy,
-        "temperature": ask.temperature,
+        "temperature": temperature,
         "split": problem.split,
     }
