@@ -97,6 +97,15 @@ class Survey:
         order = np.argsort(columns[0], kind="stable")
         return pa.table(dict(zip(INDEX_COLUMNS, [c[order] for c in columns], strict=True)))
 
+    def figures(self) -> dict[str, Any]:
+        """What `survey` returns, but for the lines."""
+        return {
+            "malformed": self.malformed,
+            "problems": len(self.places),
+            "samples": sum(self.counts),
+            "named": self.named,
+        }
+
 
 def survey(
     file: Path, domain: str, left_out: frozenset[str], folder: Path, progress: Progress
@@ -134,20 +143,14 @@ def survey(
             if len(waiting) >= BATCH:
                 writer.write_table(problem_table.table(waiting, "train"))
                 waiting.clear()
-            progress(line.offset // MEGABYTE, size // MEGABYTE, "MB", f"{seen:,} lines")
+            progress(line.offset // MEGABYTE, size // MEGABYTE + 1, "MB", f"{seen:,} lines")
         writer.write_table(problem_table.table(waiting, "train"))
     if not found.places:
-        raise _nothing_good(file, seen, found)
+        raise _nothing_good(seen, found)
     if not found.malformed:
         (folder / QUARANTINE).unlink()
     feather.write_feather(found.table(), str(folder / INDEX), compression="uncompressed")
-    return {
-        "lines": seen,
-        "malformed": found.malformed,
-        "problems": len(found.places),
-        "samples": sum(found.counts),
-        "named": found.named,
-    }
+    return {"lines": seen, **found.figures()}
 
 
 def _set_aside(found: Survey, line: Line, reason: str, aside: IO[str]) -> None:
@@ -159,7 +162,7 @@ def _set_aside(found: Survey, line: Line, reason: str, aside: IO[str]) -> None:
     aside.write(json.dumps(row, ensure_ascii=True) + "\n")
 
 
-def _nothing_good(file: Path, seen: int, found: Survey) -> UserError:
+def _nothing_good(seen: int, found: Survey) -> UserError:
     if not seen:
         what = "no row in it"
     else:
