@@ -78,9 +78,8 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         return _imported_problems(spec, config, progress)
     found = problem_sets.problems(config.domain, split, config.seed)
     progress(len(found), len(found), "problems", split)
-    figures = {}
-    if split == "test":
-        figures["unsolvable"] = problem_sets.unsolvable(config.domain, split, found)
+    unsolvable = problem_sets.unsolvable(config.domain, split, found) if split == "test" else None
+    figures = {} if unsolvable is None else {"unsolvable": unsolvable}
     return _finish(spec, {f"part-{split}": problem_table.table(found, split)}, figures)
 
 
