@@ -79,6 +79,26 @@ def rollouts(
         commands.single("rollouts", "rollouts", config, out, set_, verbose)
 
 
+@app.command(name="import")
+def import_(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSONL of rollouts, a path or s3:// URI.")
+    ],
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="Whose problems they are (gsm8k).")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", metavar="CONFIG", help="YAML file with further fields."),
+    ] = None,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make problems and rollouts from texts produced elsewhere; see docs/importing.md."""
+    commands.import_rollouts(file, domain, config, out, set_, verbose)
+
+
 @app.command()
 def label(config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False) -> None:
     """Make Q-labels from the rollouts."""

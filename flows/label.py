@@ -20,6 +20,6 @@ def label(config: RunConfig) -> dict[str, Any]:
     Returns:
         The manifest of the data set.
     """
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until="labels")
     with workshop(config) as shop:
         return [shop.make(stage) for stage in upto(stages, "labels")][-1]

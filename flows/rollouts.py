@@ -18,7 +18,7 @@ def rollouts(config: RunConfig) -> dict[str, Any]:
     Returns:
         The manifest of the rollouts.
     """
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until="rollouts")
     with workshop(config) as shop:
         return [shop.make(stage) for stage in upto(stages, "rollouts")][-1]
 

@@ -35,6 +35,9 @@ SHOWN_FAILURES = 3
 OF_COMPARISON = ("compare", "report-comparison")
 """Flows whose stages are those of `pipeline.plan_comparison`."""
 
+UNTIL = {"rollouts": "rollouts", "label": "labels", "train-qvm": "qvm"}
+"""Flows that end with a stage before the evaluation."""
+
 
 class StageFailed(UserError):
     """Shards of a stage failed after all retries."""
@@ -55,8 +58,11 @@ def run_name() -> str:
     config = runtime.flow_run.parameters["config"]
     if isinstance(config, dict):
         config = RunConfig.model_validate(config)
-    plan = pipeline.plan_comparison if flow_name in OF_COMPARISON else pipeline.plan
-    key = list(plan(config).values())[-1].key
+    if flow_name in OF_COMPARISON:
+        stages = pipeline.plan_comparison(config)
+    else:
+        stages = pipeline.plan(config, until=UNTIL.get(flow_name))
+    key = list(stages.values())[-1].key
     return f"{flow_name}-{config.name}-{key[:8]}"
 
 

@@ -61,20 +61,27 @@ class CountdownRanges(Section):
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
-    name: Literal["countdown"] = "countdown"
+    name: Literal["countdown", "gsm8k"] = "countdown"
+    """countdown generates its problems; gsm8k reads them from files, or imports rollouts."""
     train_problems: int | None = Field(default=None, ge=1)
     """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
     test_problems: int | None = Field(default=None, ge=1)
     """None is all of ``test_file``, or 500 generated ones; of a file the first ones are used."""
     ranges: CountdownRanges = CountdownRanges()
+    """Of generated countdown problems."""
     train_file: str | None = None
-    """JSONL of training problems instead of generated ones, a path or ``s3://`` URI."""
+    """JSONL, plain or gzip, of training problems instead of generated ones, a path or ``s3://``
+    URI."""
     test_file: str | None = None
     """JSONL of evaluation problems instead of generated ones."""
 
 
 class RolloutsConfig(Section):
-    """Sampling whole trajectories from every training problem."""
+    """Sampling whole trajectories from every training problem, or importing them."""
+
+    import_file: str | None = None
+    """JSONL, plain or gzip, of rollouts from elsewhere with their problems, a path or ``s3://``
+    URI; then nothing is sampled and the fields below but ``shard_problems`` say nothing."""
 
     samples: int = Field(default=16, ge=1)
     temperature: Float = Field(default=1.0, ge=0.0)
@@ -85,6 +92,12 @@ class RolloutsConfig(Section):
     shard_problems: int = runtime_only(500, ge=1)
     max_quarantined: Float = runtime_only(0.02, ge=0.0, le=1.0)
     """Share of a shard's problems that may fail and be left out; one always may."""
+
+    def rows(self) -> dict[str, Any]:
+        """The fields that can change a row; an imported file counts by its content."""
+        found = super().rows()
+        del found["import_file"]
+        return found
 
 
 class LabelsConfig(Section):
@@ -243,6 +256,16 @@ class RunConfig(Section):
         if chosen.baseline not in names:
             raise ValueError(
                 f"comparison.baseline {chosen.baseline!r} is not the name of a method: {names}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RunConfig:
+        given = self.domain.train_file, self.domain.train_problems
+        if self.rollouts.import_file is not None and given != (None, None):
+            raise ValueError(
+                "rollouts.import_file brings its own training problems: leave domain.train_file "
+                "and domain.train_problems out"
             )
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,16 @@ import polars as pl
 import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.domains import countdown_problems
+from qstar_core.domains import problem_sets, problem_table
 from qstar_core.environment import as_mapping
-from qstar_core.loading import expect, load_policy, load_reward_model, load_value, told
+from qstar_core.loading import (
+    expect,
+    load_policy,
+    load_reward_model,
+    load_value,
+    planned_file,
+    told,
+)
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
 from qstar_core.planning import SWEEPS, kind_of
@@ -67,17 +75,32 @@ def _put(spec: Spec, scratch: Path, files: list[Path], figures: dict[str, Any]) 
 def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Generates the problems of one split, or reads them from the user's file."""
     split = spec["split"]
-    found = countdown_problems.problems(config.domain, split, config.seed)
-    rows = [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in found]
-    progress(len(rows), len(rows), "problems", split)
-    figures = {}
-    if split == "test" and countdown_problems.given(config.domain, split) is not None:
-        figures["unsolvable"] = countdown_problems.unsolvable(found)
-    return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, figures)
+    if split == "train" and config.rollouts.import_file is not None:
+        return _imported_problems(spec, config, progress)
+    found = problem_sets.problems(config.domain, split, config.seed)
+    progress(len(found), len(found), "problems", split)
+    unsolvable = problem_sets.unsolvable(config.domain, split, found) if split == "test" else None
+    figures = {} if unsolvable is None else {"unsolvable": unsolvable}
+    return _finish(spec, {f"part-{split}": problem_table.table(found, split)}, figures)
+
+
+def _imported_problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """The problems of an imported file, and where in it their rollouts are."""
+    from qstar_core.rollouts.import_survey import survey
+
+    file, _ = planned_file(spec, config)
+    left_out = problem_sets.left_out(config.domain, "train")
+    scratch = open_store(spec["uri"]).scratch()
+    found = survey(file, config.domain.name, left_out, scratch, progress)
+    named = found.pop("named")
+    figures = {"import": found, **({"malformed": named} if named else {})}
+    return _put(spec, scratch, sorted(scratch.iterdir()), figures)
 
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Samples and grades all rollouts of a range of problems."""
+    """Samples and grades all rollouts of a range of problems, or grades imported ones."""
+    if config.rollouts.import_file is not None:
+        return _imported_rollouts(spec, config, progress)
     from qstar_core.rollouts import drift
     from qstar_core.rollouts.progress import SampleProgress
     from qstar_core.rollouts.quarantine import sample_shard
@@ -134,6 +157,25 @@ def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, own))
 
 
+def _imported_rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Grades the imported rollouts of a range of problems."""
+    from qstar_core.rollouts import import_survey, imported
+    from qstar_core.rollouts.sample import SCHEMA
+
+    file, sha256 = planned_file(spec, config)
+    index = import_survey.read_index(spec["inputs"]["problems"], spec["start"], spec["stop"])
+    scratch, start = open_store(spec["uri"]).scratch(), time.monotonic()
+    path = scratch / f"part-{spec['shard']}.parquet"
+    outcomes: Counter[str] = Counter()
+    with dataset.table_writer(path, SCHEMA) as writer:
+        for table in imported.tables(file, index, config.domain.name, sha256):
+            writer.write_table(table)
+            outcomes.update(table["outcome"].to_pylist())
+            progress(outcomes.total(), int(index["samples"].sum()), "rollouts", "")
+    seconds = round(time.monotonic() - start, 3)
+    return _put(spec, scratch, [path], {"seconds": seconds, "tokens": 0, "outcomes": outcomes})
+
+
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Labels every step of the rollouts of a range of problems, some of them at a time."""
     from qstar_core.labelling import labeller
@@ -179,6 +221,8 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     labelled = dataset.data_files(input_of(spec, "labels") or "")
     frame = pl.read_parquet(labelled)
+    if config.rollouts.import_file is not None:  # it may have held-out problems too
+        frame = frame.filter(pl.col("split") == "train")
     known, test = (read_problems(spec["inputs"]["problems"], s) for s in ("train", "test"))
     allowed = refuse_leakage(known, test, config.qvm.allow)
     folder, found = backbone(config)

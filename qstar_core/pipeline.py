@@ -13,7 +13,7 @@ from typing import Any
 
 from qstar_core import __version__, environment
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.domains import countdown, countdown_problems
+from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
 from qstar_core.planning import (
     COMMANDS,
@@ -51,7 +51,8 @@ __all__ = [
     "shards",
 ]
 
-MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
+MODELS = ("policy", "backbone", "qvm", "prm", "import_file")
+"""Models and files of the user whose fingerprints are among the rows of a stage."""
 LABEL_PROBLEMS = 50_000
 LABEL_ROLLOUTS = 800_000
 """At most so many problems and rollouts make a shard of labels; it takes some seconds."""
@@ -61,6 +62,9 @@ CARDS = ("rollouts", "pool", "labels")
 """Beginnings of the names of stages whose data sets get a data card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
+
+OF_PROBLEMS = ("unsolvable", "import", "malformed")
+"""Figures of problems; the last two of those that were imported with their rollouts."""
 
 Spec = dict[str, Any]
 
@@ -180,11 +184,16 @@ def _range_name(start: int, stop: int) -> str:
 
 
 def _count(stage: Stage, config: RunConfig, split: str) -> int:
-    """Problems of a split: from the manifest when it is there, else from the configuration."""
+    """Problems of a split: from the manifest when it is there, else from the configuration.
+
+    How many an imported file has is not known before it is read; they count as 0.
+    """
     manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri))
     if manifest is not None:
         return int(manifest["figures"][split])
-    return countdown_problems.count(config.domain, split)
+    if config.rollouts.import_file is not None and split == "train":
+        return 0
+    return problem_sets.count(config.domain, split)
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:
@@ -241,9 +250,9 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
         return figures
     if stage.name == "problems":
-        unsolvable = [r["figures"].get("unsolvable") for r in receipts]
-        known = {"unsolvable": sum(filter(None, unsolvable))} if any(unsolvable) else {}
-        return {**{r["shard"]: r["rows"] for r in receipts}, **known}
+        figures = {r["shard"]: r["rows"] for r in receipts}
+        told = [item for r in receipts for item in r["figures"].items()]
+        return figures | {name: value for name, value in told if name in OF_PROBLEMS and value}
     if stage.kind == "labels":
         from qstar_core.labels.stream import combined as combined_labels
 
@@ -262,12 +271,16 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
     train, test = (_count(stage, config, split) for split in ("train", "test"))
     rollouts = train * config.rollouts.samples
+    known, unit = (train + test, "problems"), "rollouts"
+    if config.rollouts.import_file is not None:
+        rollouts, known = _imported_rollouts(stage), (1, "file")
+        unit = "rollouts" if rollouts else "uncounted rollouts"
     searches = test * len(_methods(stage, config))
     sizes: dict[str, tuple[int, str]] = {
-        "problems": (train + test, "problems"),
-        "rollouts": (rollouts, "rollouts"),
+        "problems": known,
+        "rollouts": (rollouts, unit),
         "pool": _pool_units(stage, config, train),
-        "labels": (rollouts, "rollouts"),
+        "labels": (rollouts, unit),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
@@ -309,11 +322,17 @@ def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
     problems = part.get("stop", 0) - part.get("start", 0)
     if stage.kind == "pool":
         return int(problems * _largest(stage, config)[1])
-    rollout = countdown.expected_tokens(config.domain.ranges.numbers)
-    if stage.name == "rollouts":
+    rollout = problem_sets.expected_tokens(config.domain, config.rollouts.max_new_tokens)
+    if stage.name == "rollouts" and config.rollouts.import_file is None:
         return int(problems * config.rollouts.samples * rollout)
     if stage.name not in ("evaluation", "comparison"):
         return 0
     method = _methods(stage, config)[part["method"]]
     budget = part.get("budget", config.evaluation.max_policy_tokens)
     return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))
+
+
+def _imported_rollouts(stage: Stage) -> int:
+    """Samples of the imported file; 0 before it is read."""
+    manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri)) or {}
+    return int(manifest.get("figures", {}).get("import", {}).get("samples", 0))

@@ -38,6 +38,7 @@ WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
+    ("rollouts", "import_file"),
     ("policy", "path"),
     ("policy", "lora"),
     ("qvm", "init"),
@@ -141,8 +142,9 @@ def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:
     kind = kind_of(spec["stage"])
     if kind == "labels":  # only a round of fitted Q iteration has a model
         return any(kind_of(name) == "qvm" for name in spec["inputs"])
+    imported = kind == "rollouts" and config.rollouts.import_file is not None
     served = kind in SAMPLING and _sampler(spec, config).backend == "server"
-    return kind not in WITHOUT_TORCH and not served
+    return kind not in WITHOUT_TORCH and not served and not imported
 
 
 def _sampler(spec: dict[str, Any], config: RunConfig) -> PolicyConfig:

@@ -24,7 +24,7 @@ from tests.models import tiny_policy
 OTHER: dict[str, Any] = {
     "policy.path": None,  # tested by the fingerprint below
     "policy.dtype": "float32",
-    "domain.name": None,  # one domain only so far
+    "domain.name": None,  # gsm8k generates no problems; tested below
     "policy.backend": None,  # these three are tested below
     "policy.lora": None,
     "policy.engine": None,
@@ -57,7 +57,11 @@ OTHER: dict[str, Any] = {
     "domain.test_problems": 499,
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",
+    "rollouts.import_file": "IMPORT",
 }
+IMPORTED = (
+    '{"question": "3 2 1 > 6", "reference": {"numbers": [1, 2, 3], "target": 6}, "samples": ["6"]}'
+)
 JUDGED = ("comparison.baseline", "comparison.correction")  # decide the figures of a comparison
 METHOD = {
     "name": "other",
@@ -132,6 +136,9 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
     if new == "FILE":
         new = str(tmp_path / "p.jsonl")
         Path(new).write_text('{"numbers": [4, 9, 10, 13], "target": 24}\n')
+    if new == "IMPORT":
+        new = str(tmp_path / "i.jsonl")
+        Path(new).write_text(IMPORTED)
     if new == "TINY":
         new = str(tiny_policy())
     if runtime:
@@ -178,6 +185,20 @@ def test_a_parameter_of_one_label_method_is_in_its_key_alone(
 
     assert labels(method) != labels(method, **{field: value})
     assert labels("best_of_rollouts") == labels("best_of_rollouts", **{field: value})
+
+
+def test_the_domain_is_part_of_the_keys(base: RunConfig, tmp_path: Path) -> None:
+    found = []
+    for name, row in (
+        ("countdown", '{"numbers": [1, 2, 3], "target": 6}'),
+        ("gsm8k", '{"question": "?", "answer": "#### 6"}'),
+    ):
+        files = {split: tmp_path / f"{name}-{split}.jsonl" for split in ("train", "test")}
+        files["train"].write_text(row)
+        files["test"].write_text(row.replace("6", "5"))
+        domain = {"name": name, **{f"{split}_file": str(f) for split, f in files.items()}}
+        found.append(keys(replaced(base, "domain", domain)))
+    assert not set(found[0].values()) & set(found[1].values())
 
 
 def test_the_policys_weights_are_part_of_the_keys(base: RunConfig, tmp_path: Path) -> None:

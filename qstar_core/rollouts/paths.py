@@ -8,7 +8,7 @@ branches from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from qstar_core.domains import DOMAINS
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample, SampleRequest
-from qstar_core.rollouts.sample import SCHEMA, row
+from qstar_core.rollouts.sample import SCHEMA, rollout_row
 from qstar_core.store.columns import column
 
 PATH_COLUMNS = [
@@ -106,36 +106,35 @@ def continued(
     sampling: Sampling,
 ) -> Path:
     """The path of some given steps and a sampled continuation of them."""
-    made = row(
+    made = rollout_row(
         problem,
         sampling.id_of("path", problem.id, state_id, index),
-        index,
-        seed,
-        (*given, *sample.steps),
-        sample.finish,
-        sample.tokens,
-        sampling.policy,
-        sampling.temperature,
+        replace(sample, steps=(*given, *sample.steps)),
+        policy=sampling.policy,
+        sample_index=index,
+        seed=seed,
+        temperature=sampling.temperature,
     )
-    return {**made, "source": sampling.source, "prefix_steps": len(given)}
+    own = {"tokens": sample.tokens, "source": sampling.source, "prefix_steps": len(given)}
+    return {**made, **own}
 
 
 def found(
     problem: Problem, steps: Sequence[Step], given: int, index: int, sampling: Sampling
 ) -> Path:
     """A path that a search has found: its number there, the seed is that of the run."""
-    made = row(
+    finish = "end" if steps[-1].ended else "steps"
+    made = rollout_row(
         problem,
         sampling.id_of("path", problem.id, [step.text for step in steps]),
-        index,
-        sampling.seed,
-        steps,
-        "end" if steps[-1].ended else "steps",
-        sum(step.tokens for step in steps[given:]),
-        sampling.policy,
-        sampling.temperature,
+        Sample(tuple(steps), finish),
+        policy=sampling.policy,
+        sample_index=index,
+        seed=sampling.seed,
+        temperature=sampling.temperature,
     )
-    return {**made, "source": sampling.source, "prefix_steps": given}
+    tokens = sum(step.tokens for step in steps[given:])
+    return {**made, "tokens": tokens, "source": sampling.source, "prefix_steps": given}
 
 
 def steps_of(path: Mapping[str, Any], count: int) -> tuple[Step, ...]:

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from qstar_core.config import RolloutsConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.grading import Grade
 from qstar_core.keys import content_id, sample_seed
-from qstar_core.mdp import Problem, Step
-from qstar_core.policies import Policy, SampleRequest
+from qstar_core.mdp import Problem
+from qstar_core.policies import Policy, Sample, SampleRequest
 from qstar_core.store.columns import column
 
 STEP = pa.struct(
@@ -106,16 +107,14 @@ def sample_rollouts(
     asks = requests_for(problems, config, policy.fingerprint, seed)
     samples = policy.sample([ask for _, ask in asks], done)
     rows = [
-        row(
+        rollout_row(
             problem,
             rollout_id,
-            index,
-            ask.seeds[index],
-            sample.steps,
-            sample.finish,
-            sample.tokens,
-            policy.fingerprint,
-            ask.temperature,
+            sample,
+            policy=policy.fingerprint,
+            sample_index=index,
+            seed=ask.seeds[index],
+            temperature=ask.temperature,
         )
         for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
         for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
@@ -123,22 +122,33 @@ def sample_rollouts(
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def row(
+def rollout_row(
     problem: Problem,
     rollout_id: str,
-    index: int,
-    seed: int,
-    steps: Sequence[Step],
-    finish: str,
-    tokens: int,
+    sample: Sample,
+    *,
     policy: str,
+    sample_index: int,
+    seed: int,
     temperature: float,
+    grade: Grade | None = None,
 ) -> dict[str, Any]:
-    """A whole trajectory, graded, as a row of `SCHEMA`."""
+    """The row of a whole trajectory; its columns are those of `SCHEMA`.
+
+    Args:
+        problem: it is about.
+        rollout_id: of the row.
+        sample: all its steps, its tokens and its finish.
+        policy: fingerprint of what made it.
+        sample_index: its number among the samples of the request.
+        seed: of the sample.
+        temperature: it was sampled at.
+        grade: if it is known; else it is graded here.
+    """
     domain = DOMAINS[problem.domain]
-    texts = [step.text for step in steps]
-    grade = domain.grade(problem, texts)
-    told = [
+    texts = [step.text for step in sample.steps]
+    grade = domain.grade(problem, texts) if grade is None else grade
+    steps = [
         {
             "text": step.text,
             "tokens": step.tokens,
@@ -147,17 +157,17 @@ def row(
             "state_id": state_id,
             "action_id": action_id,
         }
-        for step, (state_id, action_id) in zip(steps, step_ids(problem, texts), strict=True)
+        for step, (state_id, action_id) in zip(sample.steps, step_ids(problem, texts), strict=True)
     ]
     return {
         "rollout_id": rollout_id,
         "problem_id": problem.id,
-        "sample_index": index,
+        "sample_index": sample_index,
         "seed": seed,
-        "steps": told,
-        "n_steps": len(told),
-        "tokens": tokens,
-        "finish": finish,
+        "steps": steps,
+        "n_steps": len(steps),
+        "tokens": sample.tokens,
+        "finish": sample.finish,
         "outcome": str(grade.outcome),
         "answer": grade.answer,
         "grader": domain.GRADER,

@@ -37,6 +37,11 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
+def table_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes Parquet with zstd table by table, a row group each; a context manager."""
+    return pq.ParquetWriter(path, schema, compression="zstd")
+
+
 @contextlib.contextmanager
 def making(uri: str, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Keeps other runs from making the same data set at once; on S3, those of this machine.
