@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def read_problems(uri: str, split: str) -> list[Problem]:
     frame = pl.read_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
     rows = frame.select("domain", "prompt", "reference", "split").iter_rows()
     return [Problem(*row) for row in rows]
+
+
+def problem_ids(uri: str, split: str) -> pl.Series:
+    """The ids of the problems of a split in their order."""
+    frame = pl.scan_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
+    ids: pl.Series = frame.select("problem_id").collect().to_series()
+    return ids
 
 
 def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
@@ -188,13 +196,13 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     def files(uri: str) -> list[str]:
         return dataset.data_files(uri, lambda name: overlaps(name, start, stop))
 
-    known = {p.id: p for p in read_problems(inputs["problems"], "train")[start:stop]}
+    ids = problem_ids(inputs["problems"], "train")[start:stop]
     pools = [files(uri) for name, uri in inputs.items() if kind_of(name) == "pool"]
-    tables = Tables(files(inputs["rollouts"]), pools, pl.Series(known))
+    tables = Tables(files(inputs["rollouts"]), pools, ids)
     settings, label = labeller(spec, config, progress)
     method, gamma, own = settings.method, settings.gamma, settings.parameters()
     schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
-    total = len(known) * config.rollouts.samples
+    total = len(ids) * config.rollouts.samples
     finished = steps = 0
 
     def done(rollouts: int, new_steps: int) -> None:
@@ -202,8 +210,12 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         finished, steps = finished + rollouts, steps + new_steps
         progress(finished, max(total, finished), "rollouts", f"{steps:,} steps")
 
+    @cache
+    def known() -> dict[str, Problem]:
+        return {p.id: p for p in read_problems(inputs["problems"], "train")[start:stop]}
+
     def graded(paths: pl.LazyFrame) -> pl.LazyFrame:
-        return label(regrade(paths, known))
+        return label(regrade(paths, config.domain.name, known))
 
     scratch = open_store(spec["uri"]).scratch()
     file = scratch / f"part-{spec['shard']}.parquet"

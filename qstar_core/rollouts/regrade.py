@@ -6,7 +6,7 @@ of labels has its name and version, so labels are made anew, from what `regrade`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
@@ -17,45 +17,44 @@ COLUMNS = ("outcome", "answer", "grader", "grader_version")
 """What a grader decides of a trajectory."""
 
 
-def regrade(trajectories: pl.LazyFrame, known: Mapping[str, Problem]) -> pl.LazyFrame:
+def regrade(
+    trajectories: pl.LazyFrame, domain: str, problems: Callable[[], Mapping[str, Problem]]
+) -> pl.LazyFrame:
     """Trajectories with the outcome and answer of today's grader, in the same order.
 
-    Rows that this grader in this version has graded stay as they are, and so do those of other
+    Rows that this grader in this version has graded stay as they are, and so do those of unknown
     problems.
 
     Args:
         trajectories: with the columns ``problem_id`` and ``steps`` of
             `qstar_core.rollouts.sample.SCHEMA`, `COLUMNS`, and any others.
-        known: the problems of the trajectories, by id.
+        domain: of the trajectories.
+        problems: reads their problems, by id; called where something is graded.
     """
+    today = DOMAINS[domain].GRADER, DOMAINS[domain].GRADER_VERSION
     graders = trajectories.select("grader", "grader_version").unique().collect()
-    if set(graders.iter_rows()) <= _today(known):  # then the plan stays free of Python
+    if set(graders.iter_rows()) <= {today}:  # then the plan stays free of Python
         return trajectories
-    return trajectories.map_batches(lambda rows: _regraded(rows, known), streamable=True)
+    known = problems()
+    return trajectories.map_batches(lambda rows: _regraded(rows, today, known), streamable=True)
 
 
-def _today(known: Mapping[str, Problem]) -> set[tuple[str, str]]:
-    """Names and versions of the graders of some problems."""
-    domains = {problem.domain for problem in known.values()}
-    return {(DOMAINS[name].GRADER, DOMAINS[name].GRADER_VERSION) for name in domains}
-
-
-def _regraded(rows: pl.DataFrame, known: Mapping[str, Problem]) -> pl.DataFrame:
+def _regraded(
+    rows: pl.DataFrame, today: tuple[str, str], known: Mapping[str, Problem]
+) -> pl.DataFrame:
     if rows.is_empty():
         return rows
-    today = _today(known)
     texts = rows["steps"].list.eval(pl.element().struct.field("text"))
     graded = []
     for problem_id, steps, *stored in zip(
         rows["problem_id"], texts, *(rows[name] for name in COLUMNS), strict=True
     ):
         problem = known.get(problem_id)
-        if problem is None or (stored[2], stored[3]) in today:
+        if problem is None or (stored[2], stored[3]) == today:
             graded.append(tuple(stored))
             continue
-        domain = DOMAINS[problem.domain]
-        grade = domain.grade(problem, list(steps))
-        graded.append((str(grade.outcome), grade.answer, domain.GRADER, domain.GRADER_VERSION))
+        grade = DOMAINS[problem.domain].grade(problem, list(steps))
+        graded.append((str(grade.outcome), grade.answer, *today))
     columns = zip(COLUMNS, zip(*graded, strict=True), strict=True)
     return rows.with_columns(
         pl.Series(name, values, dtype=pl.String).cast(rows.schema[name]) for name, values in columns

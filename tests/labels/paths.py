@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from qstar_core.domains import countdown
 from qstar_core.rollouts.paths import PATHS
 
 
@@ -71,8 +72,8 @@ def _row(path: Path, index: int) -> dict[str, Any]:
         "n_steps": length,
         "tokens": length,
         "outcome": "correct" if path.correct else "wrong",
-        "grader": "g",
-        "grader_version": "1",
+        "grader": countdown.GRADER,
+        "grader_version": countdown.GRADER_VERSION,
         "policy": "f",
         "temperature": 1.0,
         "split": "train",

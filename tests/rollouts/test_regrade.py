@@ -46,7 +46,7 @@ def by_id(*problems: Problem) -> dict[str, Problem]:
 
 def test_what_another_version_graded_is_graded_again() -> None:
     stored = trajectories([RIGHT, WRONG, []])
-    found = regrade(stored.lazy(), by_id(SOLVED, OTHER)).collect()
+    found = regrade(stored.lazy(), "countdown", lambda: by_id(SOLVED, OTHER)).collect()
     assert found["outcome"].to_list() == ["correct", "wrong", "no_answer"]
     assert found["answer"].to_list() == ["6", "2", ""]
     assert found["grader_version"].unique().to_list() == [countdown.GRADER_VERSION]
@@ -58,7 +58,9 @@ def test_what_another_version_graded_is_graded_again() -> None:
 def test_only_rows_of_another_version_change(kinds: list[tuple[bool, bool]]) -> None:
     steps = [RIGHT if right else WRONG for right, _ in kinds]
     versions = [countdown.GRADER_VERSION if kept else "0" for _, kept in kinds]
-    found = regrade(trajectories(steps, versions).lazy(), by_id(SOLVED)).collect()
+    found = regrade(
+        trajectories(steps, versions).lazy(), "countdown", lambda: by_id(SOLVED)
+    ).collect()
     wanted = [
         "timeout" if kept else str(countdown.grade(SOLVED, each).outcome)
         for each, (_, kept) in zip(steps, kinds, strict=True)
@@ -72,9 +74,11 @@ def test_rows_of_todays_grader_are_not_touched(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(countdown, "grade", refuse)
     stored = trajectories([RIGHT], countdown.GRADER_VERSION).lazy()
-    assert regrade(stored, by_id(SOLVED)) is stored
+    assert regrade(stored, "countdown", lambda: by_id(SOLVED)) is stored
     elsewhere = trajectories([RIGHT]).lazy()
-    assert regrade(elsewhere, by_id(OTHER)).collect()["outcome"].to_list() == ["timeout"]
+    assert regrade(elsewhere, "countdown", lambda: by_id(OTHER)).collect()["outcome"].to_list() == [
+        "timeout"
+    ]
 
 
 def test_a_new_grader_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +90,7 @@ def test_a_new_grader_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = pl.Series("grader", [countdown.GRADER] * 2).cast(pl.Categorical)
     stored = trajectories([RIGHT, WRONG], countdown.GRADER_VERSION, source=["rollouts"] * 2)
     stored = stored.with_columns(grader=pl.lit("countdown-exact").cast(kind.dtype))
-    found = regrade(stored.lazy(), by_id(SOLVED)).collect()
+    found = regrade(stored.lazy(), "countdown", lambda: by_id(SOLVED)).collect()
     assert found["outcome"].to_list() == ["correct"] * 2
     assert found["grader"].cast(pl.String).to_list() == ["countdown-lenient"] * 2
     assert found.schema == stored.schema
@@ -94,4 +98,4 @@ def test_a_new_grader_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_to_grade() -> None:
     empty = trajectories([]).lazy()
-    assert regrade(empty, by_id(SOLVED)).collect().is_empty()
+    assert regrade(empty, "countdown", lambda: by_id(SOLVED)).collect().is_empty()
