@@ -9,20 +9,19 @@ Every Parquet file of the two folders is compared byte for byte. Prints a table.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 import random
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import killing  # noqa: E402
 
 CONFIG = """\
 name: kill-nine
@@ -38,24 +37,12 @@ runtime: {{workers: 2, threads: 1}}
 
 def start(config: Path, out: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
     """Starts ``qstar run`` without a terminal."""
-    command = [sys.executable, "-m", "flows.cli", "run", str(config), "--set", f"out={out}"]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **env},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    return killing.qstar("run", config, "--set", f"out={out}", env=env)
 
 
 def finish(config: Path, out: Path, env: dict[str, str]) -> float:
     """Runs to the end; returns the seconds it took."""
-    begun = time.monotonic()
-    process = start(config, out, env)
-    _, stderr = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{shlex.join(map(str, process.args))}\n{stderr.decode()}")  # type: ignore[arg-type]
-    return time.monotonic() - begun
+    return killing.finish(start(config, out, env))
 
 
 def kill_after(config: Path, out: Path, env: dict[str, str], seconds: float) -> bool:
@@ -85,12 +72,7 @@ def unfinished(out: Path) -> list[str]:
 
 def main() -> None:
     """Prints one line per moment and the number of equal runs last."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moments", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--policy", default="reference:countdown-policy")
-    arguments = parser.parse_args()
-    rng = random.Random(arguments.seed)
+    arguments = killing.parse(__doc__, moments=10)
     folder = Path(tempfile.mkdtemp(prefix="qstar-kill-nine-"))
     env = {"PREFECT_HOME": str(folder / "prefect")}
     config = folder / "config.yaml"
@@ -102,13 +84,11 @@ def main() -> None:
         whole = parquet_files(folder / "whole")
         print(f"undisturbed: {len(whole)} Parquet files, {seconds:.1f} s")
         print(f"{'moment':>8}  {'files at the kill':>17}  {'rerun':>7}  equal")
+        moments = killing.Moments(random.Random(arguments.seed), seconds, earliest=0.1)
         for _ in range(arguments.moments):
             out = folder / "killed"
-            while True:
-                moment = rng.uniform(0.1, 1.0) * seconds
-                if kill_after(config, out, env, moment):
-                    break
-                seconds = moment  # it had ended before: the machine has less to do now
+            while not kill_after(config, out, env, moment := moments.draw()):
+                moments.miss(moment)
                 shutil.rmtree(out)
             left = len(parquet_files(out))
             again = finish(config, out, env)

@@ -12,7 +12,6 @@ seconds in it. Prints a table.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import random
@@ -28,6 +27,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import killing  # noqa: E402
 from qstar_core.store import open_store  # noqa: E402
 from tests.s3 import S3Server  # noqa: E402
 
@@ -44,10 +44,7 @@ runtime: {{workers: 2, threads: 1}}
 
 def start(config: Path, out: str) -> subprocess.Popen[bytes]:
     """Starts ``qstar rollouts`` without a terminal."""
-    command = [sys.executable, "-m", "flows.cli", "rollouts", str(config), "--out", out]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+    return killing.qstar("rollouts", config, "--out", out, alone=True)
 
 
 def kill_worker(run: subprocess.Popen[bytes], rng: random.Random) -> bool:
@@ -114,11 +111,7 @@ def disturbed(
 
 def main() -> None:
     """Prints one line per moment and the number of equal runs last."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moments", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--policy", default="reference:countdown-policy")
-    arguments = parser.parse_args()
+    arguments = killing.parse(__doc__, moments=20)
     rng = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="qstar-kill-nine-s3-"))
     config = folder / "config.yaml"
@@ -130,22 +123,18 @@ def main() -> None:
     equal = 0
     try:
         bucket = server.bucket()
-        begun = time.monotonic()
-        whole_run = start(config, f"{bucket}/whole")
-        _, stderr = whole_run.communicate()
-        if whole_run.returncode:
-            raise RuntimeError(stderr.decode())
-        seconds = time.monotonic() - begun
+        seconds = killing.finish(start(config, f"{bucket}/whole"))
         whole = contents(f"{bucket}/whole", ".parquet")
         print(f"undisturbed: {len(whole)} Parquet files, {seconds:.1f} s")
         print(f"{'killed':>8}  {'moment':>8}  {'shards then':>11}  {'runs':>4}  kept  equal")
-        tries = k = 0
+        moments = killing.Moments(rng, seconds, earliest=0.3)
+        k = 0
         while k < arguments.moments:
-            target, moment = TARGETS[k % 3], rng.uniform(0.3, 1.0) * seconds
-            out, tries = f"{bucket}/{tries}", tries + 1
+            target, moment = TARGETS[k % 3], moments.draw()
+            out = f"{bucket}/{k + moments.missed}"
             found = disturbed(config, out, target, moment, server, rng)
             if found is None:
-                seconds = min(seconds, max(moment, 0.9 * seconds))  # the machine has less to do now
+                moments.miss(moment)
                 continue
             k += 1
             then, runs, kept = found
@@ -158,7 +147,7 @@ def main() -> None:
     finally:
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"nothing was left to kill at {tries - k} further moments")
+    print(f"nothing was left to kill at {moments.missed} further moments")
     print(f"equal, and no finished shard made again: {equal} of {arguments.moments}")
     sys.exit(equal != arguments.moments)
 

@@ -11,8 +11,9 @@ prompts with the same seeds and lengths:
 * policy: `Policy.sample`, the engine behind our interface;
 * stage: the whole job of the shards, from reading the problems to the receipts of Parquet files.
 
-Only the loading of the engine is left out, on all sides. Then for each size of ``--scale`` a
-process of its own runs the stage and reports tokens per second and its peak resident memory.
+Only the loading of the engine is left out, on all sides. Then for each size of ``--scale`` one
+process makes the problems and another runs the stage alone, as a worker does, and reports tokens
+per second and its peak resident memory.
 Prints the ratios last.
 """
 
@@ -70,13 +71,18 @@ def nothing(done: int, total: int, unit: str, note: str) -> None:
     """No progress display."""
 
 
-def prepare(config: RunConfig) -> tuple[pipeline.Stage, list[SampleRequest]]:
-    """Makes the problems; returns the rollouts stage and all its requests."""
-    stages = pipeline.plan(config)
-    problems = stages["problems"]
+def make_problems(config: RunConfig) -> None:
+    """Makes the data set of problems."""
+    problems = pipeline.plan(config)["problems"]
     receipts = [jobs.problems(spec, config, nothing) for spec in pipeline.shards(problems, config)]
     pipeline.publish(problems, config, receipts)
-    known = jobs.read_problems(problems.uri, "train")
+
+
+def prepare(config: RunConfig) -> tuple[pipeline.Stage, list[SampleRequest]]:
+    """Makes the problems; returns the rollouts stage and all its requests."""
+    make_problems(config)
+    stages = pipeline.plan(config)
+    known = jobs.read_problems(stages["problems"].uri, "train")
     policy = stages["rollouts"].rows["policy"]
     return stages["rollouts"], [
         ask for _, ask in requests_for(known, config.rollouts, policy, config.seed)
@@ -201,9 +207,9 @@ def profile(engine: str, folder: str) -> None:
 
 
 def scale(engine: str, rollouts: int, folder: str) -> None:
-    """The stage alone in this process; prints its figures as JSON."""
+    """The stage alone in this process, on problems that are there; prints its figures as JSON."""
     config = configuration(engine, rollouts, folder)
-    stage, _ = prepare(config)
+    stage = pipeline.plan(config)["rollouts"]
     jobs.load_policy(config.policy)
     start = time.perf_counter()
     tokens = run_stage(stage, config)
@@ -213,13 +219,15 @@ def scale(engine: str, rollouts: int, folder: str) -> None:
 
 
 def grown(arguments: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
-    """The figures of `scale` for every size, each in a process of its own."""
+    """The figures of `scale` for every size; another process makes the problems before each."""
     found = []
     print(f"{'rollouts':>9}  {'tokens':>10}  {'tokens/s':>9}  {'peak memory':>12}")
     for size in [int(text) for text in arguments.scale.split(",") if text]:
-        command = [sys.executable, __file__, "--engine", arguments.engine, "--one", str(size)]
+        command = [sys.executable, __file__, "--engine", arguments.engine]
         command += ["--threads", str(arguments.threads), "--folder", f"{folder}/scale-{size}"]
-        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        subprocess.run([*command, "--prepare", str(size)], check=True)
+        measured = [*command, "--one", str(size)]
+        result = subprocess.run(measured, stdout=subprocess.PIPE, text=True, check=True)
         figures = json.loads(result.stdout.splitlines()[-1])
         found.append({"rollouts": size, **figures})
         tokens, peak = figures["tokens"], figures["peak_mib"]
@@ -237,9 +245,13 @@ def main() -> None:
     parser.add_argument("--scale", default="1000,5000,20000,50000")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--profile", action="store_true", help="say where the policy's time goes")
+    parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.prepare:
+        make_problems(configuration(arguments.engine, arguments.prepare, arguments.folder))
+        return
     import torch
 
     torch.set_num_threads(arguments.threads)

@@ -187,7 +187,8 @@ def explain(
         str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
     ],
     method: Annotated[
-        str | None, typer.Option("--method", help="Name of a method (last with a tree).")
+        str | None,
+        typer.Option("--method", help="Name of a method (A*, else the first with a tree)."),
     ] = None,
     budget: Annotated[
         float | None,

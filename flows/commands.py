@@ -6,6 +6,7 @@ What is heavy is imported inside the function that needs it.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qstar_core.config import RunConfig
+    from qstar_core.planning import Stage
 
 
 def whole(
@@ -30,8 +32,11 @@ def whole(
     config = load(path, overrides, out)
     compares = command == "compare"
     screen = console()
+    say_defaults(screen, config)
     notes(screen, config)
     stages = (pipeline.plan_comparison if compares else pipeline.plan)(config)
+    if compares:
+        say_training(screen, stages)
     if plan:
         from flows.tables import plan_table
 
@@ -54,6 +59,7 @@ def whole(
     else:
         from flows.inspect import show_end
     show_end(screen, config, manifests, again)
+    say_doubts(screen, stages)
     say_retries(screen)
 
 
@@ -70,6 +76,7 @@ def single(
     found = stages.get(stage)
     manifest = pipeline.published(found) if found is not None else None
     screen = console()
+    say_defaults(screen, config)
     notes(screen, config)
     if manifest is not None:
         screen.print(f"{stage} is already there.")
@@ -80,6 +87,8 @@ def single(
         name = "report_comparison" if of_comparison else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
     show_stage_end(screen, stage, manifest)
+    if stage in ("qvm", "evaluation", "comparison_report"):
+        say_doubts(screen, stages)
     say_retries(screen)
 
 
@@ -95,6 +104,7 @@ def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool
 
     config = load(path, overrides, out)
     screen = console()
+    say_defaults(screen, config)
     notes(screen, config)
     if not config.pools:
         config = config.model_copy(update={"pools": [PoolConfig(kind="states")]})
@@ -121,6 +131,18 @@ def load(path: str, overrides: list[str] | None, out: str | None = None) -> RunC
     return load_config(path, overrides, out)
 
 
+def say_doubts(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Says what limits the results: problems without a solution, a Q-value model at chance."""
+    from flows.remarks import doubts
+    from flows.tables import say
+    from qstar_core import pipeline
+
+    known = [name for name in ("problems", "qvm") if name in stages]
+    found = {name: pipeline.published(stages[name]) or {} for name in known}
+    for line in doubts(found):
+        say(screen, f"Note: {line}")
+
+
 def say_retries(screen: Console) -> None:
     """Where S3 was used: how many of its requests this command had to repeat."""
     from qstar_core.store import retries
@@ -137,6 +159,37 @@ def notes(screen: Console, config: RunConfig) -> None:
 
     for note in countdown_problems.notes(config.domain):
         say(screen, f"Note: {note}")
+
+
+def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Says that a comparison trains a Q-value model before it compares anything."""
+    from flows.tables import say
+    from qstar_core import pipeline
+
+    if "qvm" in stages and pipeline.published(stages["qvm"]) is None:
+        say(
+            screen,
+            "Note: qvm.path names no Q-value model, and this configuration has trained none yet: "
+            "the stages rollouts, labels and qvm come first.",
+            "      --set qvm.path=FOLDER, or reference:NAME, compares with one that is there.",
+        )
+
+
+def say_defaults(screen: Console, config: RunConfig) -> None:
+    """Says which run it is that a configuration without a single field stands for."""
+    from flows.tables import say
+    from qstar_core.config import RunConfig
+    from qstar_core.domains import countdown_problems
+
+    if config != RunConfig(out=config.out):
+        return
+    train, test = (countdown_problems.count(config.domain, s) for s in ("train", "test"))
+    say(
+        screen,
+        f"Note: the configuration sets no field, so all have their defaults: {config.domain.name}, "
+        f"{train:,} training and {test:,} test problems, {config.rollouts.samples} rollouts of "
+        f"{config.policy.path} each.",
+    )
 
 
 def start_prefect(verbose: bool) -> None:

@@ -6,6 +6,7 @@ through `tables.say` or `tables.plain`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from flows.tables import plain, say
 from qstar_core.config import SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.trees import nest, shorten
-from qstar_core.evaluation.why import why
+from qstar_core.evaluation.walks import Walked, kept, walked
+from qstar_core.evaluation.why import BEAMS, legend, why
 from qstar_core.planning import SWEEPS
 from qstar_core.search.replay import differences, replay
 from qstar_core.store import dataset, open_store, scan
@@ -58,10 +60,13 @@ def explain(
         again: whether to replay the search too.
     """
     uri = searches(run, budget)
-    row = find(uri, problem, method, budget)
+    row, *others = found(uri, problem, method, budget)
     if uri != run:
         say(console, f"Data set   {uri}")
     show(console, row, everything)
+    if others:
+        names = ", ".join(other["method"] for other in others)
+        say(console, "", f"Other methods of this problem, for --method: {names}")
     if again:
         say(console, *replayed(uri, row))
 
@@ -96,15 +101,23 @@ def _newest(run: str, manifests: list[str]) -> str | None:
 
 
 def find(uri: str, problem: str, method: str | None, budget: float | None = None) -> Row:
-    """One search of an evaluation data set.
+    """The search to show, the first one of `found`."""
+    return found(uri, problem, method, budget)[0]
+
+
+def found(uri: str, problem: str, method: str | None, budget: float | None = None) -> list[Row]:
+    """The searches of one problem in an evaluation data set, the one to show first.
 
     Args:
         uri: of the data set, local or on S3.
         problem: its number from 1 in the order of the data set, the beginning of its id, or a
             part of its prompt.
-        method: name of the method; None takes the last one that has a tree of this problem, or the
-            last of all where none has.
+        method: name of the one to show; None takes A*, or the first that has a tree of this problem
+            where A* has none.
         budget: one of the budgets of a comparison; None takes the largest.
+
+    Returns:
+        That search and, without a method, the others in the order of the data set.
 
     Raises:
         UserError: no such data set, problem, method or budget, or several problems fit.
@@ -126,8 +139,9 @@ def find(uri: str, problem: str, method: str | None, budget: float | None = None
     rows = frame.filter(pl.col("problem_id") == wanted)
     if method is not None:
         rows = rows.filter(pl.col("method") == method)
-    found: list[Row] = rows.collect().to_dicts()
-    return max(found, key=lambda row: (bool(row["nodes"]), methods.index(row["method"])))
+    there: list[Row] = sorted(rows.collect().to_dicts(), key=lambda r: methods.index(r["method"]))
+    first = max(there, key=lambda row: (bool(row["nodes"]), row["algorithm"] == "astar"))
+    return [first, *(row for row in there if row is not first)]
 
 
 def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFrame:
@@ -184,13 +198,8 @@ def show(console: Console, row: Row, everything: bool) -> None:
     if root is None:
         say(console, "The data set has no tree of this search.")
         return
-    console.print(_tree(root, everything))
-    console.print(
-        "f = g + lambda h: larger is better. #n is the order in which states were taken up; "
-        "* marks the end of a trajectory; log p is in nats.",
-        style="dim",
-        highlight=False,
-    )
+    console.print(_tree(root, everything, notes(row)))
+    console.print(legend(row["algorithm"]), style="dim", highlight=False)
     console.print(plain("\n" + " ".join(why(row))))
 
 
@@ -224,26 +233,44 @@ def replayed(uri: str, row: Row) -> list[str]:
     return ["", f"Replayed without a model: same answer, {spent}, {len(result.nodes)} nodes."]
 
 
-def _tree(root: Row, everything: bool) -> Tree:
-    top = Tree(_label(root))
+def notes(row: Row) -> dict[int, str]:
+    """What an algorithm says of its nodes beside f: the visits of MCTS, what beams kept."""
+    nodes = row["nodes"]
+    if row["algorithm"] == "mcts":
+        return {place: _statistics(action) for place, action in walked(nodes).items()}
+    if row["algorithm"] in BEAMS:
+        extended = kept(row)
+        inner = [node["node"] for node in nodes if not node["terminal"]]
+        return {place: "kept" if place in extended else "pruned" for place in inner}
+    return {}
+
+
+def _statistics(action: Walked) -> str:
+    prior = "" if action.prior is None else f", P {action.prior:.3f}"
+    return f"n {action.visits}, V {action.value:.3f}{prior}"
+
+
+def _tree(root: Row, everything: bool, noted: Mapping[int, str]) -> Tree:
+    top = Tree(_label(root, noted))
     stack = [(root, top)]
     while stack:
         node, branch = stack.pop()
         children = node["children"]
-        kept = children
+        few = children
         if not everything and not node["chosen"] and node["depth"] > 0:
-            kept = children[:SHOWN_CHILDREN]
-        for child in kept:
-            stack.append((child, branch.add(_label(child))))
-        if len(kept) < len(children):
-            branch.add(Text(f"{len(children) - len(kept)} more", style="dim"))
+            few = children[:SHOWN_CHILDREN]
+        for child in few:
+            stack.append((child, branch.add(_label(child, noted))))
+        if len(few) < len(children):
+            branch.add(Text(f"{len(children) - len(few)} more", style="dim"))
     return top
 
 
-def _label(node: Row) -> Text:
+def _label(node: Row, noted: Mapping[int, str]) -> Text:
     text = shorten(node["text"], TEXT_CHARACTERS)
     named = [*((name, node[name]) for name in "fghq"), ("log p", node.get("logprob"))]
-    numbers = [f"{name} {value:.3f}" for name, value in named if value is not None]
+    numbers = [noted[node["node"]]] if node["node"] in noted else []
+    numbers += [f"{name} {value:.3f}" for name, value in named if value is not None]
     order = f"#{node['order']} " if node["order"] >= 0 else ""
     end = f" * {node['grade']}".rstrip() if node["terminal"] else ""
     label = plain(f"{order}{text}{end}")

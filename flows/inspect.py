@@ -34,30 +34,29 @@ def all_published(stages: dict[str, pipeline.Stage]) -> dict[str, Manifest] | No
 
 
 def plan_rows(stages: dict[str, pipeline.Stage], config: RunConfig) -> list[dict[str, Any]]:
-    """Stage, key, state and estimate of each stage, for `tables.plan_table`; writes nothing."""
+    """Stage, key, state and estimate of each stage, for `tables.plan_table`; writes nothing.
+
+    The policy tokens are those of the shards that are still to be made.
+    """
     rows = []
     for stage in stages.values():
-        state = _state(stage, config)
-        rows.append(
-            {
-                "stage": stage.name,
-                "key": stage.key,
-                "state": state,
-                **pipeline.estimate(stage, config),
-            }
-        )
+        state, made = _state(stage, config)
+        estimate = pipeline.estimate(stage, config)
+        estimate["policy_tokens"] -= sum(pipeline.shard_tokens(stage, config, s) for s in made)
+        rows.append({"stage": stage.name, "key": stage.key, "state": state, **estimate})
     return rows
 
 
-def _state(stage: pipeline.Stage, config: RunConfig) -> str:
+def _state(stage: pipeline.Stage, config: RunConfig) -> tuple[str, list[pipeline.Spec]]:
+    """What is there of a stage in words, and the finished shards of one that is not complete."""
     if pipeline.published(stage) is not None:
-        return "already there"
+        return "already there", []
     try:
         specs = pipeline.shards(stage, config)
     except UserError:  # an input is not there yet: neither is any shard
-        return "will run"
-    done = sum(pipeline.finished(spec) is not None for spec in specs)
-    return f"{done} of {len(specs)} shards there" if done else "will run"
+        return "will run", []
+    made = [spec for spec in specs if pipeline.finished(spec) is not None]
+    return (f"{len(made)} of {len(specs)} shards there" if made else "will run"), made
 
 
 def show_end(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from qstar_core.evaluation.chance import at_chance
 from qstar_core.evaluation.trees import shorten
 from qstar_core.rollouts.figures import drift_in_words
 
 PROMPT_CHARACTERS = 80
 
+Manifest = dict[str, Any]
 
-def remarks(manifest: dict[str, Any]) -> list[str]:
+
+def remarks(manifest: Manifest) -> list[str]:
     """Remarks on a manifest; none where everything went as planned."""
     figures = manifest.get("figures", {})
     drift = drift_in_words(figures)
@@ -18,6 +22,24 @@ def remarks(manifest: dict[str, Any]) -> list[str]:
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
     ]
+
+
+def doubts(manifests: Mapping[str, Manifest]) -> list[str]:
+    """What limits the results of a run, whatever the searches do.
+
+    Args:
+        manifests: of the stages problems and qvm, as far as they are there.
+
+    Returns:
+        How many of the test problems have no solution, and whether the Q-value model is at chance.
+    """
+    figures = manifests.get("problems", {}).get("figures", {})
+    found = []
+    if figures.get("unsolvable"):
+        which = f"{figures['unsolvable']:,} of {figures['test']:,} test problems"
+        found.append(f"{which} have no solution; they count as unsolved, whatever the method.")
+    chance = at_chance(manifests.get("qvm", {}).get("figures", {}).get("heldout", []))
+    return [*found, *([chance] if chance else [])]
 
 
 def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:

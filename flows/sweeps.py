@@ -14,7 +14,14 @@ from flows.inspect import Manifest, page_of
 from flows.tables import COMPACT, difference, percent, plain, say, verdict
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
-from qstar_core.evaluation.sweep_wording import UNITS, amount, cost_per_thousand, summary
+from qstar_core.evaluation.sweep_wording import (
+    OVERRAN,
+    UNITS,
+    amount,
+    cost_per_thousand,
+    overran,
+    summary,
+)
 from qstar_core.evaluation.wording import p_value
 
 Row = Mapping[str, Any]
@@ -47,15 +54,18 @@ def sweep_table(rows: Sequence[Row], unit: str, price: float | None = None) -> T
         seconds = f"{row['seconds'] / row['n']:.3f}"
         spent = f"{row['policy_tokens']:,.0f}" if unit == "tokens" else seconds
         cost = cost_per_thousand(row, price)
+        mark = "*" if overran(row, unit) else ""
         table.add_row(
             plain(row["method"]),
             f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
-            spent if cost is None else f"{cost:,.3f}",
+            mark + (spent if cost is None else f"{cost:,.3f}"),
             difference(row),
             "" if row["p_adjusted"] is None else p_value(row["p_adjusted"]),
             verdict(str(row["verdict"])),
         )
     caption = "oracle: the baseline generated a correct trajectory, whichever it returns"
+    if any(overran(row, unit) for row in rows):
+        caption += f"\n* {OVERRAN}: compare it at the seconds it took"
     failed = [
         f"{row['method']} at {amount(row['budget'])}: {row['failures']:,}"
         for row in rows

@@ -167,7 +167,7 @@ class PretrainConfig(Section):
 
     init: str | None = None
     """Checkpoint folder to go on from, its weights only; None starts from random weights."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     steps: int = Field(default=3200, ge=1)
     batch_size: int = Field(default=256, ge=1)
     learning_rate: Float = Field(default=0.01, gt=0.0)
@@ -206,7 +206,7 @@ class RunConfig(Section):
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9._-]+$", json_schema_extra=RUNTIME_ONLY)
     out: str = runtime_only("results")
     """Folder or ``s3://bucket/prefix`` of all data sets and reports."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     domain: DomainConfig = DomainConfig()
     policy: PolicyConfig = PolicyConfig()
     rollouts: RolloutsConfig = RolloutsConfig()

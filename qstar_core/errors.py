@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 S3 = "s3://"
+RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -72,6 +75,18 @@ def users_to_mend(error: OSError, inputs: Iterable[str] = ()) -> UserError | Non
         return None
     safe = "finished shards are on disk and will be kept"
     return UserError(what, safe=safe, next_step=f"{step}, then run the same command again")
+
+
+def told_in_text(error: Exception) -> OSError | None:
+    """The error of the system that a library written in Rust tells only in its message.
+
+    safetensors and polars say ``... (os error 28)`` in exceptions of their own. None without it.
+    """
+    found = RUST_OS_ERROR.search(str(error))
+    if found is None:
+        return None
+    number = int(found[1])
+    return OSError(number, os.strerror(number))
 
 
 def _is_below(named: str, place: str) -> bool:

@@ -77,7 +77,10 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     found = countdown_problems.problems(config.domain, split, config.seed)
     rows = [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in found]
     progress(len(rows), len(rows), "problems", split)
-    return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, {})
+    figures = {}
+    if split == "test" and countdown_problems.given(config.domain, split) is not None:
+        figures["unsolvable"] = countdown_problems.unsolvable(found)
+    return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, figures)
 
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:

@@ -47,6 +47,7 @@ __all__ = [
     "plan_comparison",
     "publish",
     "published",
+    "shard_tokens",
     "shards",
 ]
 
@@ -225,7 +226,9 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
         return figures
     if stage.name == "problems":
-        return {r["shard"]: r["rows"] for r in receipts}
+        unsolvable = [r["figures"].get("unsolvable") for r in receipts]
+        known = {"unsolvable": sum(filter(None, unsolvable))} if any(unsolvable) else {}
+        return {**{r["shard"]: r["rows"] for r in receipts}, **known}
     if stage.kind == "labels":
         from qstar_core.labels.stream import combined as combined_labels
 
@@ -241,52 +244,54 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
 
 
 def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
-    """What a stage will take: shards, units of work and policy tokens (an upper estimate).
-
-    How many tokens a search under a limit of seconds generates is not known; they count as 0.
-    """
+    """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
     train, test = (_count(stage, config, split) for split in ("train", "test"))
     rollouts = train * config.rollouts.samples
-    rollout_tokens = rollouts * countdown.expected_tokens(config.domain.ranges.numbers)
     searches = test * len(_methods(stage, config))
-    sizes: dict[str, tuple[int, str, int]] = {
-        "problems": (train + test, "problems", 0),
-        "rollouts": (rollouts, "rollouts", rollout_tokens),
-        "pool": _pool_size(stage, config, train),
-        "labels": (rollouts, "rollouts", 0),
-        "qvm": (round(rollouts * config.qvm.epochs), "trajectories", 0),
-        "evaluation": (searches, "searches", test * _search_tokens(stage, config)),
-        "comparison": (
-            searches * len(config.comparison.tokens),
-            "searches",
-            test * _search_tokens(stage, config),
-        ),
-        "timing": (searches * len(config.comparison.seconds), "searches", 0),
-        "report": (1, "report", 0),
-        "comparison_report": (1, "report", 0),
+    pool_unit = "searches" if stage.rows.get("kind") == "mcts" else "rollouts"
+    sizes: dict[str, tuple[int, str]] = {
+        "problems": (train + test, "problems"),
+        "rollouts": (rollouts, "rollouts"),
+        "pool": (train * largest_pool(stage, config)[0], pool_unit),
+        "labels": (rollouts, "rollouts"),
+        "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
+        "evaluation": (searches, "searches"),
+        "comparison": (searches * len(config.comparison.tokens), "searches"),
+        "timing": (searches * len(config.comparison.seconds), "searches"),
+        "report": (1, "report"),
+        "comparison_report": (1, "report"),
     }
-    units, unit, policy_tokens = sizes[stage.kind]
-    parts = len(_parts(stage, config))
-    return {"shards": parts, "units": units, "unit": unit, "policy_tokens": policy_tokens}
+    units, unit = sizes[stage.kind]
+    parts = _parts(stage, config)
+    tokens = sum(shard_tokens(stage, config, part) for part in parts)
+    return {"shards": len(parts), "units": units, "unit": unit, "policy_tokens": tokens}
 
 
-def _pool_size(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str, int]:
-    """Samples or searches of a pool, their unit, and policy tokens, all at most."""
+def largest_pool(stage: Stage, config: RunConfig) -> tuple[int, int]:
+    """Samples and policy tokens of one problem in a pool, at most."""
     pool = next((pool for pool in config.pools if pool.stage == stage.name), None)
-    if pool is None:
-        return 0, "rollouts", 0
-    units, tokens = largest(pool, config.rollouts.samples, config.domain.ranges.numbers)
-    unit = "searches" if pool.kind == "mcts" else "rollouts"
-    return problems * units, unit, problems * tokens
+    numbers = config.domain.ranges.numbers
+    return largest(pool, config.rollouts.samples, numbers) if pool is not None else (0, 0)
 
 
-def _search_tokens(stage: Stage, config: RunConfig) -> int:
-    """Policy tokens of all methods and budgets on one problem, at most."""
+def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
+    """Policy tokens that a shard will generate, an upper estimate.
+
+    How many a search under a limit of seconds generates is not known; they count as 0.
+
+    Args:
+        stage: which it is a shard of.
+        config: of the run.
+        part: its specification.
+    """
+    problems = part.get("stop", 0) - part.get("start", 0)
     rollout = countdown.expected_tokens(config.domain.ranges.numbers)
-    swept = stage.name in SWEEPS
-    budgets = config.comparison.tokens if swept else [config.evaluation.max_policy_tokens]
-    return sum(
-        min(rollout, budget) if method.algorithm == "greedy" else budget
-        for method in _methods(stage, config)
-        for budget in budgets
-    )
+    if stage.name == "rollouts":
+        return int(problems * config.rollouts.samples * rollout)
+    if stage.kind == "pool":
+        return int(problems * largest_pool(stage, config)[1])
+    if stage.name not in ("evaluation", "comparison"):
+        return 0
+    method = _methods(stage, config)[part["method"]]
+    budget = part.get("budget", config.evaluation.max_policy_tokens)
+    return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))

@@ -11,11 +11,12 @@ The stage ``timing`` searches under a limit of seconds: its key has the machine 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qstar_core import environment
-from qstar_core.config import PolicyConfig, PoolConfig, RunConfig
+from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
@@ -37,6 +38,8 @@ ROWS_VERSION = {
     "timing": 2,
     "comparison_report": 1,
 }
+MERGING_VERSION = 2
+"""Of the rows of methods with ``merge: state``, beside `ROWS_VERSION`."""
 COMMANDS = {
     "problems": "rollouts",
     "rollouts": "rollouts",
@@ -96,7 +99,7 @@ def plan(config: RunConfig) -> dict[str, Stage]:
     """
     stages, search = _up_to_the_value_model(config)
     reads = _of_searches(stages)
-    search |= scoring.rewarding(config, config.evaluation.methods)
+    search |= _of_methods(config, config.evaluation.methods)
     _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
     trees = config.evaluation.report_trees
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
@@ -120,7 +123,7 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     del chosen["max_policy_tokens"]
     judged = {name: chosen.pop(name) for name in ("baseline", "bootstrap_samples")}
     judged["correction"] = config.comparison.correction
-    search |= scoring.rewarding(config, config.compared().methods)
+    search |= _of_methods(config, config.compared().methods)
     search |= chosen
     found = []
     for name, budgets in SWEEPS.items():
@@ -236,11 +239,7 @@ def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -
 
 
 def _check_pool(config: RunConfig) -> None:
-    """Refuses a method of labelling whose pool is missing.
-
-    Raises:
-        UserError: names the kind of pool.
-    """
+    """Refuses a method of labelling whose pool is missing."""
     from qstar_core.labels import POOL_OF
 
     method = config.labels.method
@@ -251,6 +250,13 @@ def _check_pool(config: RunConfig) -> None:
         f"labels.method: {method} is computed from a pool of kind {kind}, and there is none",
         next_step=f'write "pools: [{{kind: {kind}}}]" into CONFIG and run again; see docs/pools.md',
     )
+
+
+def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
+    """What else decides the rows of some methods: the process reward model, and how they merge."""
+    merging = any(method.merge == "state" for method in methods)
+    version = {"merging": MERGING_VERSION} if merging else {}
+    return {**scoring.rewarding(config, methods), **version}
 
 
 def _of_searches(stages: dict[str, Stage]) -> list[str]:

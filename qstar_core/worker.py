@@ -19,7 +19,13 @@ import time
 import traceback
 from typing import IO, TYPE_CHECKING, Any
 
-from qstar_core.errors import EngineUnavailable, StorageUnreachable, UserError, users_to_mend
+from qstar_core.errors import (
+    EngineUnavailable,
+    StorageUnreachable,
+    UserError,
+    told_in_text,
+    users_to_mend,
+)
 from qstar_core.store import cache
 
 if TYPE_CHECKING:
@@ -98,8 +104,9 @@ def _serve(job: dict[str, Any], out: IO[str]) -> dict[str, Any]:
 def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
     """What the parent is told: an error of the user's, or one that it may try again."""
     users: Exception | None = error
-    if isinstance(error, OSError):
-        users = users_to_mend(error, _inputs(spec))
+    system = error if isinstance(error, OSError) else told_in_text(error)
+    if system is not None and not isinstance(error, UserError):
+        users = users_to_mend(system, _inputs(spec))
     if isinstance(users, UserError) and not isinstance(users, StorageUnreachable):
         kind = "engine" if isinstance(users, EngineUnavailable) else "user"
         return {"kind": kind, **users.to_dict()}

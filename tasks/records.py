@@ -28,13 +28,17 @@ _seen: dict[str, set[str]] = defaultdict(set)
 
 
 def note_task_run() -> None:
-    """Called first in every task: remembers this task run (its retries have the same id)."""
+    """Called first in every task that a flow calls itself: remembers this task run.
+
+    Its retries have the same id. A task that is handed to a task runner may run in another process;
+    who hands it over notes it (`note_submitted`).
+    """
     if task_run.id and flow_run.id:
         _seen[str(flow_run.id)].add(str(task_run.id))
 
 
 def note_submitted(flow_run_id: str, task_run_id: UUID) -> None:
-    """Remembers a task run that may be worked on in another process."""
+    """Remembers a task run that was handed to a task runner."""
     _seen[flow_run_id].add(str(task_run_id))
 
 

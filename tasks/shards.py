@@ -58,7 +58,6 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     Returns:
         The shard's receipt.
     """
-    note_task_run()
     bench = bench_for(spec)
     receipt = kept_receipt(spec)
     if receipt is None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -189,6 +190,19 @@ def test_the_policys_weights_are_part_of_the_keys(base: RunConfig, tmp_path: Pat
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     assert keys(moved)["rollouts"] != keys(base)["rollouts"]
+
+
+def test_the_backbones_content_is_part_of_the_key_and_its_place_is_not(
+    base: RunConfig, tmp_path: Path
+) -> None:
+    copy = copytree(tiny_policy(), tmp_path / "copy")
+    here, there = (replaced(base, "qvm.init", str(f)) for f in (tiny_policy(), copy))
+    assert keys(here) == keys(there)
+    assert "init" not in pipeline.plan(here)["qvm"].rows
+    assert pipeline.plan(base)["qvm"].rows["init"] is None  # as in keys made before
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert keys(here)["qvm"] != keys(there)["qvm"]
 
 
 def vllm(base: RunConfig, **policy: Any) -> RunConfig:

@@ -58,6 +58,8 @@ def test_override_a_method(tmp_path: Path) -> None:
         ("domain: {ranges: {zzz: 1}}", [], "domain.ranges.zzz; there are numbers, min_number, "),
         ("", ["evaluation.methods=[{name: a, algoritm: b}]"], "did you mean algorithm?"),
         ("seed: one", [], "seed: "),
+        ("seed: -1", [], "seed: Input should be greater than or equal to 0 (got -1)"),
+        ("", ["pretrain.seed=-3"], "pretrain.seed: Input should be greater than or equal to 0"),
         ("rollouts: {samples: 0}", [], "rollouts.samples"),
         ("rollouts: {samples: 2.5}", [], "rollouts.samples"),
         ("evaluation: {baseline: nobody}", [], "nobody"),

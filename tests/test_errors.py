@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from qstar_core.errors import users_to_mend
+from qstar_core.errors import told_in_text, users_to_mend
 
 
 def system_error(number: int, path: str = "/data/x") -> OSError:
@@ -55,3 +57,37 @@ def test_a_missing_input_that_polars_looked_for_is_known(tmp_path: Path) -> None
     error = users_to_mend(caught.value, [str(tmp_path)])
     assert error is not None
     assert "gone.parquet" in error.next_step
+
+
+SAVES = """
+import resource, sys
+import numpy as np
+from safetensors.numpy import save_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    save_file({"weight": np.zeros(1_000_000)}, sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_what_safetensors_says_of_the_system_is_understood(tmp_path: Path) -> None:
+    """It cannot write, here because of a limit on the size of files."""
+    command = [sys.executable, "-c", SAVES, str(tmp_path / "model.safetensors")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("SafetensorError")
+    found = told_in_text(RuntimeError(said))
+    assert found is not None and found.errno == errno.EFBIG
+
+
+def test_a_full_disk_in_words_is_a_full_disk() -> None:
+    text = "Error while serializing: I/O error: No space left on device (os error 28)"
+    found = told_in_text(RuntimeError(text))
+    assert found is not None and found.errno == errno.ENOSPC
+    error = users_to_mend(found)
+    assert error is not None and "free space" in error.next_step
+
+
+def test_a_message_without_a_number_tells_nothing_of_the_system() -> None:
+    assert told_in_text(ValueError("os error")) is None
+    assert isinstance(told_in_text(RuntimeError("denied (os error 13)")), PermissionError)

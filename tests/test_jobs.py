@@ -8,8 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from qstar_core import jobs
-from qstar_core.config import EvaluationConfig, PretrainConfig, RunConfig
+from qstar_core import jobs, pipeline
+from qstar_core.config import (
+    CountdownRanges,
+    DomainConfig,
+    EvaluationConfig,
+    PretrainConfig,
+    RunConfig,
+)
 from qstar_core.errors import UserError
 from qstar_core.evaluation import assemble
 from qstar_core.jobs import expect
@@ -76,3 +82,21 @@ def test_a_policy_is_pretrained_onto_s3(bucket: str) -> None:
     assert {e["name"]: e["bytes"] for e in receipt["files"]}.items() <= store.sizes().items()
     folder = resolve_checkpoint(uri, "policy.path")
     assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize(("targets", "known"), [((24, 100), {"unsolvable": 1}), ((24,), {})])
+def test_a_users_puzzles_without_a_solution_are_counted(
+    tmp_path: Path, targets: tuple[int, ...], known: dict[str, int]
+) -> None:
+    file = tmp_path / "puzzles.jsonl"
+    rows = [{"numbers": [4, 9, 10, 13], "target": target} for target in (*targets, 13)]
+    rows[-1]["numbers"] = [1, 13]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ranges = CountdownRanges(numbers=2)
+    domain = DomainConfig(test_file=str(file), train_problems=2, ranges=ranges)
+    config = RunConfig(out=str(tmp_path / "out"), domain=domain)
+    stage = pipeline.plan(config)["problems"]
+    parts = pipeline.shards(stage, config)
+    receipts = [jobs.problems(spec, config, lambda *_: None) for spec in parts]
+    figures = pipeline.publish(stage, config, receipts)["figures"]
+    assert figures == {"train": 2, "test": len(rows), **known}

@@ -297,3 +297,16 @@ def test_the_shards_of_a_sweep_are_method_by_budget_by_problems(tmp_path: Path) 
     assert (estimate["units"], estimate["shards"]) == (300 * 3 * 2, 12)
     assert estimate["policy_tokens"] == 300 * (2 * (50 + 100) + 2 * 33)
     assert pipeline.estimate(stages["timing"], run)["policy_tokens"] == 0
+
+
+@pytest.mark.parametrize("planned", [pipeline.plan, pipeline.plan_comparison])
+def test_how_states_are_merged_is_in_the_key_where_they_are(tmp_path: Path, planned: Any) -> None:
+    def rows(merge: str) -> dict[str, Any]:
+        methods = [{"name": "A*", "algorithm": "astar", "merge": merge}]
+        run = {"out": str(tmp_path), "evaluation": {"methods": methods, "baseline": "A*"}}
+        stages = planned(RunConfig.model_validate(run))
+        found: dict[str, Any] = (stages.get("comparison") or stages["evaluation"]).rows
+        return found
+
+    assert rows("state")["merging"] == 2
+    assert "merging" not in rows("text")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from qstar_core import pipeline
 from qstar_core import worker as worker_module
@@ -110,7 +111,7 @@ def test_errors_of_the_system_reach_the_parent_as_what_they_are(
     inputs = {"problems": str(tmp_path / "problems")}
     spec = {"stage": "rollouts", "inputs": inputs, "config": run.model_dump(mode="json")}
 
-    def answer(error: OSError) -> dict[str, Any]:
+    def answer(error: Exception) -> dict[str, Any]:
         def fail(spec: dict[str, Any], progress: object) -> None:
             raise error
 
@@ -119,6 +120,10 @@ def test_errors_of_the_system_reach_the_parent_as_what_they_are(
 
     full = answer(OSError(errno.ENOSPC, "No space left on device", "/x"))
     assert (full["kind"], full["what"]) == ("user", "No space left on device: /x")
+    rust = "Error while serializing: I/O error: No space left on device (os error 28)"
+    full = answer(SafetensorError(rust))
+    assert (full["kind"], full["what"]) == ("user", "No space left on device")
+    assert "free space" in full["next_step"]
     gone = answer(FileNotFoundError(errno.ENOENT, "gone", f"{run.policy.path}/config.json"))
     assert gone["kind"] == "user"
     gone = answer(FileNotFoundError(errno.ENOENT, "gone", inputs["problems"] + "/part.parquet"))
@@ -126,6 +131,7 @@ def test_errors_of_the_system_reach_the_parent_as_what_they_are(
     for passing in (
         FileNotFoundError(errno.ENOENT, "gone", "/out/.writing/x"),
         OSError(errno.EIO, "Input/output error"),
+        SafetensorError("I/O error: Input/output error (os error 5)"),
     ):
         told = answer(passing)
         assert told["kind"] == "crash"

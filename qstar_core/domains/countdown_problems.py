@@ -10,7 +10,7 @@ import codecs
 import hashlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -25,6 +25,7 @@ from qstar_core.store import open_store
 from qstar_core.store.uri import is_remote
 
 GENERATED = {"train": 2000, "test": 500}  # problems of a split, unless the user says how many
+CHEAP_NUMBERS = 4  # of a problem whose plays are tried out in milliseconds
 EXAMPLE = '{"numbers": [4, 9, 10, 13], "target": 24}'
 
 
@@ -223,6 +224,14 @@ def problems(domain: DomainConfig, split: str, seed: int) -> list[Problem]:
     if file is not None:
         return list(file.problems[:wanted])
     return generate(split, wanted, domain.ranges, seed, left_out(domain, split))
+
+
+def unsolvable(problems: Sequence[Problem]) -> int | None:
+    """How many of some problems have no solution; None where that takes too long to find out."""
+    starts = [countdown.start(problem) for problem in problems]
+    if any(len(numbers) > CHEAP_NUMBERS for numbers, _ in starts):
+        return None
+    return sum(not countdown.solvable(*start) for start in starts)
 
 
 def notes(domain: DomainConfig) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,6 @@ from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.summary import summarise_sweep
-from qstar_core.evaluation.sweep import oracle_curve
 from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
@@ -33,19 +31,14 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
     searches = pl.read_parquet(dataset.data_files(inputs["evaluation"]))
     shown = pick_problems(searches, config.evaluation.report_trees)
     qvm = _manifest(inputs["qvm"])["figures"] if "qvm" in inputs else {}
+    command = ["run", join(config.out, f"report/{key}/manifest.json")]
     return ReportData(
-        name=config.name,
-        key=key,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["qstar", "run", join(config.out, f"report/{key}/manifest.json")]),
-        config=config.model_dump(mode="json"),
+        **_origin(manifest, key, config, command),
+        lineage=lineage(inputs["evaluation"], config.out),
         comparison=manifest["figures"]["comparison"],
         curve=accuracy_by_tokens(searches),
         searches=searches.filter(pl.col("problem_id").is_in(shown)),
         qvm={name: qvm[name] for name in ("heldout", "reliability") if name in qvm},
-        lineage=lineage(inputs["evaluation"], config.out),
-        environment=manifest["environment"],
-        fingerprints={name: manifest["rows_from"][name] for name in ("policy", "qvm")},
     )
 
 
@@ -67,26 +60,32 @@ def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> 
     for name in files:
         figures = summarise_sweep(files[name], _manifest(inputs[name])["shards"], config)
         sweeps[name] = Sweep(SWEEPS[name], figures["sweep"], figures["reach"])
-    columns = ("method", "budget", "first_correct")
-    searches = pl.scan_parquet(files["comparison"]).select(columns).collect()
-    oracle = oracle_curve(searches, config.compared().baseline)
     lines = [row for name in sweeps for row in lineage(inputs[name], config.out)]
-    again = join(config.out, f"comparison_report/{key}/manifest.json")
+    command = ["compare", join(config.out, f"comparison_report/{key}/manifest.json")]
     return ComparisonData(
-        name=config.name,
-        key=key,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["qstar", "compare", again]),
-        config=config.model_dump(mode="json"),
-        tokens=replace(sweeps["comparison"], oracle=oracle),
+        **_origin(manifest, key, config, command),
+        lineage=list({row["stage"]: row for row in lines}.values()),
+        tokens=sweeps["comparison"],
         seconds=sweeps.get("timing"),
         correction=asked.correction,
         price=asked.price_per_million_tokens,
         workers=config.runtime.workers,
-        lineage=list({row["stage"]: row for row in lines}.values()),
-        environment=manifest["environment"],
-        fingerprints={name: manifest["rows_from"][name] for name in ("policy", "qvm")},
     )
+
+
+def _origin(
+    manifest: dict[str, Any], key: str, config: RunConfig, command: list[str]
+) -> dict[str, Any]:
+    """The fields of `Origin` but the lineage; the manifest is that of the searches."""
+    return {
+        "name": config.name,
+        "key": key,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["qstar", *command]),
+        "config": config.model_dump(mode="json"),
+        "environment": manifest["environment"],
+        "fingerprints": {name: manifest["rows_from"][name] for name in ("policy", "qvm")},
+    }
 
 
 def _manifest(uri: str) -> dict[str, Any]:

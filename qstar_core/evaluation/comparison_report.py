@@ -6,13 +6,14 @@ The rules of safety are those of `qstar_core.evaluation.report`; this page has n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from qstar_core.evaluation import charts, sweep_charts, sweep_wording, wording
 from qstar_core.evaluation.report import (
+    Origin,
     content_security_policy,
     flatten,
     method_colours,
@@ -32,48 +33,30 @@ class Sweep:
         unit: of the budgets, ``tokens`` or ``seconds``.
         rows: of `qstar_core.evaluation.sweep.sweep`.
         reached: of `qstar_core.evaluation.sweep.reach`.
-        oracle: of `qstar_core.evaluation.sweep.oracle_curve`; empty where the unit is seconds.
     """
 
     unit: str
     rows: Sequence[Row]
     reached: Sequence[Row]
-    oracle: Sequence[Sequence[float]] = ()
 
 
-@dataclass(frozen=True)
-class ComparisonData:
+@dataclass(frozen=True, kw_only=True)
+class ComparisonData(Origin):
     """What a report of a comparison shows.
 
     Attributes:
-        name: of the run.
-        key: run key of the report.
-        created: date and time, ISO 8601.
-        command: the command line that makes the comparison again.
-        config: the whole configuration, JSON-serialisable.
         tokens: the sweep over policy tokens.
         seconds: the sweep over seconds; None when there was none.
         correction: ``holm`` or ``none``.
         price: of a million policy tokens, or None.
         workers: shards that were searched at once in the sweep over tokens.
-        lineage: stage, key, rows of each data set, inputs first.
-        environment: of `qstar_core.environment.describe`.
-        fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
     """
 
-    name: str
-    key: str
-    created: str
-    command: str
-    config: Mapping[str, Any]
     tokens: Sweep
     seconds: Sweep | None
     correction: str
     price: float | None
     workers: int
-    lineage: Sequence[Row]
-    environment: Mapping[str, Any]
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(data: ComparisonData) -> str:
@@ -84,6 +67,7 @@ def render(data: ComparisonData) -> str:
         amount=sweep_wording.amount,
         cost=partial(sweep_wording.cost_per_thousand, price=data.price),
         reach=sweep_wording.reach_sentence,
+        overran=sweep_wording.overran,
     )
     return environment.get_template("comparison_report.html.j2").render(
         data=data,
@@ -95,10 +79,8 @@ def render(data: ComparisonData) -> str:
         baseline=wording.baseline(rows),
         colours=method_colours(rows),
         mark=charts.interval_mark,
-        token_charts=drawings(
-            rows, sweep_charts.stairs(data.tokens.oracle), sweep_charts.spent_tokens
-        ),
-        second_charts=seconds_drawings(data),
+        token_charts=drawings(rows, sweep_charts.spent_tokens),
+        second_charts=drawings((data.seconds or data.tokens).rows, sweep_charts.spent_seconds),
         sweeps=[view(sweep, data.correction) for sweep in (data.tokens, data.seconds) if sweep],
         config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
         environment=flatten(data.environment),
@@ -107,37 +89,30 @@ def render(data: ComparisonData) -> str:
     )
 
 
-def drawings(rows: Sequence[Row], oracle: Sequence[Sequence[float]], spent: Any) -> list[Any]:
+def drawings(rows: Sequence[Row], spent: Callable[[Row], float]) -> list[Any]:
     """(name, chart) in both sizes; see `sweep_charts.sweep_chart`."""
-    return [
-        (name, sweep_charts.sweep_chart(rows, oracle, spent, size)) for name, size in SIZES.items()
-    ]
-
-
-def seconds_drawings(data: ComparisonData) -> list[Any]:
-    """Accuracy against seconds: of the sweep over them, else as the other sweep took them."""
-    rows = (data.seconds or data.tokens).rows
-    base = [row for row in rows if row["verdict"] == "baseline"]
-    oracle = sorted([sweep_charts.spent_seconds(row), row["oracle"]] for row in base)
-    return drawings(rows, oracle, sweep_charts.spent_seconds)
+    return [(name, sweep_charts.sweep_chart(rows, spent, size)) for name, size in SIZES.items()]
 
 
 def view(sweep: Sweep, correction: str) -> dict[str, Any]:
     """A sweep as its tables show it.
 
     Returns:
-        unit; budgets, a list of (budget, rows); family, a sentence on p-values; summary; final
-        and earlier, the rows of `reach` for the baseline's largest budget and for the others.
+        unit; budgets, a list of (budget, rows); family, a sentence on p-values; summary; overran,
+        what a mark at seconds means, empty where there is none; final and earlier, the rows of
+        `reach` for the baseline's largest budget and for the others.
     """
     budgets: dict[float, list[Row]] = {}
     for row in sweep.rows:
         budgets.setdefault(row["budget"], []).append(row)
     largest = max(budgets, default=None)
+    marked = any(sweep_wording.overran(row, sweep.unit) for row in sweep.rows)
     return {
         "unit": sweep.unit,
         "budgets": list(budgets.items()),
         "family": sweep_wording.family(sweep.rows, correction),
         "summary": sweep_wording.summary(sweep.rows, sweep.reached, sweep.unit),
+        "overran": sweep_wording.OVERRAN if marked else "",
         "final": [row for row in sweep.reached if row["target_budget"] == largest],
         "earlier": [row for row in sweep.reached if row["target_budget"] != largest],
     }

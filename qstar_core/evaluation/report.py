@@ -20,6 +20,7 @@ import polars as pl
 from markupsafe import Markup
 
 from qstar_core.evaluation import charts, trees, wording
+from qstar_core.evaluation.chance import at_chance
 from qstar_core.evaluation.why import why
 from qstar_core.grading import Outcome
 
@@ -30,23 +31,16 @@ COLOURS = 6
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class ReportData:
-    """What a report shows.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What every report says of where it comes from.
 
     Attributes:
         name: of the run.
         key: run key of the report.
         created: date and time, ISO 8601.
-        command: the command line that makes the run again.
+        command: the command line that makes it again.
         config: the whole configuration, JSON-serialisable.
-        comparison: rows of `qstar_core.evaluation.compare.compare`.
-        curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
-        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
-            ``reason`` may be missing.
-        qvm: ``heldout``, rows of `qstar_core.values.metrics.by_step` (step, n, positives,
-            auc_truth, auc_label, brier, ece; None where undefined), and ``reliability``, rows of
-            `qstar_core.values.metrics.reliability`; either may be missing.
         lineage: stage, key, rows of each data set, inputs first.
         environment: of `qstar_core.environment.describe`.
         fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
@@ -57,13 +51,29 @@ class ReportData:
     created: str
     command: str
     config: Mapping[str, Any]
+    lineage: Sequence[Row]
+    environment: Mapping[str, Any]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData(Origin):
+    """What a report of an evaluation shows.
+
+    Attributes:
+        comparison: rows of `qstar_core.evaluation.compare.compare`.
+        curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
+        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
+            ``reason`` may be missing.
+        qvm: ``heldout``, rows of `qstar_core.values.metrics.by_step` (step, n, positives,
+            auc_truth, auc_label, brier, ece; None where undefined), and ``reliability``, rows of
+            `qstar_core.values.metrics.reliability`; either may be missing.
+    """
+
     comparison: Sequence[Row]
     curve: Sequence[Row]
     searches: pl.DataFrame
     qvm: Mapping[str, Sequence[Row]]
-    lineage: Sequence[Row]
-    environment: Mapping[str, Any]
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(data: ReportData) -> str:
@@ -90,6 +100,7 @@ def render(data: ReportData) -> str:
                 ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
             ],
             heldout=data.qvm.get("heldout", ()),
+            at_chance=at_chance(data.qvm.get("heldout", ())),
             reliability=charts.reliability_chart(data.qvm.get("reliability", ())),
             problems=problem_views(data.searches),
             config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),

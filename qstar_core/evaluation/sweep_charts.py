@@ -46,32 +46,25 @@ def spent_seconds(row: Row) -> float:
     return float(row["seconds"]) / float(row["n"])
 
 
-def stairs(points: Sequence[Sequence[float]]) -> list[list[float]]:
-    """The corners of a staircase: flat from each point to the next amount, then up."""
-    found = [list(point) for point in points[:1]]
-    for (_, share), (amount, after) in pairwise(points):
-        found += [[amount, share], [amount, after]]
-    return found
-
-
 def sweep_chart(
     rows: Sequence[Row],
-    oracle: Sequence[Sequence[float]],
     spent: Callable[[Row], float],
     size: tuple[float, float] = WIDE,
 ) -> dict[str, Any] | None:
     """Accuracy against what was spent: a line per method, a point with whiskers per budget.
 
+    The oracle is drawn like the methods, above the points of the baseline and joined straight, so
+    it never lies below the line of the baseline.
+
     Args:
         rows: of `qstar_core.evaluation.sweep.sweep`.
-        oracle: points (amount, share) of the upper line, amounts ascending.
-        spent: what a row spent per problem, in the unit of the oracle's amounts.
+        spent: what a row spent per problem.
         size: width and height of the drawing.
 
     Returns:
         width, height, the plot's edges (left, right, top, bottom), x_ticks and y_ticks (at,
         text), lines (method, path, points, end_x, end_y, label_y, share) and oracle (path, end_x,
-        end_y, label_y, share; None without points). A point has x, y, low, high (ends of the
+        end_y, label_y, share; None without a baseline). A point has x, y, low, high (ends of the
         whisker) and row. None without rows.
     """
     if not rows:
@@ -83,7 +76,7 @@ def sweep_chart(
         for place, name in enumerate(names)
         for shift in [DODGE * (place - (len(names) - 1) / 2)]
     ]
-    top_line = _oracle([(plot.x(a), plot.y(s)) for a, s in oracle if a > 0], [s for _, s in oracle])
+    top_line = _oracle(lines, plot)
     labelled = [*([top_line] if top_line else []), *lines]
     places = spread([line["end_y"] for line in labelled], LABEL_PITCH, plot.top, plot.bottom)
     for line, place_y in zip(labelled, places, strict=True):
@@ -168,12 +161,15 @@ def _distinct(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [points[0], *moved]
 
 
-def _oracle(places: Sequence[Point], shares: Sequence[float]) -> dict[str, Any] | None:
-    if not places:
+def _oracle(lines: Sequence[Mapping[str, Any]], plot: _Plot) -> dict[str, Any] | None:
+    """The oracle of the baseline, at the places of its points."""
+    points = [p for line in lines for p in line["points"] if p["row"]["verdict"] == "baseline"]
+    if not points:
         return None
+    places = [(point["x"], plot.y(point["row"]["oracle"])) for point in points]
     end_x, end_y = places[-1]
-    path = _polyline(places)
-    return {"path": path, "end_x": end_x, "end_y": end_y, "share": shares[-1]}
+    share = points[-1]["row"]["oracle"]
+    return {"path": _polyline(places), "end_x": end_x, "end_y": end_y, "share": share}
 
 
 def _polyline(points: Sequence[Point]) -> str:

@@ -11,6 +11,9 @@ from qstar_core.evaluation.wording import number, percent, points
 Row = Mapping[str, Any]
 
 UNANSWERED = 0.2  # share of searches without an answer from which on it is said
+OVERRUN = 0.1
+"""Share of a budget of seconds; a limit is noticed between two answers of the models."""
+OVERRAN = f"took over {100 * OVERRUN:.0f} % more seconds than the budget"
 UNITS = {"tokens": "policy tokens", "seconds": "seconds"}
 
 
@@ -28,6 +31,16 @@ def cost_per_thousand(row: Row, price: float | None) -> float | None:
         price: of a million tokens, in any currency; None is not known.
     """
     return None if price is None else row["policy_tokens"] * 1000 * price / 1e6
+
+
+def overran(row: Row, unit: str) -> bool:
+    """Whether searches took more machine seconds than their budget, by more than `OVERRUN`.
+
+    Args:
+        row: of `qstar_core.evaluation.sweep.sweep`.
+        unit: of its budget; tokens are never exceeded.
+    """
+    return unit == "seconds" and bool(row["seconds"] > (1 + OVERRUN) * row["budget"] * row["n"])
 
 
 def family(rows: Sequence[Row], correction: str) -> str:
@@ -94,14 +107,22 @@ def reach_sentence(row: Row, baseline: str, unit: str) -> str:
     share = f"({percent(row['target'])} %)"
     if row["budget"] is None:
         return f"{row['method']} does not reach {target} {share} within this sweep."
-    text = f"{row['method']} reaches {target} {share} with {amount(row['budget'])}"
-    if row["budget"] < row["target_budget"]:
-        text += f", {number(row['target_budget'] / row['budget'], 1)} times fewer"
+    least = _beside(row["budget"], row["target_budget"])
+    text = f"{row['method']} reaches {target} {share} with {least}"
     interval = f"{points(row['difference_low'])} to {points(row['difference_high'])}"
     return (
         f"{text}: {percent(row['accuracy'])} %, a difference of {points(row['difference'])} "
         f"percentage points (95 % interval {interval})."
     )
+
+
+def _beside(budget: float, target: float) -> str:
+    """A budget compared with the one whose accuracy it reaches."""
+    if budget == target:
+        return "the same budget"
+    if budget < target:
+        return f"{amount(budget)}, {number(target / budget, 1)} times fewer"
+    return f"{amount(budget)}, {number(budget / target, 1)} times as many"
 
 
 def _at_equal_budgets(rows: Sequence[Row], base: Row) -> str:

@@ -1,4 +1,8 @@
-"""Why a search returned what it returned, in sentences, from its stored tree alone."""
+"""Why a search returned what it returned, in sentences, from its stored tree alone.
+
+Each algorithm is told in its own words: A* by f = g + lambda * h, MCTS by visits, mean value and
+prior, beam search and DVTS by what was kept and what was pruned.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qstar_core.evaluation.trees import shorten
+from qstar_core.evaluation.walks import Walked, kept, walked
 
 Row = Mapping[str, Any]
 
 TEXT_CHARACTERS = 48
+RANKED_BY_Q = ("mcts", "beam", "dvts")  # f = g + lambda * Q(last action)
+BEAMS = ("beam", "dvts")
+LEFT = {"mcts": "not expanded", "beam": "not extended", "dvts": "not extended"}
+"""What became of a state without children."""
+TAKEN_UP = "#n is the order in which states were taken up"
+ENDED = "#n numbers the trajectories as they came to an end"
+LEGENDS = {
+    "astar": f"f = g + lambda h: larger is better. {TAKEN_UP}",
+    "best_first": f"f = lambda h: larger is better. {TAKEN_UP}",
+    "mcts": "n is the number of visits, V the mean value of what was found by them, P the prior "
+    "among the siblings; f = g + lambda Q is the value of the action by itself. #n numbers the "
+    "walks by where they ended",
+    "beam": "f = g + lambda Q: of each depth the largest are kept, the others pruned. " + ENDED,
+    "dvts": "f = g + lambda Q: each subtree keeps its largest, the others are pruned. " + ENDED,
+    "best_of_n": f"f = g + lambda h: the largest of the rollouts is returned. {ENDED}",
+    "self_consistency": "f is the share of the votes that an answer has. #n numbers the answers "
+    "as they first came",
+    "greedy": f"f = g. {ENDED}",
+}
+
+
+def legend(algorithm: str) -> str:
+    """What the numbers at the nodes of a tree mean."""
+    return f"{LEGENDS[algorithm]}; * marks the end of a trajectory; log p is in nats."
 
 
 def why(row: Row) -> list[str]:
@@ -22,8 +51,8 @@ def why(row: Row) -> list[str]:
 
     Returns:
         Sentences: what was returned and by which f, the runner-up, what of f sets them apart,
-        what Q said where their paths part, and which other trajectories were right. Empty for a
-        search without a tree.
+        what the algorithm went by where their paths part, and which other trajectories were right.
+        Empty for a search without a tree.
     """
     nodes = {node["node"]: node for node in sorted(row["nodes"] or [], key=lambda n: n["node"])}
     if not nodes:
@@ -38,7 +67,7 @@ def why(row: Row) -> list[str]:
     sentences = [_returned(row["algorithm"], best, 1 + len(others))]
     if rivals:
         sentences.append(_runner_up(row["algorithm"], best, rivals[0]))
-        sentences += _fork(nodes, best, rivals[0])
+        sentences += _fork(row, nodes, best, rivals[0])
     return sentences + _right_ones(best, others)
 
 
@@ -48,7 +77,8 @@ def _nothing(row: Row, nodes: Iterable[Row]) -> str:
     if not waiting:
         return said
     best = f"{_quote(waiting[0])} with f = {waiting[0]['f']:.3f}"
-    return f"{said} The best state that was still to be taken up is {best}."
+    left = LEFT.get(row["algorithm"], "still to be taken up")
+    return f"{said} The best state that was {left} is {best}."
 
 
 def _waiting(nodes: Iterable[Row]) -> list[Row]:
@@ -66,27 +96,31 @@ def _returned(algorithm: str, best: Row, ends: int) -> str:
         share = f", the most of {ends} answers" if ends > 1 else ", all of them"
         votes = f"{best['f']:.3f} of the votes{share}"
         return f"Returned is the first trajectory whose answer has {votes}."
+    f = _f(algorithm, best)
     if ends == 1:
-        return f"Returned is the only trajectory that came to an end, with {_f(best)}."
-    return f"Returned is, of {ends} trajectories that came to an end, the best: {_f(best)}."
+        return f"Returned is the only trajectory that came to an end, with {f}."
+    return f"Returned is, of {ends} trajectories that came to an end, the best: {f}."
 
 
 def _runner_up(algorithm: str, best: Row, rival: Row) -> str:
     if algorithm == "self_consistency":
         return f"The next answer has {rival['f']:.3f} of them, first in {_quote(rival)}."
-    who = "The runner-up" if rival["terminal"] else "The best state that was not taken up,"
-    said = f"{who} {_quote(rival)}{'' if rival['terminal'] else ','} has {_f(rival)}"
+    left = f"The best state that was {LEFT.get(algorithm, 'not taken up')}, {_quote(rival)},"
+    who = f"The runner-up {_quote(rival)}" if rival["terminal"] else left
+    said = f"{who} has {_f(algorithm, rival)}"
     if rival["terminal"] and rival["f"] == best["f"]:
         return f"{said}, as large; of equal ones the one finished first is returned."
     parts = []
     for name in ("g", "h"):
         a, b = best[name], rival[name]
         if a is not None and b is not None and a != b:
-            parts.append(f"{name} ({a:.3f} against {b:.3f})")
+            called = "Q" if name == "h" and algorithm in RANKED_BY_Q else name
+            parts.append(f"{called} ({a:.3f} against {b:.3f})")
     return f"{said}; what sets them apart is {' and '.join(parts)}." if parts else f"{said}."
 
 
-def _fork(nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str]:
+def _fork(row: Row, nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str]:
+    """Where two paths part, and what the algorithm went by there."""
     ours, theirs = _path(nodes, best), _path(nodes, rival)
     shared = 0
     while shared < min(len(ours), len(theirs)) and ours[shared] is theirs[shared]:
@@ -95,17 +129,51 @@ def _fork(nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str]:
         return []  # one path is the beginning of the other
     a, b = ours[shared], theirs[shared]
     where = f"after {_quote(ours[shared - 1])}" if shared > 1 else "at the first step"
-    said = f"Their paths part {where}: {_quote(a)} and {_quote(b)}"
+    said = f"Their paths part {where}: "
+    if row["algorithm"] == "mcts":
+        seen = walked(nodes.values())
+        return [said + _by_walks(a, b, seen[a["node"]], seen[b["node"]])]
+    if row["algorithm"] in BEAMS:
+        extended = kept(row)
+        return [f"{said}{_by_beams(a, extended)}, {_by_beams(b, extended)}."]
+    return [said + _by_q(a, b, a is best and b is rival)]
+
+
+def _by_walks(a: Row, b: Row, ours: Walked, theirs: Walked) -> str:
+    """What MCTS knew of the two actions."""
+    said = f"{_quote(a)} was visited {_walks(ours)}, {_quote(b)} {_walks(theirs)}"
+    if ours.visits == theirs.visits:
+        return f"{said}: as often."
+    which = "the returned path" if ours.visits > theirs.visits else "the other one"
+    return f"{said}: the walks preferred {which}."
+
+
+def _walks(action: Walked) -> str:
+    prior = "" if action.prior is None else f", prior {action.prior:.3f}"
+    times = "once" if action.visits == 1 else f"{action.visits} times"
+    return f"{times} (mean value {action.value:.3f}{prior})"
+
+
+def _by_beams(node: Row, extended: set[int]) -> str:
+    """Whether a state stayed in the search, with its f."""
+    became = "kept" if node["node"] in extended else "pruned"
+    f = "" if node["f"] is None else f" (f = {node['f']:.3f})"
+    return f"{_quote(node)}{f} {'came to an end' if node['terminal'] else f'was {became}'}"
+
+
+def _by_q(a: Row, b: Row, last: bool) -> str:
+    """What Q said of the two actions; ``last`` if both end their trajectory."""
+    said = f"{_quote(a)} and {_quote(b)}"
     if a["q"] is None or b["q"] is None:
-        return [f"{said}; Q was not asked there."]
+        return f"{said}; Q was not asked there."
     said += f" have Q {a['q']:.3f} and {b['q']:.3f} there"
-    if a is best and b is rival:
-        return [f"{said}, their last steps."]
+    if last:
+        return f"{said}, their last steps."
     if a["q"] > b["q"]:
-        return [f"{said}: Q favoured the returned path from there on."]
+        return f"{said}: Q favoured the returned path from there on."
     if a["q"] < b["q"]:
-        return [f"{said}: Q favoured the runner-up there, later steps turned it round."]
-    return [f"{said}: Q left it open, later steps decided."]
+        return f"{said}: Q favoured the runner-up there, later steps turned it round."
+    return f"{said}: Q left it open, later steps decided."
 
 
 def _right_ones(best: Row, others: Sequence[Row]) -> list[str]:
@@ -137,9 +205,13 @@ def _first_rated(node: Row) -> tuple[float, float, int]:
     return (-node["f"], node["order"] if node["order"] >= 0 else math.inf, node["node"])
 
 
-def _f(node: Row) -> str:
-    h = "" if node["h"] is None else f", h {node['h']:.3f}"
-    return f"f = {node['f']:.3f} (g {node['g']:.3f}{h})"
+def _f(algorithm: str, node: Row) -> str:
+    """f with what it is made of; best-first has no g, and the h of some is the Q of a step."""
+    name = "Q" if algorithm in RANKED_BY_Q else "h"
+    g = [] if algorithm == "best_first" else [f"g {node['g']:.3f}"]
+    h = [] if node["h"] is None else [f"{name} {node['h']:.3f}"]
+    parts = ", ".join(g + h)
+    return f"f = {node['f']:.3f} ({parts})" if parts else f"f = {node['f']:.3f}"
 
 
 def _quote(node: Row) -> str:

@@ -49,8 +49,12 @@ def given_value(qvm: QvmConfig) -> str:
 
 
 def training(qvm: QvmConfig) -> dict[str, Any]:
-    """The settings that decide the weights of a QVM."""
-    return {name: value for name, value in qvm.rows().items() if name not in SCORING_ONLY}
+    """The settings that decide the weights of a QVM, beside the backbone that it starts from.
+
+    Where that lies (``qvm.init``) is none of them: its content is told apart by its fingerprint.
+    """
+    left_out = SCORING_ONLY if qvm.init is None else (*SCORING_ONLY, "init")
+    return {name: value for name, value in qvm.rows().items() if name not in left_out}
 
 
 def scoring(config: RunConfig) -> dict[str, Any]:

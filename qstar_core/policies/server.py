@@ -7,7 +7,9 @@ template, a tokenizer is needed here. See `completions` for how steps are found 
 1. Every distinct seed is a request of its own; at temperature 0 all samples of a request are one.
 2. Log-probabilities are those of temperature 1 where the server reports them before it applies
    the temperature: ``vllm serve`` does unless it is started with another ``--logprobs-mode``.
-3. Weights and precision are those the servers were started with. They cannot be checked from here;
+3. When a request fails for good, the answers to the others are kept in memory until they are asked
+   for again: the halves of a failing group take them, and only what is missing is sent.
+4. Weights and precision are those the servers were started with. They cannot be checked from here;
    that all of them serve a model under one name is.
 """
 
@@ -29,6 +31,8 @@ Done = Callable[[int, int], None]
 T = TypeVar("T")
 Job = tuple[int, str, int, list[int]]
 """Number of the request, its text, a seed, and the places of the samples that have it."""
+Asked = tuple[Any, ...]
+"""All that decides one sample: text, seed and limits."""
 
 
 class ServerPolicy:
@@ -50,6 +54,7 @@ class ServerPolicy:
         self._template = _chat_template(config) if config.chat else None
         self._runner = asyncio.Runner()
         self._room = asyncio.Semaphore(config.server.concurrency)
+        self._kept: dict[Asked, Sample] = {}
 
     def sample(
         self, requests: Sequence[SampleRequest], done: Done | None = None
@@ -83,14 +88,18 @@ class ServerPolicy:
         jobs = list(self._jobs(requests))
         answers: list[list[Sample | None]] = [[None] * len(ask.seeds) for ask in requests]
         waiting = iter(jobs)
+        found: dict[Asked, Sample] = {}
 
         async def work() -> None:
             for number, text, seed, places in waiting:
-                sample = await self._complete(requests[number], text, seed)
+                asked = _asked(requests[number], text, seed)
+                kept = self._kept.pop(asked, None)
+                sample = kept or await self._complete(requests[number], text, seed)
+                found[asked] = sample
                 for place in places:
                     answers[number][place] = sample
-                if done is not None:
-                    done(len(places), len(places) * sample.tokens)
+                if done is not None:  # the tokens of a kept one were told before
+                    done(len(places), 0 if kept else len(places) * sample.tokens)
 
         await self.fleet.open()
         try:
@@ -98,6 +107,7 @@ class ServerPolicy:
                 for _ in range(min(self.config.server.concurrency, len(jobs))):
                     group.create_task(work())
         except BaseExceptionGroup as errors:
+            self._kept |= found
             raise _worst(errors) from None
         return [[s for s in drawn if s is not None] for drawn in answers]
 
@@ -122,7 +132,11 @@ class ServerPolicy:
         return read_sample(choice, ask, self.fleet.context)
 
     def figures(self) -> dict[str, Any]:
-        """For a receipt: engines of the servers, and failures tried again since the last call."""
+        """For a receipt: engines of the servers, and failures tried again since the last call.
+
+        A shard is finished then, so answers that are still kept are let go.
+        """
+        self._kept.clear()
         engines = sorted({server.engine for server in self.fleet.servers if server.engine})
         failures, self.fleet.failures = self.fleet.failures, Counter()
         return {"servers": {"engines": engines, "tried_again": dict(failures)}}
@@ -131,6 +145,11 @@ class ServerPolicy:
         """Closes the connections; `sample` cannot be called again."""
         with self._runner:
             self._runner.run(self.fleet.close())
+
+
+def _asked(ask: SampleRequest, text: str, seed: int) -> Asked:
+    """What tells a sample from all others."""
+    return (text, seed, ask.max_steps, ask.max_new_tokens, ask.temperature, ask.rule)
 
 
 def _chat_template(config: PolicyConfig) -> Callable[[SampleRequest], str]:

@@ -8,7 +8,7 @@ the samples do not depend on the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies.batching import in_batches
 from qstar_core.policies.checkpoint import policy_fingerprint
 from qstar_core.policies.decoding import ATTENTION, Decoding, use_attention
 from qstar_core.policies.sampling import draw, uniforms
@@ -31,12 +32,6 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
-SLACK_TOKENS = 64  # by which prompts of one batch may differ in length in any case
-
-
-def alike(shortest: int, longest: int) -> bool:
-    """Whether sequences of these lengths may be padded to one; beyond, padding is most of it."""
-    return longest <= 2 * shortest + SLACK_TOKENS
 
 
 def pick_device(name: str) -> torch.device:
@@ -63,19 +58,6 @@ class Row:
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.split.take(newline, eos)
-
-
-def in_batches(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
-    """Batches of rows whose prompts are alike in length; the rows come shortest prompt first."""
-    batch: list[Row] = []
-    for row in rows:
-        full = len(batch) >= most
-        if batch and (full or not alike(len(batch[0].prompt), len(row.prompt))):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 class TransformersPolicy:
@@ -114,7 +96,8 @@ class TransformersPolicy:
                 Row(number, index, prompt, ask, StepSplit(ask)) for index in range(len(ask.seeds))
             ]
         order = sorted(range(len(rows)), key=lambda r: (len(rows[r].prompt), rows[r].request))
-        for batch in in_batches([rows[r] for r in order], self.batch_size):
+        shortest_first = [rows[r] for r in order]
+        for batch in in_batches(shortest_first, lambda row: len(row.prompt), self.batch_size):
             self._run(batch)
             if done is not None:
                 done(len(batch), sum(len(row.tokens) for row in batch))

@@ -19,9 +19,9 @@ Departures from the paper and decisions it leaves open:
    still counts. Without any, the result has no best trajectory.
 6. A state in which not one whole action could be sampled is a dead end and leaves the frontier
    (lookahead: never enters it).
-7. With ``merge: state`` a child whose canonical state (of the domain) has been reached before with
-   at least its g is kept in the tree and not followed: what follows depends on that state alone.
-   Terminal states are never merged.
+7. With ``merge: state`` a child whose canonical state (of the domain) is followed already, with at
+   least its g, is kept in the tree and not followed, unless that other node turns out a dead end
+   (`qstar_core.search.merging`). Terminal states are never merged.
 8. With lambda = 0 no Q is needed and none is asked for: h is unknown and f = g.
 9. With ``reward: prm`` R_P is a model's, asked for each sampled action after its Q. Both count as
    value calls; an action that they do not suffice for is dropped.
@@ -43,9 +43,9 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from qstar_core.config import SearchConfig
-from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, State, Step
 from qstar_core.search.budget import Ledger
+from qstar_core.search.merging import Merging
 from qstar_core.search.reopening import Counts, f_again
 from qstar_core.search.requests import Asking, Scorer, distinct, propose, score
 from qstar_core.search.trace import Node, Search, Tree
@@ -73,7 +73,7 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     counts: defaultdict[int, Counts] = defaultdict(Counts)  # node id -> its samples
     frontier = [entry(tree.root, 0.0)]
     finished: list[Node] = []
-    reached: dict[str, float] = {}  # canonical state -> the largest g it was reached with
+    merging = Merging(config.merge)
     pops = 0
     while frontier and len(finished) < config.n:
         node = heappop(frontier)[-1]
@@ -90,13 +90,18 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         children = [tree.add(node, *action) for action in actions]
         if (again := f_again(node, counts[node.id], tree)) is not None:
             heappush(frontier, entry(node, again))
-        if config.merge == "state":
-            children = [child for child in children if is_new(child, reached)]
-        if lookahead:
-            inner = [child for child in children if not child.terminal]
+        if counts[node.id]:
+            children = [child for child in children if merging.follows(child)]
+        else:
+            children = merging.instead(node)  # those that were left out for this dead end
+        inner = [child for child in children if lookahead and not child.terminal]
+        while inner:
             states, drawn = [c.state for c in inner], [counts[c.id] for c in inner]
             sampled = yield from sample_actions(states, config, drawn)
             kept.update((c.id, found) for c, found in zip(inner, sampled, strict=True) if found)
+            dead = [] if ledger.over else [c for c in inner if c.id not in kept]
+            inner = [other for child in dead for other in merging.instead(child)]
+            children += inner
         for child in children:
             if child.terminal or not lookahead:
                 h = child.q
@@ -112,19 +117,6 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
 def entry(node: Node, f: float) -> tuple[float, int, int, Node]:
     """A place in the frontier, which is sorted by -f, -depth, insertion."""
     return -f, -len(node.state.steps), node.id, node
-
-
-def is_new(node: Node, reached: dict[str, float]) -> bool:
-    """Whether a node's canonical state has not been reached with as large a g; notes it."""
-    problem, steps = node.state.problem, node.state.steps
-    canonical = getattr(DOMAINS[problem.domain], "canonical", None)
-    state = canonical(problem, [step.text for step in steps]) if canonical else None
-    if node.terminal or state is None:
-        return True
-    if state in reached and reached[state] >= node.g:
-        return False
-    reached[state] = node.g
-    return True
 
 
 def sample_actions(

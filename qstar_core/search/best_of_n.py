@@ -6,8 +6,7 @@ how they spend their tokens. With ``step_values`` other than ``last`` all its st
 h is the smallest, the product or the mean of their Q (Lightman et al., arXiv 2305.20050, appendix
 E, for process rewards).
 
-1. Rollouts are drawn in rounds, until N are drawn or the budget is over. The size of a round
-   changes the speed, never what is returned: samples are numbered and charged in order.
+1. Rollouts are drawn in rounds, until N are drawn or the budget is over.
 2. Equal trajectories are scored once; each draw costs its tokens.
 3. Rollouts without Q because the value calls ran out are left out; with lambda = 0 none is asked.
    With ``reward: prm`` the R_P of all steps is asked for too, and its calls are value calls.
@@ -22,8 +21,9 @@ from statistics import fmean
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem, State
 from qstar_core.search.budget import Ledger
-from qstar_core.search.requests import Asking, rollout, score
+from qstar_core.search.requests import Asking, score
 from qstar_core.search.rewarded import rewarded
+from qstar_core.search.rounds import Ends, draw_rounds
 from qstar_core.search.trace import Node, Search, Tree
 
 STEP_VALUES: dict[str, Callable[[Sequence[float]], float]] = {
@@ -32,27 +32,20 @@ STEP_VALUES: dict[str, Callable[[Sequence[float]], float]] = {
     "product": math.prod,
     "mean": fmean,
 }
-FIRST_ROUND = 8  # rollouts drawn before their mean cost is known
-FIRST_TIMED_ROUND = 2  # the same under a limit of seconds, which cannot end a round in its middle
 
 
 def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     """Draws at most ``config.n`` rollouts of one problem."""
     tree = Tree(problem, config)
     finished: dict[int, Node] = {}
-    drawn = 0
-    while drawn < config.n and not ledger.over:
-        size = min(config.n - drawn, round_size(drawn, ledger))
-        rollouts = yield from rollout(tree.root.state, size)
-        drawn += size
-        ends = {}
-        for one in rollouts:
-            node = tree.add_drawn(one)
-            ends[node.id] = node
-        new = [node for key, node in ends.items() if key not in finished]
-        for node in (yield from judge(new, tree)):
+
+    def take(ends: Ends) -> Asking[None]:
+        new = {node.id: node for _, node in ends if node.id not in finished}
+        for node in (yield from judge(list(new.values()), tree)):
             node.order = len(finished)
             finished[node.id] = node
+
+    yield from draw_rounds(tree, ledger, take)
     return tree.result(list(finished.values()), ledger, done=bool(finished) and not ledger.over)
 
 
@@ -79,17 +72,3 @@ def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:
             tree.rank(node, STEP_VALUES[tree.config.step_values](known))
             judged.append(node)
     return judged
-
-
-def round_size(drawn: int, ledger: Ledger) -> int:
-    """How many more rollouts the tokens and seconds left are likely to pay for, at least 1."""
-    limit = ledger.budget.seconds
-    if not drawn:
-        return FIRST_ROUND if limit is None else FIRST_TIMED_ROUND
-    mean_tokens = max(1.0, ledger.policy_tokens / drawn)
-    size = int(ledger.tokens_left / mean_tokens)
-    if limit is not None:
-        # the first rounds are no measure of the time of larger ones
-        fits = (limit - ledger.seconds) * drawn / ledger.seconds if ledger.seconds else drawn
-        size = min(size, drawn, int(fits))
-    return max(1, size)

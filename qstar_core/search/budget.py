@@ -12,11 +12,11 @@ never exceeded:
    what it was given and returns the best it has.
 
 Seconds are those of the machine, shared out: at every moment the time goes in equal parts to the
-searches that are under way (``Meter``). n problems with a limit of x seconds each therefore take
-about n * x seconds, however many are searched at once, which makes equal seconds fair among
-methods. The clock is read between two answers, so a search ends at the first one after its limit
-and has spent a little more. What a search returns under a limit of seconds depends on the speed of
-the machine: it cannot be reproduced to the bit.
+searches that are under way (``AmortizedClock``). n problems with a limit of x seconds each
+therefore take about n * x seconds, however many are searched at once, which makes equal seconds
+fair among methods. The clock is read between two answers, so a search ends at the first one after
+its limit and has spent a little more. What a search returns under a limit of seconds depends on the
+speed of the machine: it cannot be reproduced to the bit.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Ledger:
         self.expansions += 1
 
 
-class Meter:
+class AmortizedClock:
     """Shares out the time among the searches under way.
 
     ``total`` grows by 1 / (searches under way) per second, so what a search has spent is ``total``

@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
 from qstar_core.policies import AsyncPolicy, Policy
-from qstar_core.search.budget import Budget, Meter
+from qstar_core.search.budget import AmortizedClock, Budget
 from qstar_core.search.calls import refusable
-from qstar_core.search.desk import Desk, OnProgress, OnResult
 from qstar_core.search.driver_async import in_parallel
+from qstar_core.search.scheduler import OnProgress, OnResult, Scheduler
 from qstar_core.search.scorers import Scorers
 from qstar_core.search.slot import Algorithm, Rules, Slot
 from qstar_core.search.trace import SearchResult
@@ -85,30 +85,32 @@ def run(
     rules = Rules(config, budget, run_seed, max_step_tokens, max_new_tokens, algorithm)
     results: dict[int, SearchResult] = {}
     keep = on_result or results.__setitem__
-    desk = Desk(iter(enumerate(problems)), rules, Meter(clock), keep, on_progress)
-    serve(desk, policy, scorers, active)
+    scheduler = Scheduler(
+        iter(enumerate(problems)), rules, AmortizedClock(clock), keep, on_progress
+    )
+    serve(scheduler, policy, scorers, active)
     return [results[place] for place in sorted(results)]
 
 
-def serve(desk: Desk, policy: Policy, scorers: Scorers, active: int) -> None:
+def serve(scheduler: Scheduler, policy: Policy, scorers: Scorers, active: int) -> None:
     """Advances the searches of a run in the way of the policy, until none is left."""
     if isinstance(policy, AsyncPolicy):
-        policy.run(in_parallel(desk, policy, scorers, active))
+        policy.run(in_parallel(scheduler, policy, scorers, active))
     else:
-        in_rounds(desk, policy, scorers, active)
+        in_rounds(scheduler, policy, scorers, active)
 
 
-def in_rounds(desk: Desk, policy: Policy, scorers: Scorers, active: int) -> None:
+def in_rounds(scheduler: Scheduler, policy: Policy, scorers: Scorers, active: int) -> None:
     """Advances all active searches together until none is left."""
     slots: list[Slot] = []
     while True:
-        while len(slots) < active and (new := desk.begin()) is not None:
+        while len(slots) < active and (new := scheduler.begin()) is not None:
             slots.append(new)
         if not slots:
             return
         sample(slots, policy)
         score(slots, scorers)
-        slots = desk.step(slots)
+        slots = scheduler.step(slots)
 
 
 def sample(slots: Sequence[Slot], policy: Policy) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from qstar_core.errors import EngineUnavailable
 from qstar_core.policies import AsyncPolicy
 from qstar_core.search.calls import refusable, refusable_async
-from qstar_core.search.desk import Desk
+from qstar_core.search.scheduler import Scheduler
 from qstar_core.search.scorers import Group, Scorers
 from qstar_core.search.slot import Slot
 
@@ -21,7 +21,7 @@ Values = list[list[float] | Exception]
 """The answer to each of several groups of actions."""
 
 
-class Gatherer:
+class ScoreBatcher:
     """Asks the scoring models for all searches that wait for them.
 
     Args:
@@ -55,23 +55,25 @@ class Gatherer:
                         answer.set_result(part)
 
 
-async def in_parallel(desk: Desk, policy: AsyncPolicy, scorers: Scorers, active: int) -> None:
+async def in_parallel(
+    scheduler: Scheduler, policy: AsyncPolicy, scorers: Scorers, active: int
+) -> None:
     """Lets searches go on by themselves until none is left, ``active`` of them at a time.
 
     Raises:
         EngineUnavailable: an engine as a whole cannot serve; all searches end.
     """
-    gatherer = Gatherer(scorers)
+    batcher = ScoreBatcher(scorers)
 
     async def work() -> None:
-        while (slot := desk.begin()) is not None:
-            await answer(slot, policy, gatherer)
-            while desk.step([slot]):
-                await answer(slot, policy, gatherer)
+        while (slot := scheduler.begin()) is not None:
+            await answer(slot, policy, batcher)
+            while scheduler.step([slot]):
+                await answer(slot, policy, batcher)
 
     try:
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(gatherer.serve())
+            serving = group.create_task(batcher.serve())
             async with asyncio.TaskGroup() as searches:
                 for _ in range(active):
                     searches.create_task(work())
@@ -80,7 +82,7 @@ async def in_parallel(desk: Desk, policy: AsyncPolicy, scorers: Scorers, active:
         raise most_telling(errors) from None
 
 
-async def answer(slot: Slot, policy: AsyncPolicy, gatherer: Gatherer) -> None:
+async def answer(slot: Slot, policy: AsyncPolicy, batcher: ScoreBatcher) -> None:
     """Answers what one search asks for now."""
     jobs = slot.sample_requests()
     samples = await refusable_async(policy.sample_async, [ask for _, ask in jobs])
@@ -88,7 +90,7 @@ async def answer(slot: Slot, policy: AsyncPolicy, gatherer: Gatherer) -> None:
         slot.take_samples(place, drawn)
     groups = slot.score_requests()
     if groups:
-        values = await gatherer.ask([group for _, group in groups])
+        values = await batcher.ask([group for _, group in groups])
         for (place, _), found in zip(groups, values, strict=True):
             slot.take_values(place, found)
 

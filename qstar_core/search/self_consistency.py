@@ -22,9 +22,9 @@ from typing import NamedTuple
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, State
-from qstar_core.search.best_of_n import round_size
 from qstar_core.search.budget import Ledger
-from qstar_core.search.requests import Asking, rollout, score
+from qstar_core.search.requests import Asking, score
+from qstar_core.search.rounds import Ends, draw_rounds
 from qstar_core.search.trace import Node, Search, Tree
 
 
@@ -46,13 +46,11 @@ def self_consistency(problem: Problem, config: SearchConfig, ledger: Ledger) -> 
     """Draws at most ``config.n`` rollouts of one problem and counts their votes."""
     tree = Tree(problem, config)
     votes: list[Vote] = []
-    drawn = 0
-    while drawn < config.n and not ledger.over:
-        size = min(config.n - drawn, round_size(drawn, ledger))
-        rollouts = yield from rollout(tree.root.state, size)
-        drawn += size
-        ends = [(one.spent, tree.add_drawn(one)) for one in rollouts]
-        votes += yield from weigh(ends, tree)
+
+    def take(ends: Ends) -> Asking[None]:
+        votes.extend((yield from weigh(ends, tree)))
+
+    drawn = yield from draw_rounds(tree, ledger, take)
     finished, leads = count(votes, tree)
     result = tree.result(finished, ledger, done=drawn >= config.n)
     return replace(result, leads=leads)

@@ -55,7 +55,7 @@ class Slot:
         rules: of the run.
         ledger: what the search has spent.
         search: the algorithm.
-        began: `Meter.total` when it began, seconds.
+        began: `AmortizedClock.total` when it began, seconds.
         asked: what it asks for now.
         answers: to these, empty until they are there.
         drawn: samples asked for so far, by the id of what they continue.

@@ -97,8 +97,8 @@ class SearchResult:
             where it does.
         exchanges: what was asked and answered (`qstar_core.search.replay.compact`), None after an
             error; how it was asked is no part of what was found, so it does not count in ``==``.
-        seconds: machine seconds of the search, its share of the time (`budget.Meter`). Two results
-            are equal whatever their seconds.
+        seconds: machine seconds of the search, its share of the time (`budget.AmortizedClock`).
+            Two results are equal whatever their seconds.
     """
 
     problem: Problem

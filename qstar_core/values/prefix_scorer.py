@@ -16,7 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from qstar_core.policies.transformers import alike
+from qstar_core.policies import batching
 from qstar_core.values.packing import Pack, Packed, Tokens, collate, common, pack
 from qstar_core.values.prefixes import PrefixCache
 
@@ -207,14 +207,10 @@ def in_batches(
         sequences: in one batch.
         past_tokens: at hand in one batch, each pack counted as long as the longest.
     """
-    batch: list[Pack] = []
-    size = 0
-    for one in packs:
-        full = size + len(one.members) > sequences or (len(batch) + 1) * one.held > past_tokens
-        if batch and (full or not alike(batch[0].tokens, one.tokens)):
-            yield batch
-            batch, size = [], 0
-        batch.append(one)
-        size += len(one.members)
-    if batch:
-        yield batch
+    return batching.in_batches(
+        packs,
+        tokens=lambda one: one.tokens,
+        most=sequences,
+        size=lambda one: len(one.members),
+        fits=lambda count, one: count * one.held <= past_tokens,
+    )

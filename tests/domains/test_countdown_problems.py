@@ -183,3 +183,11 @@ def test_problems_that_few_plays_solve_can_be_left_out() -> None:
         countdown_problems.generate(
             "test", 500, ranges.model_copy(update={"min_solutions": 10_000}), 0
         )
+
+
+def test_problems_without_a_solution_are_counted_where_that_is_cheap() -> None:
+    rows = ([4, 9, 10, 13], [1, 1, 1, 1], [3, 3, 8, 8], [1, 2])
+    problems = [countdown.make_problem(numbers, 24) for numbers in rows]
+    assert countdown_problems.unsolvable(problems) == 2
+    assert countdown_problems.unsolvable([countdown.make_problem([1] * 5, 24)]) is None
+    assert countdown_problems.unsolvable([]) == 0

@@ -19,7 +19,7 @@ from qstar_core.evaluation.compare import accuracy_by_tokens, compare
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.run import evaluate
-from qstar_core.evaluation.sweep import oracle_curve, reach, sweep
+from qstar_core.evaluation.sweep import reach, sweep
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.search import Budget
@@ -178,8 +178,7 @@ def sweep_of(frame: pl.DataFrame, unit: str) -> Sweep:
     spent = frame.group_by("method", "budget").agg(pl.col("policy_tokens").sum() / 400)
     seconds = {(method, budget): s for method, budget, s in spent.iter_rows()}
     rows = sweep(frame, seconds, "best-of-N", resamples=2000)
-    oracle = oracle_curve(frame, "best-of-N") if unit == "tokens" else []
-    return Sweep(unit, rows, reach(frame, rows, "best-of-N", resamples=2000), oracle)
+    return Sweep(unit, rows, reach(frame, rows, "best-of-N", resamples=2000))
 
 
 @lru_cache(maxsize=1)

@@ -100,8 +100,19 @@ def test_failures_are_shown_in_front() -> None:
     assert "greedy: 3 timeout of 40 (budget 100 policy tokens)" in page
 
 
+def test_seconds_over_the_budget_are_marked(page: str) -> None:
+    mark = "took over 10 % more seconds than the budget"
+    data = comparison_data()
+    assert data.seconds is not None
+    late = [{**row, "seconds": 99.0} for row in data.seconds.rows]
+    marked = render(replace(data, seconds=replace(data.seconds, rows=late)))
+    assert marked.count(mark) == 1 and marked.count(">*2.475<") == len(late)
+    soon = [{**row, "seconds": 0.1} for row in data.seconds.rows]
+    assert mark not in render(replace(data, seconds=replace(data.seconds, rows=soon)))
+
+
 def test_an_empty_comparison() -> None:
-    empty = Sweep("tokens", [], [], [])
+    empty = Sweep("tokens", [], [])
     page = render(replace(comparison_data(), tokens=empty, seconds=None, lineage=[]))
     assert Outline(page).open == []
     assert "nothing to compare" in page

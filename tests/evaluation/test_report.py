@@ -177,3 +177,12 @@ def test_trees_show_grades_log_probabilities_and_reasons(page: str) -> None:
     reasons = [result["why"] for view in views for result in view["results"]]
     assert page.count('<p class="why">') == len(reasons)
     assert all(reason for reason in reasons)
+
+
+def test_a_value_model_at_chance_is_said_beside_its_figures(page: str) -> None:
+    data = report_data()
+    low = [{**row, "auc_truth": 0.52} for row in data.qvm["heldout"]]
+    spoilt = render(replace(data, qvm={**data.qvm, "heldout": low}))
+    assert "no better than chance: held-out AUC first (0.52), second (0.52)" in spoilt
+    assert "no better than chance" not in page
+    assert Outline(spoilt).open == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qstar_core.config import ComparisonConfig, EvaluationConfig, RunConfig
 from qstar_core.evaluation.metrics import holm
 from qstar_core.evaluation.summary import summarise_sweep
-from qstar_core.evaluation.sweep import adjust, oracle_curve, reach, sweep
+from qstar_core.evaluation.sweep import adjust, reach, sweep
 from qstar_core.keys import canonical_json
 
 Solved = list[bool]
@@ -109,14 +109,6 @@ def test_accuracy_and_tokens_of_equal_accuracy_by_hand() -> None:
     assert (star["difference_low"], star["difference_high"], star["p_value"]) == (0.0, 0.0, 1.0)
     assert found[2]["difference"] == pytest.approx(0.1)
     assert set(found[5]) == set(star) and found[5]["ratio"] is None
-
-
-def test_the_oracle_counts_what_was_there_by_then() -> None:
-    frame = EXAMPLE.with_columns(
-        first_correct=pl.when(pl.col("problem_id") == "p0").then(7).otherwise("first_correct")
-    )
-    assert oracle_curve(frame, "best") == [[0.0, 0.0], [7.0, 0.05], [200.0, 0.5], [400.0, 0.5]]
-    assert oracle_curve(frame, "dvts") == []
 
 
 def test_the_manifest_has_the_sweep_and_sums_the_seconds_of_shards(tmp_path: Path) -> None:

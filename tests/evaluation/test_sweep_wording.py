@@ -8,6 +8,7 @@ from qstar_core.evaluation.sweep_wording import (
     amount,
     cost_per_thousand,
     family,
+    overran,
     reach_sentence,
     summary,
     unanswered,
@@ -52,7 +53,9 @@ def test_the_headline_is_the_smallest_budget_that_is_enough() -> None:
         "(95 % interval \N{MINUS SIGN}1.2 to +4.4)."
     )
     no_less = reach_sentence(reached("A*", 800.0), "best-of-N", "tokens")
-    assert "with 800: 74.0 %" in no_less and "fewer" not in no_less
+    assert "(72.4 %) with the same budget: 74.0 %" in no_less and "fewer" not in no_less
+    more = reach_sentence(reached("A*", 800.0, target=200.0), "best-of-N", "tokens")
+    assert "at 200 policy tokens (72.4 %) with 800, 4.0 times as many: 74.0 %" in more
     never = reach_sentence(reached("A*", None), "best-of-N", "tokens")
     assert never.startswith("A* does not reach the accuracy of best-of-N at 800 policy tokens")
 
@@ -75,6 +78,22 @@ def test_nothing_to_compare() -> None:
     assert summary([], [], "tokens") == ["No problem was searched, so there is nothing to compare."]
     [said] = summary(BASE, [], "tokens")
     assert "No other method" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "marked"),
+    [
+        (3.0, "seconds", False),
+        (3.2, "seconds", False),
+        (3.5, "seconds", True),
+        (9.0, "tokens", False),
+    ],
+)
+def test_more_than_a_tenth_over_the_seconds_is_an_overrun(
+    seconds: float, unit: str, marked: bool
+) -> None:
+    """0.1 seconds for each of 30 problems."""
+    assert overran({**row("A*", 0.1, "better"), "seconds": seconds}, unit) is marked
 
 
 def test_the_family_is_stated() -> None:

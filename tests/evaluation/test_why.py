@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.evaluation.why import why
+from qstar_core.evaluation.why import legend, why
+from qstar_core.search import ALGORITHMS
 from tests.evaluation.examples import searches
 
 
@@ -26,6 +27,9 @@ INNER = [
     node(1, 0, "first\n", q=0.875, h=0.875, f=1.875, order=1, chosen=True),
     node(2, 0, "second\n", q=0.25, h=0.25, f=1.25, order=3),
 ]
+
+
+WALKED = {"logprob": -2.0, "step_tokens": 2}
 
 
 def said(*nodes: dict[str, Any], algorithm: str = "astar") -> str:
@@ -106,6 +110,50 @@ def test_votes_and_greedy() -> None:
     assert "whose answer has 0.750 of the votes, the most of 2 answers" in text
     assert "The next answer has 0.250 of them" in text
     assert "no choice" in said(ROOT, *INNER, best, algorithm="greedy")
+
+
+def test_mcts_speaks_of_visits() -> None:
+    """Walks: the question, first, x, second, z; f of a node and what each walk found:
+    first 1.875 + 1.75 + 1.75, second 1.25 + 1.5 + 1.5, three visits of each."""
+    inner = [{**n, **WALKED} for n in INNER]
+    best, other = end(3, 1, "x", 0.75, chosen=True, order=2), end(4, 2, "z", 0.5, order=4)
+    text = said(ROOT, *inner, best, other, algorithm="mcts")
+    assert "the best: f = 1.750 (g 1.000, Q 0.750)" in text
+    assert "what sets them apart is Q (0.750 against 0.500)" in text
+    assert text.endswith(
+        'Their paths part at the first step: "first" was visited 3 times (mean value 1.792, '
+        'prior 0.500), "second" 3 times (mean value 1.417, prior 0.500): as often.'
+    )
+    text = said(ROOT, *inner, best, {**other, "order": -1}, algorithm="mcts")
+    assert "visited 3 times" in text and "2 times" in text
+    assert text.endswith("the walks preferred the returned path.")
+    text = said(ROOT, INNER[0], {**INNER[1], "order": -1}, best, algorithm="mcts")
+    assert (
+        'The best state that was not expanded, "second", has f = 1.250 (g 1.000, Q 0.250)' in text
+    )
+    assert '"second" once (mean value 1.250)' in text
+
+
+@pytest.mark.parametrize("algorithm", ["beam", "dvts"])
+def test_beams_keep_and_prune(algorithm: str) -> None:
+    best, other = end(3, 1, "x", 0.75, chosen=True), end(4, 2, "z", 0.5)
+    text = said(ROOT, *INNER, best, other, algorithm=algorithm)
+    assert '"first" (f = 1.875) was kept, "second" (f = 1.250) was kept.' in text
+    text = said(ROOT, *INNER, best, algorithm=algorithm)
+    assert 'The best state that was not extended, "second", has' in text
+    assert '"first" (f = 1.875) was kept, "second" (f = 1.250) was pruned.' in text
+    text = said(ROOT, *INNER, best, end(4, 1, "y", 0.5), algorithm=algorithm)
+    assert '"x" (f = 1.750) came to an end, "y" (f = 1.500) came to an end.' in text
+
+
+def test_best_first_has_no_g() -> None:
+    best = end(3, 1, "x", 0.75, f=0.75, g=0.0, chosen=True)
+    assert "with f = 0.750 (h 0.750)." in said(ROOT, *INNER, best, algorithm="best_first")
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_every_algorithm_says_what_its_numbers_are(algorithm: str) -> None:
+    assert legend(algorithm).endswith("log p is in nats.")
 
 
 def test_steps_without_q() -> None:

@@ -47,8 +47,25 @@ def test_a_note_on_a_users_file_is_shown_and_not_obeyed(
 
 @pytest.mark.parametrize(
     ("command", "default"),
-    [("explain", "(last with a tree)"), ("explain", "(largest)"), ("pretrain", "(OUT/pretrain)")],
+    [
+        ("explain", "(A*, else the first with a tree)"),
+        ("explain", "(largest)"),
+        ("pretrain", "(OUT/pretrain)"),
+    ],
 )
 def test_the_help_says_what_is_taken_by_default(command: str, default: str) -> None:
     shown = CliRunner(env={"COLUMNS": "150"}).invoke(app, [command, "--help"]).output
     assert default in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", True), ("out: there\n", True), ("seed: 0\n", True), ("seed: 1", False)]
+)
+def test_a_run_of_defaults_alone_says_which_they_are(
+    text: str, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    commands.say_defaults(commands.console(), commands.load(str(file), None, str(tmp_path)))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ("2,000 training and 500 test problems, 16 rollouts of reference:" in shown) is said

@@ -53,7 +53,7 @@ def searches(tmp_path: Path) -> str:
             "problem_id": f"{letter}{'0' * 23}",
             "prompt": f"{prompt}\n",
             "method": method,
-            "algorithm": "astar",
+            "algorithm": "astar" if method == "A*" else method,
             "outcome": "correct",
             "answer": "6",
             "reason": "",
@@ -161,13 +161,20 @@ def test_a_budget_is_one_of_a_comparison_though_there_is_an_evaluation(
 
 
 @pytest.mark.parametrize(
-    ("drawn", "taken"), [(("greedy",), "greedy"), (("greedy", "A*"), "A*"), ((), "A*")]
+    ("drawn", "taken"),
+    [
+        (("greedy",), "greedy"),
+        (("greedy", "A*"), "A*"),
+        (("greedy", "beam"), "greedy"),
+        ((), "A*"),
+    ],
 )
-def test_without_a_method_the_last_one_with_a_tree_is_taken(
+def test_without_a_method_astar_is_taken_else_the_first_with_a_tree(
     searches: str, drawn: tuple[str, ...], taken: str, tmp_path: Path
 ) -> None:
     uri = str(tmp_path / "evaluation" / "other")
     rows = explain.scan(searches).collect().to_dicts()
+    rows += [{**r, "method": "beam", "algorithm": "beam"} for r in rows if r["method"] == "A*"]
     trees = {(r["problem_id"], r["method"]): r["nodes"] or NODES for r in rows}
     for row in rows:
         kept = row["method"] in drawn or row["prompt"] != "3 2 > 6\n"
@@ -176,6 +183,8 @@ def test_without_a_method_the_last_one_with_a_tree_is_taken(
     dataset.write_table(file, pa.Table.from_pylist(rows))
     dataset.publish(uri, {"kind": "evaluation"}, [dataset.finish_shard(uri, "s", [file], {})])
     assert explain.find(uri, "1", None)["method"] == taken
+    names = [row["method"] for row in explain.found(uri, "1", None)]
+    assert names[1:] == [name for name in ("greedy", "A*", "beam") if name != taken]
     assert explain.find(uri, "2", None)["method"] == "A*"
 
 
@@ -206,6 +215,27 @@ def test_the_differences_of_a_replay_are_shown_and_not_obeyed(
 def test_a_folder_without_an_evaluation(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no complete data set at"):
         explain.find(explain.searches(str(tmp_path)), "1", None)
+
+
+def test_the_other_methods_are_named(searches: str) -> None:
+    def printed(method: str | None) -> str:
+        out = io.StringIO()
+        console = Console(file=out, width=200)
+        explain.explain(console, searches, "1", method, None, False, False)
+        return out.getvalue()
+
+    assert "Other methods of this problem, for --method: greedy\n" in printed(None)
+    assert "--method" not in printed("A*")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "note"),
+    [("mcts", "n 2, V 1.900  f 1.900"), ("beam", "pruned, f 1.000"), ("dvts", "kept, f 1.100")],
+)
+def test_each_algorithm_has_its_own_words(searches: str, algorithm: str, note: str) -> None:
+    text = shown({**explain.find(searches, "1", None), "algorithm": algorithm})
+    assert note.replace("  ", ", ") in text and "h = max" not in text
+    assert "f = g + lambda Q" in " ".join(text.split())
 
 
 def test_search_without_a_tree(searches: str) -> None:

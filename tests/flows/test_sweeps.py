@@ -104,6 +104,17 @@ def test_a_price_gives_the_cost_of_a_thousand_problems() -> None:
     assert "0.123" in shown and "391" not in shown
 
 
+def test_seconds_over_the_budget_are_marked() -> None:
+    rows = [{**row, "budget": 0.1} for row in ROWS[:3]]
+    rows[1]["seconds"] = 56.0
+    shown = text(sweeps.sweep_table(rows, "seconds"))
+    assert "*0.112" in shown and "*0.123" in shown
+    assert "* took over 10 % more seconds than the budget" in " ".join(shown.split())
+    rows = [{**row, "budget": 0.12} for row in rows]
+    assert "*0." not in text(sweeps.sweep_table(rows, "seconds"))
+    assert "*0." not in text(sweeps.sweep_table(rows, "tokens"))
+
+
 def test_failures_are_named_with_their_budget() -> None:
     rows = [{**ROWS[0], "failures": 3}, *ROWS[1:]]
     assert "best-of-N at 100: 3" in text(sweeps.sweep_table(rows, "tokens"))

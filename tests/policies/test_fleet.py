@@ -6,16 +6,21 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from qstar_core.config import PolicyConfig, ServerConfig
+from qstar_core.config import CountdownRanges, PolicyConfig, RolloutsConfig, ServerConfig
+from qstar_core.domains import countdown_problems
 from qstar_core.errors import EngineUnavailable, UserError
 from qstar_core.policies import Sample, SampleRequest, fleet, trouble
 from qstar_core.policies.server import ServerPolicy
+from qstar_core.rollouts.quarantine import sample_shard
+from qstar_core.rollouts.sample import sample_rollouts
 from tests.completions_server import Fault, Plan, Script, free_port, serving
 from tests.models import tiny_policy
 
@@ -330,3 +335,58 @@ def test_a_server_without_completions(serve: Serve, start: Start) -> None:
     script = Script(lambda number: Fault("status", 404))
     with pytest.raises(EngineUnavailable, match="/completions is not there"):
         start(serve(script)).sample(ASKS)
+
+
+def refusing(prompt: str) -> Script:
+    """A server that refuses one prompt."""
+    script = Script()
+    refused = Fault("status", 400)
+    script.plan = lambda number: refused if script.seen[number]["prompt"] == prompt else None
+    return script
+
+
+def test_what_was_answered_before_a_request_failed_is_not_asked_again(
+    serve: Serve, start: Start, undisturbed: list[list[Sample]]
+) -> None:
+    script = refusing("prompt 5")
+    policy = start(serve(script), concurrency=1)
+    told: list[tuple[int, int]] = []
+    with pytest.raises(UserError, match="refuses"):
+        policy.sample(ASKS, lambda *counts: told.append(counts))
+    assert len(script.seen) == 3 * 5 + 1
+    assert policy.sample(ASKS[:5], lambda *counts: told.append(counts)) == undisturbed[:5]
+    assert len(script.seen) == 3 * 5 + 1
+    drawn = [sample for samples in undisturbed[:5] for sample in samples]
+    assert sum(tokens for _, tokens in told) == sum(sample.tokens for sample in drawn)
+    assert policy.sample(ASKS[6:]) == undisturbed[6:]
+    assert len(script.seen) == 3 * 7 + 1
+    policy.sample(ASKS[:5])  # each answer is kept for one more request: a replay is a new one
+    assert len(script.seen) == 3 * 12 + 1
+
+
+def test_what_is_kept_is_let_go_with_the_shard(serve: Serve, start: Start) -> None:
+    script = refusing("prompt 1")
+    policy = start(serve(script), concurrency=1)
+    with pytest.raises(UserError):
+        policy.sample(ASKS)
+    other = replace(ASKS[0], max_new_tokens=7)
+    policy.sample([other])
+    assert len(script.seen) == 3 + 1 + 3
+    policy.figures()
+    policy.sample(ASKS[:1])
+    assert len(script.seen) == 3 + 1 + 3 + 3
+
+
+def test_a_shard_with_a_poison_problem_asks_for_nothing_twice(serve: Serve, start: Start) -> None:
+    problems = countdown_problems.generate("train", 16, CountdownRanges(numbers=3), seed=0)
+    poison = problems[11]
+    script = refusing(poison.prompt)
+    policy = start(serve(script), concurrency=1)
+    config = RolloutsConfig(samples=3)
+    parts, aside = sample_shard(
+        problems, lambda some: sample_rollouts(some, policy, config, 0), max_share=0.1, retries=2
+    )
+    assert [found["problem_id"] for found in aside] == [poison.id]
+    assert sum(len(part) for part in parts) == 15 * 3
+    asked = Counter((body["prompt"], body["seed"]) for body in script.seen)
+    assert max(count for (prompt, _), count in asked.items() if prompt != poison.prompt) == 1

@@ -7,7 +7,7 @@ import torch
 
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
-from qstar_core.policies import Policy, SampleRequest, StepRule, transformers
+from qstar_core.policies import Policy, SampleRequest, StepRule, batching, transformers
 from qstar_core.policies.transformers import TransformersPolicy
 from tests.models import tiny_policy
 from tests.policies.contract import FOLDER, PolicyContract, exact
@@ -135,7 +135,7 @@ def test_prompts_of_very_different_lengths_are_not_padded_together(
         for prompt in ("7 > 7\n", "8 3 1 2 5 > 24\n", "9 " * 60 + "> 24\n", "7 7 1 > 49\n")
     ]
     together = policy(64).sample(requests)
-    monkeypatch.setattr(transformers, "SLACK_TOKENS", 0)
+    monkeypatch.setattr(batching, "SLACK_TOKENS", 0)
     engine, widths = policy(64), []
     run = engine._run
 

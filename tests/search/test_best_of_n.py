@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qstar_core.mdp import Step
 from qstar_core.policies import Sample
-from qstar_core.search import best_of_n as module
+from qstar_core.search import rounds as module
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.driver import run
 from qstar_core.search.slot import Rules, start

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qstar_core.config import SearchConfig
-from qstar_core.search.budget import Budget, Meter
+from qstar_core.search.budget import AmortizedClock, Budget
 from qstar_core.search.driver import run
 from qstar_core.search.trace import SearchResult
 from tests.search.engines import METHODS, Clock, Restless, Slow, named
@@ -118,21 +118,21 @@ def test_results_are_equal_whatever_their_seconds() -> None:
     assert one == other and one.seconds != other.seconds
 
 
-def test_the_meter_shares_out_the_time_among_those_under_way() -> None:
+def test_the_clock_shares_out_the_time_among_those_under_way() -> None:
     clock = Clock()
-    meter = Meter(clock)
+    shared = AmortizedClock(clock)
     clock.now += 5.0  # nobody is there yet
-    first = meter.begin()
+    first = shared.begin()
     clock.now += 2.0
-    second = meter.begin()
+    second = shared.begin()
     clock.now += 4.0
-    assert (meter.read() - first, meter.read() - second) == (4.0, 2.0)
-    meter.end()
+    assert (shared.read() - first, shared.read() - second) == (4.0, 2.0)
+    shared.end()
     clock.now += 1.0
-    assert meter.read() - first == 5.0
+    assert shared.read() - first == 5.0
     clock.now += 9.0
-    meter.skip()
-    assert meter.read() - first == 5.0
+    shared.skip()
+    assert shared.read() - first == 5.0
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +19,8 @@ from tests.flows.conftest import TINY, call, tiny_policy
 pytest.importorskip("prefect_ray")
 pytestmark = pytest.mark.ray
 
-RAY = Path(sys.executable).with_name("ray")
+PYTHON = Path(sys.executable)
+RAY = PYTHON.with_name("ray")
 
 
 def free_port() -> int:
@@ -26,10 +29,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def ray(home: Path, *arguments: str) -> None:
+def ray(home: Path, *arguments: str, python: Path = PYTHON) -> None:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "HOME": str(home)}
     subprocess.run(
-        [str(RAY), *arguments],
+        [str(python), str(RAY), *arguments],
         env={**os.environ, **quiet},
         check=True,
         stdout=subprocess.DEVNULL,
@@ -37,9 +40,22 @@ def ray(home: Path, *arguments: str) -> None:
     )
 
 
+def twin(folder: Path) -> Path:
+    """The interpreter of this environment under another path, which receipts then name."""
+    (folder / "bin").mkdir(parents=True)
+    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", folder)
+    (folder / "lib").symlink_to(Path(sys.prefix) / "lib")
+    python = folder / "bin" / PYTHON.name
+    python.symlink_to(PYTHON.resolve())
+    return python
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Address of a cluster of two nodes with one worker each, and the home it was started with."""
+    """Address of a cluster of two nodes with one worker each, and the home it was started with.
+
+    The interpreter of the second node is a twin of that of the first: its path tells them apart.
+    """
     home = tmp_path_factory.mktemp("home")
     temporary = tmp_path_factory.mktemp("r")
     address = f"127.0.0.1:{free_port()}"
@@ -48,7 +64,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     place = (f"--temp-dir={temporary}", "--include-dashboard=false")
     try:
         ray(home, "start", *head, *place, *node)
-        ray(home, "start", f"--address={address}", *node)
+        ray(home, "start", f"--address={address}", *node, python=twin(home / "twin"))
         yield address, home
     finally:
         ray(home, "stop", "--force")
@@ -77,6 +93,14 @@ def test_two_ray_workers_give_the_rows_of_one_local_worker(
     rows = parquet(tmp_path / "local")
     assert len(rows) > 10
     assert parquet(out) == rows
+    assert {path.parents[1] for path in interpreters(out)} >= {home / "twin"}
+    assert len(interpreters(out)) == 2, "one node made all shards"
+
+
+def interpreters(out: Path) -> set[Path]:
+    """Those that made the shards of a run."""
+    receipts = [json.loads(path.read_text()) for path in out.glob("*/*/shards/*.json")]
+    return {Path(receipt["environment"]["interpreter"]) for receipt in receipts}
 
 
 def test_cluster_that_is_not_there(tmp_path: Path) -> None:

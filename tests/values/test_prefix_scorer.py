@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaPreTrainedModel
 
-from qstar_core.policies.transformers import alike
+from qstar_core.policies.batching import alike
 from qstar_core.values import prefix_scorer
 from qstar_core.values.packing import Pack
 from qstar_core.values.prefix_scorer import first_of_kin, in_batches

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from qstar_core.mdp import Problem
-from qstar_core.search.budget import Meter
+from qstar_core.search.budget import AmortizedClock
 from qstar_core.search.slot import Rules, Slot, start
 from qstar_core.search.trace import SearchResult
 
@@ -17,20 +17,20 @@ OnProgress = Callable[[int, int, int], None]
 
 
 @dataclass(slots=True)
-class Desk:
+class Scheduler:
     """Begins the searches of a run and takes their results.
 
     Attributes:
         waiting: the problems that are still to be searched, with their places.
         rules: of the run.
-        meter: shares out the time. What the two callbacks take is charged to nobody.
+        clock: shares out the time. What the two callbacks take is charged to nobody.
         on_result: takes the results.
         on_progress: told after each step.
     """
 
     waiting: Iterator[tuple[int, Problem]]
     rules: Rules
-    meter: Meter
+    clock: AmortizedClock
     on_result: OnResult
     on_progress: OnProgress | None = None
 
@@ -39,7 +39,7 @@ class Desk:
         following = next(self.waiting, None)
         if following is None:
             return None
-        return start(*following, self.rules, self.meter.begin())
+        return start(*following, self.rules, self.clock.begin())
 
     def step(self, slots: Sequence[Slot]) -> list[Slot]:
         """Lets searches go on that have been answered.
@@ -47,7 +47,7 @@ class Desk:
         Returns:
             Those that have not ended.
         """
-        total, under_way = self.meter.read(), self.meter.under_way
+        total, under_way = self.clock.read(), self.clock.under_way
         tokens = 0
         for slot in slots:
             slot.ledger.seconds = total - slot.began
@@ -57,12 +57,12 @@ class Desk:
                 slot.advance()
         ended = [slot for slot in slots if slot.result is not None]
         for _ in ended:
-            self.meter.end()
-        self.meter.read()
+            self.clock.end()
+        self.clock.read()
         for slot in ended:
             if slot.result is not None:
                 self.on_result(slot.place, slot.result)
         if self.on_progress is not None:
             self.on_progress(len(ended), tokens, under_way)
-        self.meter.skip()
+        self.clock.skip()
         return [slot for slot in slots if slot.result is None]

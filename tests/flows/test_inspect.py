@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows import commands, inspect
+from qstar_core import pipeline
+from qstar_core.config import DomainConfig, PolicyConfig, QvmConfig, RolloutsConfig, RunConfig
+from tests.models import tiny_policy
+
+
+def small(out: Path, **more: object) -> RunConfig:
+    return RunConfig(
+        out=str(out),
+        policy=PolicyConfig(path=str(tiny_policy())),
+        domain=DomainConfig(train_problems=250, test_problems=60),
+        rollouts=RolloutsConfig(samples=2, shard_problems=100),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_finished_shards_are_not_among_the_tokens_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small(tmp_path)
+    stages = pipeline.plan(run)
+    whole = {row["stage"]: row["policy_tokens"] for row in inspect.plan_rows(stages, run)}
+    assert whole["rollouts"] == 250 * 2 * 33
+    assert whole["evaluation"] == 60 * (33 + 400 + 400)
+    monkeypatch.setattr(pipeline, "shards", pipeline._parts)
+    made = ("p0000000-0000100", "m0-p0000000-0000060")  # 100 of the rollouts, greedy
+    monkeypatch.setattr(pipeline, "finished", lambda spec: {} if spec["shard"] in made else None)
+    rows = {row["stage"]: row for row in inspect.plan_rows(stages, run)}
+    assert rows["rollouts"]["policy_tokens"] == 150 * 2 * 33
+    assert rows["evaluation"]["policy_tokens"] == 60 * (400 + 400)
+    assert rows["rollouts"]["state"] == "1 of 3 shards there"
+
+
+def test_a_comparison_says_that_it_trains_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = pipeline.plan_comparison(small(tmp_path))
+    commands.say_training(commands.console(), stages)
+    assert "the stages rollouts, labels and qvm come first" in capsys.readouterr().out
+    given = QvmConfig(path="reference:countdown-qvm")
+    commands.say_training(commands.console(), pipeline.plan_comparison(small(tmp_path, qvm=given)))
+    monkeypatch.setattr(pipeline, "published", lambda stage: {})
+    commands.say_training(commands.console(), stages)
+    assert capsys.readouterr().out == ""

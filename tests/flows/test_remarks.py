@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows.remarks import doubts
+
+QUIET: dict[str, Any] = {
+    "problems": {"figures": {"train": 2000, "test": 500}},
+    "qvm": {"figures": {"heldout": [{"step": "first", "auc_truth": 0.71, "auc_label": 0.5}]}},
+}
+
+
+def test_problems_without_a_solution_are_said_where_they_are_known() -> None:
+    known = {"problems": {"figures": {"train": 2000, "test": 1820, "unsolvable": 458}}}
+    assert doubts(known) == [
+        "458 of 1,820 test problems have no solution; they count as unsolved, whatever the method."
+    ]
+
+
+@pytest.mark.parametrize("manifests", [QUIET, {}, {"qvm": {"figures": {}}}])
+def test_nothing_is_said_where_there_is_nothing_to_say(manifests: Any) -> None:
+    assert doubts(manifests) == []
+
+
+def test_a_value_model_at_chance_is_said() -> None:
+    first = {"step": "first", "auc_truth": 0.532, "auc_label": 0.9}
+    final = {"step": "final", "auc_truth": None, "auc_label": 0.91}
+    assert doubts({"qvm": {"figures": {"heldout": [first, final]}}}) == [
+        "The Q-value model ranks steps no better than chance: held-out AUC first (0.53)."
+    ]
