@@ -310,6 +310,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--one", millions]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
+        print(f"{millions} M steps: {found[-1]}", file=sys.stderr, flush=True)
     show(found, beside(arguments.beside), arguments.beside)
 
 

@@ -6,6 +6,7 @@ Usage: python -m qstar_core.data_dictionary > docs/data-dictionary.md
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -37,23 +38,25 @@ One row per step of every rollout; data set `labels/KEY`. `(rollout_id, step_ind
 LABEL_FILE = """\
 The files' metadata has `qstar.schema_version` ({version}), `qstar.method`, `qstar.gamma`,
 `qstar.parameters` (JSON) and `qstar.problems`, the key of the problems data set with the prompts.
-These columns are dictionary-encoded in the file: {repeated}. They are plain strings (and one
-number) to whoever reads it; `pyarrow.parquet.read_table(file, read_dictionary=[...])` keeps them
-as Arrow dictionaries.
+In the file these columns are dictionary-encoded, and read as what the table says:
+"""
+READING = """\
+`pyarrow.parquet.read_table(file, read_dictionary=[...])` keeps them as Arrow dictionaries.
 
     import duckdb, polars
     from datasets import load_dataset
 
     files = "results/demo/labels/KEY/*.parquet"
     polars.scan_parquet(files)
-    duckdb.sql(f"select step_index, avg(y) from '{{files}}' group by step_index")
+    duckdb.sql(f"select step_index, avg(y) from '{files}' group by step_index")
     load_dataset("parquet", data_files=files)
 """
+WIDTH = 100
 
 
 def render() -> str:
     """The whole page, as Markdown."""
-    repeated = ", ".join(f"`{name}`" for name in labels.REPEATED)
+    repeated = ", ".join(f"`{name}`" for name in labels.REPEATED) + "."
     parts = [
         HEAD,
         f"## Rollouts\n\n{ROLLOUTS}",
@@ -64,7 +67,8 @@ def render() -> str:
         _table(PATH_COLUMNS),
         f"## Labels\n\n{LABELS}",
         _table(labels.SCHEMA),
-        LABEL_FILE.format(version=labels.SCHEMA_VERSION, repeated=repeated),
+        LABEL_FILE.format(version=labels.SCHEMA_VERSION) + textwrap.fill(repeated, WIDTH),
+        READING,
     ]
     return "\n".join(parts)
 

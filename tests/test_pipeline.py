@@ -54,6 +54,17 @@ def test_shards_cover_all_problems_once(tmp_path: Path) -> None:
     assert len({p["shard"] for p in parts}) == 3
 
 
+@pytest.mark.parametrize(("samples", "problems"), [(4, 50_000), (16, 50_000), (64, 12_500)])
+def test_a_shard_of_labels_has_a_bounded_number_of_rollouts(
+    tmp_path: Path, samples: int, problems: int
+) -> None:
+    domain = DomainConfig(train_problems=60_000)
+    run = config(tmp_path, domain=domain, rollouts=RolloutsConfig(samples=samples))
+    parts = pipeline._parts(pipeline.plan(run)["labels"], run)
+    assert parts[0]["stop"] == problems
+    assert parts[-1]["stop"] == 60_000
+
+
 @pytest.mark.parametrize("out", ["/dev/null/x", "/dev/null"])
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path, out: str) -> None:
     run = config(tmp_path).model_copy(update={"out": out})

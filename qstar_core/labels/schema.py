@@ -85,10 +85,7 @@ SCHEMA = pa.schema(
 )
 REPEATED = (
     "problem_id",
-    "rollout_id",
-    "state_id",
     "action",
-    "gamma",
     "method",
     "parameters",
     "outcome",
@@ -97,7 +94,10 @@ REPEATED = (
     "policy",
     "split",
 )
-"""Columns that are dictionary-encoded; an action_id repeats too seldom to pay."""
+"""Columns that are dictionary-encoded. The ids of steps and trajectories are not: they repeat a few
+times and next to each other, which zstd alone makes smaller."""
+_HASHES = ("problem_id", "rollout_id", "state_id", "action_id")
+"""Columns whose smallest and largest value say nothing."""
 
 
 def file_schema(method: str, gamma: float, parameters: Mapping[str, Any], **more: str) -> pa.Schema:
@@ -134,7 +134,11 @@ class LabelFile:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(
-            path, schema, compression="zstd", use_dictionary=list(REPEATED)
+            path,
+            schema,
+            compression="zstd",
+            use_dictionary=list(REPEATED),
+            write_statistics=[name for name in schema.names if name not in _HASHES],
         )
 
     def __enter__(self) -> LabelFile:

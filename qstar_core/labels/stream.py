@@ -1,8 +1,9 @@
 """Paths of many problems, a bounded number of steps at a time, and their labels into one file.
 
 A label needs all paths of its problem and none of another, so a table of any size is labelled
-problem by problem; what is read at once are the problems of about `STEPS_AT_ONCE` steps. Which
-problems go together changes neither rows nor their order.
+problem by problem: the problems of about `STEPS_READ` steps are read at once, those of about
+`STEPS_AT_ONCE` are labelled at once, which is the faster the better their actions fit into the
+processor's cache. Which problems go together changes neither rows nor their order.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ import pyarrow as pa
 from qstar_core.labels.schema import LabelFile
 from qstar_core.labels.steps import as_paths
 
-STEPS_AT_ONCE = 1_000_000
-"""Steps labelled at once: some hundred MB. A problem with more is taken whole."""
+STEPS_READ = 1_000_000
+"""Steps in memory: some hundred MB. A problem with more is taken whole."""
+STEPS_AT_ONCE = 50_000
+"""Steps labelled at once, and about the rows of a row group."""
 READ = (
     "problem_id",
     "rollout_id",
     "steps",
     "n_steps",
     "outcome",
+    "answer",
     "grader",
     "grader_version",
     "policy",
@@ -34,7 +38,7 @@ READ = (
     "source",
     "prefix_steps",
 )
-"""Columns of paths that labels are made from."""
+"""Columns of paths that labels are made from, and another grading before."""
 _RANGE = re.compile(r"p(\d+)-(\d+)\.parquet$")
 
 
@@ -66,23 +70,25 @@ def overlaps(name: str, start: int, stop: int) -> bool:
     return found is None or (int(found[1]) < stop and start < int(found[2]))
 
 
-def chunks(tables: Tables, steps_at_once: int = STEPS_AT_ONCE) -> Iterator[pl.LazyFrame]:
+def chunks(
+    tables: Tables, steps_at_once: int = STEPS_AT_ONCE, steps_read: int = STEPS_READ
+) -> Iterator[pl.LazyFrame]:
     """Paths of whole problems, the rollouts in their order and after them those of the pools.
 
     Args:
         tables: what to read.
         steps_at_once: a chunk is closed by the problem with which it has as many.
+        steps_read: the same of what is read at once.
     """
-    sets = [tables.rollouts, *tables.pools]
-    places = [_places(files, tables.problems) for files in sets]
-    for problems in _groups(places, steps_at_once):
-        parts = []
-        for k, files in enumerate(sets):
-            here = problems.join(places[k], on="problem_id")
-            if len(here):
-                rows = _rows(files, here)
-                parts.append((rows if k else as_paths(rows)).select(READ))
-        yield pl.concat(parts)
+    if not tables.rollouts:
+        return
+    pools = [pl.scan_parquet(files) for files in tables.pools if files]
+    sets = [as_paths(pl.scan_parquet(tables.rollouts)), *pools]
+    wanted = pl.col("problem_id").is_in(tables.problems.implode())
+    for parts in _cut(sets, steps_read, wanted):
+        read = [rows.select(READ).collect().lazy() for rows in parts]
+        for some in _cut(read, steps_at_once):
+            yield pl.concat(some)
 
 
 def label_file(
@@ -129,15 +135,28 @@ def combined(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _places(files: Sequence[str], problems: pl.Series) -> pl.DataFrame:
-    """Where each problem lies in the files: first and last row, how many rows and steps."""
-    if not files:
-        counts = dict.fromkeys(("first", "last", "rows"), pl.UInt32)
-        return pl.DataFrame(schema={"problem_id": pl.String, **counts, "steps": pl.Int64})
+def _cut(
+    tables: Sequence[pl.LazyFrame], limit: int, wanted: pl.Expr | bool = True
+) -> Iterator[list[pl.LazyFrame]]:
+    """The rows of some problems after those of others, of each table that has any.
+
+    Args:
+        tables: rollouts, whose order is kept, and pools.
+        limit: steps, see `chunks`.
+        wanted: of which problems.
+    """
+    places = [_places(table, wanted) for table in tables]
+    for problems in _groups(places, limit):
+        here = [problems.join(place, on="problem_id") for place in places]
+        yield [_rows(*pair) for pair in zip(tables, here, strict=True) if len(pair[1])]
+
+
+def _places(table: pl.LazyFrame, wanted: pl.Expr | bool) -> pl.DataFrame:
+    """Where each problem lies in a table: first and last row, how many rows and steps."""
     return (
-        pl.scan_parquet(list(files), row_index_name="row")
-        .select("row", "problem_id", "n_steps")
-        .filter(pl.col("problem_id").is_in(problems.implode()))
+        table.select("problem_id", "n_steps")
+        .with_row_index("row")
+        .filter(wanted)
         .group_by("problem_id")
         .agg(
             first=pl.col("row").min(),
@@ -150,7 +169,7 @@ def _places(files: Sequence[str], problems: pl.Series) -> pl.DataFrame:
     )
 
 
-def _groups(places: Sequence[pl.DataFrame], steps_at_once: int) -> list[pl.DataFrame]:
+def _groups(places: Sequence[pl.DataFrame], limit: int) -> list[pl.DataFrame]:
     """Problems to take at once, one column problem_id each, in the order of the rollouts.
 
     Problems whose rows lie between those of another stay with it, so that the order of rows is
@@ -163,15 +182,15 @@ def _groups(places: Sequence[pl.DataFrame], steps_at_once: int) -> list[pl.DataF
         .select("problem_id", unit=begins.fill_null(False).cum_sum())
         .join(total, on="problem_id", maintain_order="left")
         .with_columns(before=pl.col("steps").cum_sum() - pl.col("steps"))
-        .select("problem_id", group=pl.col("before").first().over("unit") // steps_at_once)
+        .select("problem_id", group=pl.col("before").first().over("unit") // limit)
     )
     return units.partition_by("group", maintain_order=True, include_key=False)
 
 
-def _rows(files: Sequence[str], places: pl.DataFrame) -> pl.LazyFrame:
-    """The paths of some problems, read from their part of the files alone."""
+def _rows(table: pl.LazyFrame, places: pl.DataFrame) -> pl.LazyFrame:
+    """The paths of some problems, from their part of the table alone."""
     first, last = places.select(pl.col("first").min(), pl.col("last").max()).row(0)
-    rows = pl.scan_parquet(list(files)).slice(first, last - first + 1)
+    rows = table.slice(first, last - first + 1)
     if places["rows"].sum() == last - first + 1:
         return rows
     return rows.filter(pl.col("problem_id").is_in(places["problem_id"].implode()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path as File
 
 import polars as pl
@@ -24,6 +25,19 @@ PATHS = [
     for problem in PROBLEMS
     for actions in plays
 ]
+
+
+ALL = 10**6
+CUTS = [
+    (1, ALL, 6),
+    (12, ALL, 5),
+    (30, ALL, 2),
+    (ALL, ALL, 1),
+    (1, 1, 6),
+    (12, 30, 4),
+    (ALL, 30, 2),
+]
+"""Steps labelled at once, steps read at once, and in how many parts: a problem has 11 steps."""
 
 
 def written(folder: File, paths: Sequence[Path], name: str, sizes: Sequence[int]) -> list[str]:
@@ -54,14 +68,14 @@ def labelled(parts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("sizes", [(), (3,), (1, 4, 2), (0, 9)])
-@pytest.mark.parametrize("at_once", [1, 12, 30, 10**6])
+@pytest.mark.parametrize(("at_once", "steps_read", "count"), CUTS)
 def test_parts_do_not_change_the_labels(
-    tmp_path: File, sizes: tuple[int, ...], at_once: int
+    tmp_path: File, sizes: tuple[int, ...], at_once: int, steps_read: int, count: int
 ) -> None:
-    parts = list(stream.chunks(tables(tmp_path, PATHS, sizes), at_once))
+    parts = list(stream.chunks(tables(tmp_path, PATHS, sizes), at_once, steps_read))
     steps = [part.select(pl.col("n_steps").sum()).collect().item() for part in parts]
     assert max(steps) < at_once + 11  # the steps of one problem
-    assert len(parts) == {1: 6, 12: 6, 30: 2, 10**6: 1}[at_once] or at_once == 12
+    assert len(parts) == count
     assert labelled(parts).equals(best_of_rollouts(table(PATHS), 0.5).collect())
 
 
@@ -85,7 +99,9 @@ def test_problems_that_lie_between_each_other_stay_together(
 def test_a_problem_without_rollouts_has_no_labels(tmp_path: File) -> None:
     parts = list(stream.chunks(tables(tmp_path, PATHS, (), [*PROBLEMS, "quarantined"])))
     assert set(labelled(parts)["problem_id"]) == set(PROBLEMS)
-    assert list(stream.chunks(tables(tmp_path, PATHS, (), ["quarantined"]))) == []
+    nobody = tables(tmp_path, PATHS, (), ["quarantined"])
+    assert list(stream.chunks(nobody)) == []
+    assert list(stream.chunks(replace(nobody, rollouts=[]))) == []
 
 
 @pytest.mark.parametrize(
