@@ -138,6 +138,7 @@ def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool
 
     config = load(path, overrides, out)
     screen = console()
+    say_defaults(screen, config)
     notes(screen, config)
     if not config.pools:
         config = config.model_copy(update={"pools": [PoolConfig(kind="states")]})

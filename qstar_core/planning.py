@@ -303,11 +303,7 @@ def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
 
 
 def _check_pool(config: RunConfig) -> None:
-    """Refuses a method of labelling whose pool is missing.
-
-    Raises:
-        UserError: names the kind of pool.
-    """
+    """Refuses a method of labelling whose pool is missing."""
     from qstar_core.labels import POOL_OF
 
     method = config.labels.method
