@@ -325,8 +325,6 @@ def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
     rollout = problem_sets.expected_tokens(config.domain, config.rollouts.max_new_tokens)
     if stage.name == "rollouts" and config.rollouts.import_file is None:
         return int(problems * config.rollouts.samples * rollout)
-    if stage.kind == "pool":
-        return int(problems * largest_pool(stage, config)[1])
     if stage.name not in ("evaluation", "comparison"):
         return 0
     method = _methods(stage, config)[part["method"]]
