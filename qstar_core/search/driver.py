@@ -56,8 +56,8 @@ def run(
         problems: the questions; one result each, in this order.
         config: algorithm and settings.
         budget: limits per problem.
-        policy: who proposes steps. One that has ``sample_async`` is asked by each search for
-            itself, any other once per round for all of them.
+        policy: who proposes steps; one with ``sample_async`` is asked by each search for itself,
+            any other once per round for all of them.
         value: the Q-value model; None only for methods that ask for no Q (greedy, lambda = 0).
         run_seed: seed of the run.
         active: searches advanced together; changes the speed, never the results, unless the
@@ -66,8 +66,7 @@ def run(
         max_new_tokens: tokens of a whole trajectory at most, in every method; with the prompt they
             must fit the policy's context.
         prm: the process reward model; only for methods with ``reward: prm``.
-        on_progress: called again and again with (problems done, policy tokens charged) since the
-            last call and the number of searches under way.
+        on_progress: see `scheduler.OnProgress`.
         on_result: called with (place of the problem, its result) the moment a search ends; results
             are not kept then, and none is returned.
         clock: seconds, for the budget.
