@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows import commands
+from flows import cli_data, commands
 from flows.guard import Guarded
 from qstar_core import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="A frozen LLM reasons better by planning: problems, rollouts, Q-labels, "
     "Q-value model, evaluation, report.",
 )
+app.add_typer(cli_data.app)
 
 ConfigFile = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the run, a path or s3:// URI.")

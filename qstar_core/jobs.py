@@ -113,11 +113,12 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Labels every step of the rollouts of a range of problems."""
     from qstar_core.labels import METHODS
+    from qstar_core.rollouts.regrade import regrade
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
     ids = pl.Series([p.id for p in chosen])
     rows = pl.scan_parquet(dataset.data_files(spec["inputs"]["rollouts"]))
-    rows = rows.filter(pl.col("problem_id").is_in(ids.implode()))
+    rows = regrade(rows.filter(pl.col("problem_id").is_in(ids.implode())), chosen)
     frame = METHODS[config.labels.method](rows, config.labels.gamma).collect()
     count = frame["rollout_id"].n_unique()
     progress(count, count, "rollouts", f"{len(frame):,} steps")

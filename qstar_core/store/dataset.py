@@ -184,7 +184,7 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
             next_step=f"{removal(uri)} and run again: it will be made anew",
         ) from error
     for entry in manifest.get("files", ()):
-        if not _is_plain(entry["name"]):
+        if not is_plain(entry["name"]):
             raise UserError(
                 f"{store.path(MANIFEST)} names a file outside of its data set: {entry['name']}",
                 next_step="do not use this data set: qstar did not write its manifest",
@@ -192,7 +192,7 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
     return manifest
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name stays below the folder it is put into."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\\" not in name
