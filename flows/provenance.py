@@ -15,7 +15,7 @@ from qstar_core.errors import UserError
 from qstar_core.provenance import garbage
 from qstar_core.provenance.garbage import Found
 from qstar_core.provenance.lineage import COMPLETE, Node, lineage
-from qstar_core.provenance.manifests import folder_of, mentioned
+from qstar_core.provenance.manifests import folder_of, read
 from qstar_core.provenance.verify import Verified, verify
 from qstar_core.store.uri import removal
 
@@ -135,19 +135,18 @@ def collect(console: Console, out: str, keep: Sequence[str], delete: bool) -> No
 def _named(keep: str, out: str) -> Iterable[str]:
     """Stages and keys that a configuration or a data set names."""
     from qstar_core.config_file import load_config
-    from qstar_core.provenance.manifests import read
 
     folder = folder_of(keep)
     if keep.endswith((".yaml", ".yml")):
         return garbage.planned(load_config(keep), out)
-    manifest = read(folder)
+    read(folder)  # says what is not there
     found = garbage.leaf_of(folder)
     if found is None:
         raise UserError(
             f"--keep {keep} is no data set of an output folder",
             next_step=f"qstar gc {out} --keep RUN.yaml",
         )
-    return {found, *filter(None, map(garbage.leaf_of, mentioned(manifest.get("config", {}))))}
+    return {found}
 
 
 def _garbage_table(found: Sequence[Found]) -> Table:
