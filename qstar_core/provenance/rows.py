@@ -99,7 +99,8 @@ def pairs(
             continue
         both = left.join(right, on=by, how="inner", suffix=OTHER, maintain_order="left")
         waiting = [each.join(both, on=by, how="anti") for each in (left, right)]
-        if sum(each.estimated_size() for each in waiting if each is not None) > WAITING_BYTES:
+        kept = sum(each.estimated_size() for each in waiting if each is not None)
+        if kept > WAITING_BYTES and of < MOST_PASSES:
             raise TooFarApart
         yield Pairs(both)
     yield Pairs(pl.DataFrame(), *waiting)

@@ -58,8 +58,8 @@ def publish(
     out: str, tables: list[pa.Table], kind: str = "rollouts", inputs: dict[str, str] | None = None
 ) -> str:
     """A data set of one shard per table below an output folder; returns its folder."""
-    rows_from = {"stage": kind, "tables": [table.to_pylist() for table in tables]}
-    key = content_id(json.loads(json.dumps(rows_from, default=str)))
+    rows_from = {"stage": kind, "tables": repr([table.to_pylist() for table in tables])}
+    key = content_id(rows_from)
     uri = f"{out}/{kind}/{key}"
     receipts = []
     for number, table in enumerate(tables):
@@ -70,7 +70,7 @@ def publish(
     head = {
         "kind": kind,
         "key": key,
-        "rows_from": json.loads(json.dumps(rows_from, default=str)),
+        "rows_from": rows_from,
         "config": {},
         "inputs": inputs or {},
     }
