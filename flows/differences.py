@@ -65,9 +65,9 @@ def _counts(found: Difference) -> Table:
 
 
 def _columns(found: Difference) -> Table:
-    table = Table(title="columns that differ", **COMPACT)
-    table.add_column("column", no_wrap=True)
-    for name in ("rows", "share", "largest difference"):
+    table = Table(**COMPACT)
+    table.add_column("column that differs", no_wrap=True)
+    for name in ("in rows", "share", "by at most"):
         table.add_column(name, justify="right", no_wrap=True)
     both = found.equal + found.different
     for name, count in found.columns.most_common():
@@ -77,9 +77,9 @@ def _columns(found: Difference) -> Table:
 
 
 def _reasons(found: Difference) -> Table:
-    table = Table(title="what changed together", **COMPACT)
+    table = Table(**COMPACT)
     table.add_column("rows", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("what changed together", overflow="fold")
     for words, count in found.reasons.most_common(SHOWN_REASONS):
         table.add_row(f"{count:,}", plain(words))
     if len(found.reasons) > SHOWN_REASONS:

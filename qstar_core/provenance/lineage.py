@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qstar_core.errors import UserError
-from qstar_core.provenance.manifests import flat, folder_of, inputs, mentioned, place, read
+from qstar_core.provenance.manifests import (
+    Manifest,
+    flat,
+    folder_of,
+    inputs,
+    mentioned,
+    place,
+    read,
+)
 from qstar_core.store.dataset import read_complete
 
 COMPLETE = "complete"
@@ -28,7 +36,7 @@ class Node:
         state: `COMPLETE`, `MISSING`, or what is damaged.
         rows: how many.
         created: when it was published.
-        decided: the fields that its key was made from, by dotted name, without its inputs' keys.
+        decided: the fields that its key was made from, by dotted name, without those of its inputs.
         inputs: what it was made from.
     """
 
@@ -89,13 +97,6 @@ def _read(name: str, folder: str, known: dict[str, Node]) -> Node:
         except UserError as worse:
             return Node(name, folder, key, worse.what)
         state = error.what if isinstance(error, UserError) else str(error)
-    rows_from = manifest.get("rows_from", {})
-    read_keys = {value.rpartition("/")[2] for value in manifest.get("inputs", {}).values()}
-    decided = {
-        field: value
-        for field, value in flat(rows_from).items()
-        if field != "stage" and not (isinstance(value, str) and value in read_keys)
-    }
     below = inputs(folder, manifest)
     found = [_node(stage, place_, known) for stage, place_ in below.items()]
     found += [
@@ -110,6 +111,19 @@ def _read(name: str, folder: str, known: dict[str, Node]) -> Node:
         state,
         manifest.get("rows") or 0,
         str(manifest.get("created", "")),
-        decided if rows_from else {},
+        _decided(manifest),
         found,
     )
+
+
+def _decided(manifest: Manifest) -> dict[str, Any]:
+    """The fields that a key was made from, without keys and fields of the inputs."""
+    read_from = manifest.get("inputs", {})
+    keys = {value.rpartition("/")[2] for value in read_from.values()}
+    return {
+        name: value
+        for name, value in flat(manifest.get("rows_from", {})).items()
+        if name not in ("", "stage")
+        and name.partition(".")[0] not in read_from
+        and not (isinstance(value, str) and value in keys)
+    }
