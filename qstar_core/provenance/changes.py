@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import polars as pl
 
-from qstar_core.provenance.rows import OTHER
+from qstar_core.provenance.rows import OTHER, ROW
 
 SHOWN = ("outcome", "grader", "grader_version", "method", "gamma", "parameters", "policy")
 """Columns with few values: the reason has both values."""
+DECLARED = {"grader", "grader_version", "method", "gamma", "parameters"}
+"""Columns that say how a whole data set was made: where only they differ, nothing came of it."""
 VALUE = "y"
 OF_THE_POOL = {"n_samples": "another number of samples", "successes": "other outcomes in its pool"}
 IMPLIED = ("success_low", "success_high")
@@ -22,6 +24,16 @@ IMPLIED = ("success_low", "success_high")
 def changed(name: str) -> pl.Expr:
     """Whether a column differs between the two data sets."""
     return pl.col(name).ne_missing(pl.col(f"{name}{OTHER}"))
+
+
+def only_declared(columns: list[str]) -> pl.Expr:
+    """Whether a row differs in what is declared alone.
+
+    Args:
+        columns: those that changed in some row.
+    """
+    others = [changed(name) for name in columns if name not in DECLARED]
+    return ~pl.any_horizontal(pl.col(ROW).is_null(), *others)  # a row has a number: False
 
 
 def reason(columns: list[str]) -> pl.Expr:

@@ -15,7 +15,7 @@ import polars as pl
 
 from qstar_core.errors import UserError
 from qstar_core.provenance import rows
-from qstar_core.provenance.changes import changed, reason
+from qstar_core.provenance.changes import DECLARED, changed, only_declared, reason
 from qstar_core.provenance.manifests import Manifest, folder_of, read
 from qstar_core.provenance.rows import OTHER, ROW, Pairs, TooFarApart
 
@@ -51,7 +51,8 @@ class Difference:
         columns: in how many rows each column differs.
         largest: largest absolute difference of each column of numbers that differs.
         reasons: what changed together, and in how many rows.
-        first: the first rows that differ: their ids and, by column, both values.
+        first: the first rows that differ: their ids and, by column, both values. Those that differ
+            only in what is declared of the whole data set (method, grader, ...) come last.
         first_only: ids of the first rows that only the first, only the second has.
         schema: columns with another type, or that one of them lacks: name, types.
         left_out: columns that both have and that were not compared.
@@ -151,7 +152,7 @@ def _compare_schemas(found: Difference, a: pl.Schema, b: pl.Schema) -> None:
     for name in dict.fromkeys([*a, *b]):
         if a.get(name) != b.get(name):
             kinds = (str(side[name]) if name in side else "none" for side in (a, b))
-            found.schema.append((name, *kinds))  # type: ignore[arg-type]
+            found.schema.append((name, *kinds))
     found.left_out = [name for name in a if name in b and name in MEASURED]
 
 
@@ -174,7 +175,6 @@ def _pass(
                 both = batch.both.cast(kinds, strict=False) if kinds else batch.both  # type: ignore[arg-type]
                 _take(found, both, columns, schema_a)
             _take_only(found, batch)
-    found.first = sorted(found.first, key=lambda row: row[ROW])[:FIRST]
     only = (sorted(some, key=lambda row: row[ROW])[:FIRST] for some in found.first_only)
     found.first_only = (next(only), next(only))
     if any(found.only):
@@ -205,10 +205,15 @@ def _take(found: Difference, both: pl.DataFrame, columns: list[str], schema: pl.
                 found.largest[name] = max(found.largest.get(name, 0.0), largest)
     why = some.select(why=reason(touched)).to_series().value_counts()
     found.reasons.update(dict(why.iter_rows()))
-    for row in some.head(FIRST).iter_rows(named=True):
+    for row in some.sort(only_declared(touched), ROW).head(FIRST).iter_rows(named=True):
         values = {n: [row[n], row[f"{n}{OTHER}"]] for n in touched if _unequal(row, n)}
         found.first.append({ROW: row[ROW], **{n: row[n] for n in found.by}, "columns": values})
-    found.first = sorted(found.first, key=lambda row: row[ROW])[:FIRST]
+    found.first = sorted(found.first, key=_weight)[:FIRST]
+
+
+def _weight(row: dict[str, Any]) -> tuple[bool, int]:
+    """Rows in which something came of what is declared are shown before others."""
+    return DECLARED.issuperset(row["columns"]), row[ROW]
 
 
 def _unequal(row: dict[str, Any], name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -154,11 +155,10 @@ def _batches(uri: str, files: list[str], columns: list[str]) -> Iterator[pl.Data
             ) from error
 
 
-def _batch_rows(metadata: object) -> int:
+def _batch_rows(metadata: Any) -> int:
     """Rows of a batch, by how large rows are in this file."""
-    groups = range(metadata.num_row_groups)  # type: ignore[attr-defined]
-    size = sum(metadata.row_group(k).total_byte_size for k in groups)  # type: ignore[attr-defined]
-    each = max(1, size // max(1, metadata.num_rows))  # type: ignore[attr-defined]
+    size = sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups))
+    each = max(1, int(size) // max(1, int(metadata.num_rows)))
     return max(1, min(BATCH_ROWS, BATCH_BYTES // each))
 
 

@@ -281,6 +281,8 @@ def test_a_regraded_set_says_which_labels_changed_and_why(tmp_path: Path) -> Non
         f"y changed: other outcomes in its pool, {grader}": 1,
         f"y as before: {grader}": 2,
     }
+    assert [row["rollout_id"] for row in found.first] == ["2", "3", "1", "4"]
+    assert found.first[1]["columns"]["y"] == [0.0, 1.0]
 
 
 def test_a_relabelled_set_says_so(tmp_path: Path) -> None:
