@@ -14,6 +14,7 @@ from rich.table import Table
 from flows.provenance import print_verified
 from flows.tables import COMPACT, cell, plain, say
 from qstar_core.errors import UserError
+from qstar_core.pipeline import ALONE
 from qstar_core.provenance import rerun
 from qstar_core.provenance.diff import Difference, diff
 from qstar_core.provenance.manifests import folder_of, read
@@ -163,6 +164,8 @@ def _intact(console: Console, folder: str, deep: bool) -> bool:
 def _say_environment(console: Console, planned: Rerun) -> None:
     for name, then, now in rerun.environment_differences(planned.manifest):
         say(console, f"Note: made with {name} {_value(then)}, here it is {_value(now)}")
+    if planned.target.name in ALONE:
+        say(console, "Note: its searches end with the seconds of the machine, so rows will differ")
 
 
 def _value(value: Any) -> str:

@@ -13,6 +13,7 @@ from flows.progress import count
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
+from qstar_core.provenance.manifests import relatives
 from qstar_core.store import dataset, filesystem, open_store
 from qstar_core.store.uri import is_remote, join, leaf
 
@@ -89,6 +90,10 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     if stage == "evaluation":
         console.print(tables.comparison_table(manifest["figures"].get("comparison", [])))
         following.append(f"      qstar explain {uri} 1")
+    if stage == "labels":
+        for other in relatives(manifest["uri"], manifest)[:1]:
+            what = "which labels changed, and why"
+            following.append(f"      qstar diff {shlex.quote(other)} {uri}   ({what})")
     tables.say(console, f"{count(manifest['rows'])}: {manifest['uri']}", *following)
 
 

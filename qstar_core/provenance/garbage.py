@@ -84,6 +84,7 @@ def survey(out: str, named: Iterable[str] | None) -> list[Found]:
     Raises:
         UserError: there is no such folder.
     """
+    out = out.rstrip("/") or "/"
     sizes = _sizes(out)
     manifests = {leaf: _manifest(join(out, leaf)) for leaf in sizes if MANIFEST in sizes[leaf]}
     wanted = None if named is None else _closure(out, set(named), manifests)

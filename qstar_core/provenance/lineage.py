@@ -119,11 +119,11 @@ def _read(name: str, folder: str, known: dict[str, Node]) -> Node:
 def _decided(manifest: Manifest) -> dict[str, Any]:
     """The fields that a key was made from, without keys and fields of the inputs."""
     read_from = manifest.get("inputs", {})
-    keys = {value.rpartition("/")[2] for value in read_from.values()}
+    keys = set(read_from.values())
     return {
         name: value
         for name, value in flat(manifest.get("rows_from", {})).items()
         if name not in ("", "stage")
         and name.partition(".")[0] not in read_from
-        and not (isinstance(value, str) and value in keys)
+        and not keys.issuperset(value if isinstance(value, list) and value else [str(value)])
     }

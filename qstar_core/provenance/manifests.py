@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +25,8 @@ Manifest = dict[str, Any]
 
 PLACE = re.compile(rf"(?:(.*)/)?([^/]+)/([0-9a-f]{{{ID_DIGITS}}})")
 """Output folder, stage and key of a data set where a run puts it."""
+SEVERAL = ("pool", "labels", "qvm")
+"""Kinds of which a run may have several stages (``pool_states``, ``labels_1``) in one folder."""
 SHOWN_ERRORS = 5
 
 
@@ -121,17 +124,41 @@ def place(uri: str) -> tuple[str, str, str] | None:
 
 
 def inputs(uri: str, manifest: Manifest) -> dict[str, str]:
-    """Where the inputs of a data set lie if it is where a run puts it, by stage; empty for a copy.
-
-    An input is written as its key, or as ``stage/key`` where its folder has another name.
-    """
+    """Where the inputs of a data set lie, by stage; empty for a copy, which has none beside it."""
     where = place(uri)
     if where is None:
         return {}
-    return {
-        name: join(where[0], value if "/" in value else f"{name}/{value}")
-        for name, value in manifest.get("inputs", {}).items()
-    }
+    found = manifest.get("inputs", {})
+    return {name: join(where[0], f"{_folder(name)}/{key}") for name, key in found.items()}
+
+
+def _folder(stage: str) -> str:
+    """The folder below the output folder in which the data sets of a stage lie."""
+    kind = stage.partition("_")[0]
+    return kind if kind in SEVERAL else stage
+
+
+def relatives(uri: str, manifest: Manifest) -> list[str]:
+    """Other published data sets of the same kind from the same rollouts, the newest first.
+
+    Args:
+        uri: folder of a data set with rollouts among its inputs.
+        manifest: of it.
+    """
+    where = place(uri)
+    source = manifest.get("inputs", {}).get("rollouts")
+    if where is None or source is None:
+        return []
+    out, kind, key = where
+    names = open_store(join(out, kind)).names()
+    keys = {name.partition("/")[0] for name in names if name.endswith(f"/{MANIFEST}")} - {key}
+    found = []
+    for other in (join(out, f"{kind}/{each}") for each in sorted(keys)):
+        with suppress(UserError):
+            its = read(other)
+            if its.get("inputs", {}).get("rollouts") == source:
+                found.append((str(its.get("created", "")), other))
+    return [other for _, other in sorted(found, reverse=True)]
 
 
 def mentioned(config: Any) -> Iterator[str]:

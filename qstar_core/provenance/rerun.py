@@ -8,6 +8,7 @@ another one, the fields that decide it say why: other code, another checkpoint, 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from qstar_core.provenance.manifests import (
     differences,
     folder_of,
     inputs,
+    place,
     read,
 )
 from qstar_core.store import open_store
@@ -34,6 +36,8 @@ from qstar_core.store.uri import is_remote, join
 WITHOUT_LIMITS = ["runtime.max_tokens=null", "runtime.max_hours=null"]
 PAGES = ("report", "comparison_report")
 """Kinds without rows, whose pages tell measured seconds."""
+DOCUMENTS = (".md", ".html")
+"""Ends of the names of files for people: said when they differ, but no part of the result."""
 FILES = ("domain.train_file", "domain.test_file")
 FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.path")
 
@@ -85,15 +89,29 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
     settings = [*WITHOUT_LIMITS, *(overrides or [])]
     config = load_config(join(folder, MANIFEST), settings, scratch)
     _check_given(config, folder)
-    plan = pipeline.plan(config)
-    if kind not in plan:
-        plan = pipeline.plan_comparison(config)
-    if kind not in plan:
+    plan = {**pipeline.plan_comparison(config), **pipeline.plan(config)}
+    able = [stage for stage in plan.values() if _kind(stage) == kind]
+    if not able:
         raise UserError(
             f"{folder}: no stage of its configuration makes data sets of kind {kind}",
             next_step=f"qstar show {folder}",
         )
-    return Rerun(folder, manifest, config, _needed(plan, kind))
+    return Rerun(folder, manifest, config, _needed(plan, min(able, key=_unlike(manifest))))
+
+
+def _kind(stage: Stage) -> str:
+    """What a stage makes, after which its folder is named."""
+    where = place(stage.uri)
+    return where[1] if where is not None else stage.name
+
+
+def _unlike(manifest: Manifest) -> Callable[[Stage], tuple[bool, int]]:
+    """How far a stage is from the one that made a data set, where there are several of a kind."""
+    rows_from = manifest.get("rows_from", {})
+    return lambda stage: (
+        stage.key != manifest.get("key"),
+        len(differences(rows_from, stage.rows)),
+    )
 
 
 def _check_given(config: RunConfig, folder: str) -> None:
@@ -113,9 +131,9 @@ def _check_given(config: RunConfig, folder: str) -> None:
             )
 
 
-def _needed(plan: dict[str, Stage], kind: str) -> list[Stage]:
+def _needed(plan: dict[str, Stage], last: Stage) -> list[Stage]:
     """A stage after all that it reads, in the order of the plan."""
-    waiting, found = [plan[kind].uri], set[str]()
+    waiting, found = [last.uri], set[str]()
     while waiting:
         uri = waiting.pop()
         found.add(uri)
@@ -131,13 +149,14 @@ def key_differences(rerun: Rerun) -> list[tuple[str, str, Any, Any]]:
     """
     then = {rerun.target.name: rerun.manifest, **_known_inputs(rerun)}
     found: list[tuple[str, str, Any, Any]] = []
-    other_keys: set[Any] = set()
+    other_keys: set[str] = set()
     for stage in rerun.stages:
         manifest = then.get(stage.name)
         if manifest is None or manifest.get("key") == stage.key == _hash(manifest):
             continue
         for field, before, now in differences(manifest.get("rows_from", {}), stage.rows):
-            if now not in other_keys:
+            keys = now if isinstance(now, list) else [str(now)]
+            if not other_keys.intersection(map(str, keys)):
                 found.append((stage.name, field, before, now))
         other_keys.add(stage.key)
     if not found and rerun.manifest.get("key") != rerun.target.key:
@@ -209,7 +228,7 @@ class Outcome:
 
     Attributes:
         rows: the comparison of the rows; None where there are none.
-        files: names of other files (weights, pages) that have another content, with a remark.
+        files: names of other files (weights, documents) that have another content.
         of: how many other files there are.
     """
 
@@ -219,8 +238,9 @@ class Outcome:
 
     @property
     def equal(self) -> bool:
-        """Whether everything is equal."""
-        return not self.files and (self.rows is None or self.rows.same)
+        """Whether everything is equal, documents apart."""
+        decisive = [name for name in self.files if not name.endswith(DOCUMENTS)]
+        return not decisive and (self.rows is None or self.rows.same)
 
 
 def compare(rerun: Rerun) -> Outcome:

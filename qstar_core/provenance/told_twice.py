@@ -68,7 +68,7 @@ def _input_keys(manifest: Manifest) -> list[str]:
     return [
         f"its input {name} is {value} in inputs and {rows[name]} in rows_from"
         for name, value in manifest.get("inputs", {}).items()
-        if isinstance(rows.get(name), str) and rows[name] != value.rpartition("/")[2]
+        if isinstance(rows.get(name), str) and rows[name] != value
     ]
 
 

@@ -20,6 +20,8 @@ from qstar_core.store import Store, cache, open_store
 from qstar_core.store.dataset import MANIFEST, read_complete
 from qstar_core.store.uri import is_remote
 
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What reading JSON of another form may raise."""
 SHA_DIGITS = 12  # shown of a sha256
 
 
@@ -147,7 +149,7 @@ def _receipts(store: Store, manifest: Manifest) -> list[Finding]:
                 Finding(name, what)
                 for what in told_twice.receipt_errors(receipts[shard], shard, manifest)
             ]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             findings.append(Finding(name, f"not a receipt: {type(error).__name__}: {error}"))
     if findings:
         return findings
@@ -261,7 +263,7 @@ def _inputs(folder: str, manifest: Manifest) -> list[Finding]:
         try:
             if read_complete(uri) is None:
                 findings.append(Finding(MANIFEST, f"its input {name} is missing: {uri}"))
-        except (UserError, ValueError) as error:
+        except (UserError, *MALFORMED) as error:
             what = error.what if isinstance(error, UserError) else f"{uri}: {error}"
             findings.append(Finding(MANIFEST, f"its input {name} is damaged: {what}"))
     return findings

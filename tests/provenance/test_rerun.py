@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from qstar_core.keys import content_id
 from qstar_core.planning import ROWS_VERSION
 from qstar_core.provenance import rerun
 from qstar_core.provenance.diff import diff
-from qstar_core.provenance.manifests import Manifest
+from qstar_core.provenance.manifests import Manifest, read, relatives
 
 from .runs import config_of, edit, make, swap
 
@@ -194,3 +195,36 @@ def test_another_grader_regrades_and_samples_nothing(
     assert not any(found.only)
     assert all("grader_version 1 -> 2" in words for words in found.reasons)
     assert any("outcome" in words and words.startswith("y changed") for words in found.reasons)
+
+
+def test_labels_of_the_same_rollouts_are_relatives(out: Path, labels: Path) -> None:
+    manifest = read(str(labels))
+    assert relatives(str(labels), manifest) == []
+    other = make(config_of(str(out), labels={"gamma": 0.5}))["labels"]
+    assert relatives(str(labels), manifest) == [other.uri]
+    edit(other.uri, lambda m: m["inputs"].update(rollouts="0" * 24))
+    assert relatives(str(labels), manifest) == []
+    assert relatives("elsewhere", manifest) == []
+
+
+def test_documents_that_differ_are_said_and_decide_nothing() -> None:
+    assert rerun.Outcome(None, ["CARD.md"], 2).equal
+    assert not rerun.Outcome(None, ["CARD.md", "model.safetensors"], 2).equal
+
+
+def test_stages_of_one_kind_are_told_apart_by_what_made_them(labels: Path, tmp_path: Path) -> None:
+    planned = rerun.prepare(str(labels), str(tmp_path))
+    near, far = (
+        replace(planned.target, key="0" * 24, rows={**planned.target.rows, **more})
+        for more in ({"gamma": 0.5}, {"gamma": 0.5, "method": "another"})
+    )
+    unlike = rerun._unlike(planned.manifest)
+    assert min((far, planned.target, near), key=unlike) == planned.target
+    assert min((far, near), key=unlike) == near
+
+
+def test_a_data_set_on_s3_is_made_again_here(bucket: str, tmp_path: Path) -> None:
+    stage = make(config_of(f"{bucket}/out"))["labels"]
+    planned = rerun.prepare(stage.uri, str(tmp_path / "again"))
+    assert again(planned, from_inputs=True).equal
+    assert (tmp_path / "again" / "rollouts" / planned.stages[1].key / "manifest.json").is_file()

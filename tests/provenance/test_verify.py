@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
+from qstar_core.provenance.lineage import lineage
 from qstar_core.provenance.manifests import Damaged
 from qstar_core.provenance.verify import Verified, verify
 from qstar_core.store import open_store
@@ -193,6 +194,41 @@ def test_a_manifest_that_is_none_is_damage(rollouts: Path, content: bytes, said:
         verify(str(rollouts))
     assert said in caught.value.what
     assert caught.value.exit_code == 1
+
+
+JSON = st.none() | st.booleans() | st.integers() | st.text() | st.just([]) | st.just({})
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container of a tree with each of its keys or indices."""
+    keys = (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    )
+    found = [(value, key) for key in keys]
+    return found + [place for key in keys for place in places(value[key])]
+
+
+@settings(max_examples=60)
+@given(data=st.data(), gone=st.booleans(), other=JSON | st.lists(JSON))
+def test_whatever_a_manifest_says_is_answered(
+    whole: Path, data: st.DataObject, gone: bool, other: Any
+) -> None:
+    (source,) = (whole / "rollouts").iterdir()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "rollouts" / source.name
+        shutil.copytree(source, copy)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        container, key = data.draw(st.sampled_from(places(manifest)))
+        if gone:
+            del container[key]
+        else:
+            container[key] = other
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        for look in (verify, lineage):
+            try:
+                look(str(copy))
+            except Damaged as error:
+                assert "manifest.json is damaged" in error.what
 
 
 def test_where_no_data_set_is_the_argument_is_wrong(tmp_path: Path) -> None:
