@@ -49,7 +49,9 @@ def _settings(manifest: Manifest) -> list[str]:
     """Seed and settings, in the configuration and in what the key is made from."""
     rows, config = manifest["rows_from"], manifest.get("config", {})
     section = SECTIONS.get(manifest["kind"], "")
-    told = {f"{section}.{name}": (name, value) for name, value in config.get(section, {}).items()}
+    own = config.get(section)
+    fields = own.items() if isinstance(own, dict) else ()
+    told = {f"{section}.{name}": (name, value) for name, value in fields}
     found = []
     for path, (name, value) in {"seed": ("seed", config.get("seed")), **told}.items():
         if name in rows and isinstance(rows[name], int | float | str) and rows[name] != value:
