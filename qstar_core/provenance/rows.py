@@ -20,8 +20,8 @@ from qstar_core.store import filesystem
 from qstar_core.store.uri import join
 
 BATCH_BYTES = 32 * 2**20  # uncompressed, of each side
-BATCH_ROWS = 65_536
-WAITING_BYTES = 512 * 2**20
+BATCH_ROWS = 32_768
+WAITING_BYTES = 192 * 2**20
 PASSES = 4  # times as many when too much would have to be kept
 MOST_PASSES = 4**6
 OTHER = ":b"  # end of the names of the second data set's columns
