@@ -96,14 +96,13 @@ def pairs(
                 new = _chosen(new.cast(dict.fromkeys(as_text, pl.String)), by, bucket, of)
                 waiting[side] = _joined(waiting[side], new, by, uri)
         left, right = waiting
-        if left is None or right is None:
-            continue
-        both = left.join(right, on=by, how="inner", suffix=OTHER, maintain_order="left")
-        waiting = [each.join(both, on=by, how="anti") for each in (left, right)]
+        if left is not None and right is not None:
+            both = left.join(right, on=by, how="inner", suffix=OTHER, maintain_order="left")
+            waiting = [each.join(both, on=by, how="anti") for each in (left, right)]
+            yield Pairs(both)
         kept = sum(each.estimated_size() for each in waiting if each is not None)
         if kept > WAITING_BYTES and of < MOST_PASSES:
             raise TooFarApart
-        yield Pairs(both)
     yield Pairs(pl.DataFrame(), *waiting)
 
 

@@ -163,6 +163,17 @@ def test_many_passes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.Mon
         assert getattr(often, name) == getattr(once, name)
 
 
+def test_against_nothing_all_rows_are_in_one_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {str(k): {"x": 1.0, "n": k, "steps": []} for k in range(500)}
+    a = publish(str(tmp_path / "a"), tables(data, 100))
+    b = publish(str(tmp_path / "b"), [SCHEMA.empty_table()])
+    monkeypatch.setattr(rows, "WAITING_BYTES", 8_000)
+    for found, only in ((diff(a, b), (500, 0)), (diff(b, a), (0, 500))):
+        assert (found.only, found.equal, found.same_rows) == (only, 0, False)
+
+
 def test_columns_of_numbers_tell_their_largest_difference(tmp_path: Path) -> None:
     a = one(tmp_path, "a", rollout_id=["1", "2", "3"], x=[1.0, 2.0, math.nan], n=[1, 2, None])
     b = one(tmp_path, "b", rollout_id=["1", "2", "3"], x=[1.5, 1.0, math.nan], n=[1, 5, 3])
