@@ -21,7 +21,15 @@ from typing import Literal
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
-from qstar_core.provenance.manifests import PLACE, Manifest, inputs, mentioned, place, read
+from qstar_core.provenance.manifests import (
+    PLACE,
+    Damaged,
+    Manifest,
+    inputs,
+    mentioned,
+    place,
+    read,
+)
 from qstar_core.store import open_store
 from qstar_core.store.dataset import MANIFEST
 from qstar_core.store.local import SCRATCH
@@ -30,7 +38,7 @@ from qstar_core.store.uri import is_remote, join
 
 State = Literal["needed", "unneeded", "leftover", "being made", "unfinished"]
 """Leftover: no manifest, and not planned. Unfinished: no manifest, but a named run goes on with
-it, or, on S3, another machine may be making it."""
+it. On S3 what another machine has begun counts as being made, since its locks are not seen here."""
 REMOVABLE = ("unneeded", "leftover")
 MARK = f"{SCRATCH}/run"
 
@@ -47,6 +55,7 @@ class Found:
         run: name of the run that made it; empty where that is not known.
         created: when it was published; empty where it was not.
         said: what else is to be known, such as who is making it.
+        damaged: whether it has a manifest that cannot be read.
     """
 
     uri: str
@@ -56,6 +65,7 @@ class Found:
     run: str = ""
     created: str = ""
     said: str = ""
+    damaged: bool = False
 
 
 def planned(config: RunConfig, out: str) -> set[str]:
@@ -115,10 +125,10 @@ def _sizes(out: str) -> dict[str, dict[str, int]]:
 
 
 def _manifest(uri: str) -> Manifest | None:
-    """A manifest; None for one that cannot be read."""
+    """A manifest; None for a damaged one, but an error where storage does not answer."""
     try:
         return read(uri)
-    except UserError:
+    except Damaged:
         return None
 
 
@@ -143,7 +153,7 @@ def _absolute(uri: str) -> str:
 
 def _published(uri: str, leaf: str, state: State, total: int, manifest: Manifest | None) -> Found:
     if manifest is None:
-        return Found(uri, leaf, state, total, said=f"its {MANIFEST} is damaged")
+        return Found(uri, leaf, state, total, said=f"its {MANIFEST} is damaged", damaged=True)
     run = str(manifest.get("config", {}).get("name", ""))
     return Found(uri, leaf, state, total, run, str(manifest.get("created", "")))
 
@@ -160,7 +170,7 @@ def _unpublished(
     if is_remote(uri) and MARK in sizes:  # the lock keeps apart the runs of one machine only
         by = store.read(MARK).decode(errors="replace").strip()
         if f" on {platform.node()} " not in by:
-            return Found(uri, leaf, "unfinished", total, said=f"perhaps being made: {by}")
+            return Found(uri, leaf, "being made", total, said=f"perhaps, by {by}")
     return Found(uri, leaf, "leftover", total, said="no manifest: it was never finished")
 
 
@@ -188,25 +198,36 @@ def remove(
         Data sets and bytes removed.
 
     Raises:
-        UserError: a run that is not named is making something, so what it reads is not known.
+        UserError: what is needed is not known, because a run that is not named is making
+            something, or the manifest of a needed data set is damaged; nothing was removed.
     """
-    strangers = [each for each in found if each.state == "being made"]
-    known = set(named)
-    unneeded = any(each.state == "unneeded" for each in found)
-    for each in strangers:
-        if unneeded and each.leaf not in known:
-            raise UserError(
-                f"{each.uri} is being made ({each.said}): which data sets that run reads is not "
-                "known",
-                safe="nothing was removed",
-                next_step="wait for that run to end, or name its configuration with --keep",
-            )
+    if any(each.state == "unneeded" for each in found):
+        _check_known(found, set(named))
     count = freed = 0
     for each in found:
         if each.state in REMOVABLE and _remove(each.uri):
             count, freed = count + 1, freed + each.bytes
             told(each)
     return count, freed
+
+
+def _check_known(found: Sequence[Found], named: set[str]) -> None:
+    """Makes sure that it is known of every data set that is read what it is made from."""
+    for each in found:
+        if each.state == "being made" and each.leaf not in named:
+            raise UserError(
+                f"{each.uri} is being made ({each.said}): what that run reads is not known",
+                safe="nothing was removed",
+                next_step="wait for that run to end, or name its configuration with --keep; "
+                f"if it is dead, remove {each.uri} by hand",
+            )
+        if each.state == "needed" and each.damaged:
+            raise UserError(
+                f"{each.uri} is needed, but its manifest is damaged: what it was made from is "
+                "not known",
+                safe="nothing was removed",
+                next_step=f"qstar verify {each.uri}",
+            )
 
 
 def _remove(uri: str) -> bool:

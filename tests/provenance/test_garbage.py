@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qstar_core.errors import UserError
+from qstar_core.errors import StorageUnreachable, UserError
 from qstar_core.provenance import garbage
 from qstar_core.provenance.garbage import Found, leaf_of, planned, remove, survey
 from qstar_core.provenance.lineage import lineage
@@ -126,7 +126,7 @@ def test_what_is_being_made_stays_and_so_does_what_it_may_read(out: Path) -> Non
         (making,) = [each for each in found if each.state == "being made"]
         assert making.leaf == LEFT
         assert f"pid {os.getpid()}" in making.said
-        with pytest.raises(UserError, match="which data sets that run reads is not known"):
+        with pytest.raises(UserError, match="what that run reads is not known"):
             remove(found, (), lambda each: None)
         assert remove(survey(str(out), None), (), lambda each: None) == (0, 0)
         assert remove(found, {LEFT}, lambda each: None)[0] == 3
@@ -163,6 +163,21 @@ def test_a_damaged_manifest_is_said(out: Path, labels: Path) -> None:
     (found,) = [each for each in survey(str(out), set()) if each.said]
     assert found.state == "unneeded"
     assert "damaged" in found.said
+    needed = survey(str(out), {f"labels/{labels.name}"})
+    with pytest.raises(UserError, match="needed, but its manifest is damaged"):
+        remove(needed, (), lambda each: None)
+    assert len(survey(str(out), None)) == 3
+
+
+def test_storage_that_does_not_answer_is_no_damage(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(uri: str) -> None:
+        raise StorageUnreachable("no answer")
+
+    monkeypatch.setattr(garbage, "read", silent)
+    with pytest.raises(StorageUnreachable):
+        survey(str(out), set())
 
 
 def test_links_are_left_alone(out: Path, tmp_path: Path) -> None:
@@ -191,9 +206,12 @@ def test_on_s3(bucket: str) -> None:
         **{f"{name}/{plan[name].key}": "needed" for name in ("problems", "rollouts", "labels")},
         f"labels/{other.key}": "unneeded",
         LEFT: "leftover",
-        LEFT.replace("0", "1"): "unfinished",
+        LEFT.replace("0", "1"): "being made",
     }
-    assert remove(found, named, lambda each: None)[0] == 2
+    with pytest.raises(UserError, match=r"perhaps, by pid 1 on moon"):
+        remove(found, named, lambda each: None)
+    store.delete(f"{LEFT.replace('0', '1')}/.writing/run")
+    assert remove(survey(out, named), named, lambda each: None)[0] == 3
     assert not store.everything().keys() & {f"{LEFT}/.writing/run", f"{LEFT}/part.parquet"}
     assert open_store(other.uri).everything() == {}
     assert lineage(plan["labels"].uri).complete
