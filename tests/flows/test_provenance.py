@@ -14,6 +14,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.commands import console
+from flows.inspect import show_stage_end
+from qstar_core.provenance.manifests import read
 from tests.provenance.runs import edit, flip, publish, swap
 
 from .conftest import Finished, Qstar
@@ -75,6 +78,19 @@ def test_diff_says_equal_or_what_differs(out: Path, tmp_path: Path) -> None:
     for words in ("only in A", "tokens", "first differences", "what changed together"):
         assert words in found.output
     assert say("diff", here, stage(out, "labels")).exit_code == 2
+
+
+def test_labels_made_anew_name_the_report_of_what_changed(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = stage(out, "labels")
+    manifest = {**read(str(here)), "uri": str(here)}
+    show_stage_end(console(), "labels", manifest)
+    assert "qstar diff" not in capsys.readouterr().out
+    tables = [pq.read_table(part) for part in shards(out, "labels")]
+    other = publish(str(out), tables, "labels", manifest["inputs"])
+    show_stage_end(console(), "labels", manifest)
+    assert f"qstar diff {other} {here}" in capsys.readouterr().out
 
 
 def test_what_a_data_set_says_is_shown_and_not_obeyed(out: Path) -> None:
