@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows import commands
+from flows import cli_data, commands
 from flows.guard import Guarded
 from qstar_core import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="A frozen LLM reasons better by planning: problems, rollouts, Q-labels, "
     "Q-value model, evaluation, report.",
 )
+app.add_typer(cli_data.app)
 
 ConfigFile = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the run, a path or s3:// URI.")
@@ -63,10 +64,39 @@ def compare(
 
 @app.command()
 def rollouts(
-    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+    config: ConfigFile,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+    from_states: Annotated[
+        bool, typer.Option("--from-states", help="And the pools that start from what they visit.")
+    ] = False,
 ) -> None:
     """Make the problems and sample rollouts from the training problems."""
-    commands.single("rollouts", "rollouts", config, out, set_, verbose)
+    if from_states:
+        commands.pools(config, out, set_, verbose)
+    else:
+        commands.single("rollouts", "rollouts", config, out, set_, verbose)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSONL of rollouts, a path or s3:// URI.")
+    ],
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="Whose problems they are (gsm8k).")
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", metavar="CONFIG", help="YAML file with further fields."),
+    ] = None,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make problems and rollouts from texts produced elsewhere; see docs/importing.md."""
+    commands.import_rollouts(file, domain, config, out, set_, verbose)
 
 
 @app.command()
@@ -166,6 +196,31 @@ def fetch(
         markup=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def audit(
+    labels: Annotated[
+        str, typer.Argument(metavar="LABELS", help="Folder or s3:// URI of a labels data set.")
+    ],
+    json_: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write the figures; - prints them instead."),
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")
+    ] = None,
+    problems: Annotated[
+        int, typer.Option("--problems", min=0, help="Compared with the exact Q*, at most.")
+    ] = 1000,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0.05, max=1.0, help="Jaccard of near-duplicates.")
+    ] = 0.8,
+) -> None:
+    """Say what is wrong with a labels data set, and how far each method is from the exact Q*."""
+    from flows.audit import audit_labels
+
+    audit_labels(commands.console(), labels, json_, html, problems, threshold)
 
 
 @app.command()

@@ -5,19 +5,22 @@ What is heavy is imported inside the function that needs it.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+NO_POOLS = (
+    "Note: the configuration has no pools. One of continuations of all states is made; labels are "
+    'made from it once CONFIG says "pools: [{kind: states}]"'
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qstar_core.config import RunConfig
     from qstar_core.planning import Stage
-
-MAKES_FIRST = {"rollouts": ("problems",), "evaluation": ("problems",)}
-"""Inputs that the command of a stage makes too: it takes seconds."""
 
 
 def whole(
@@ -65,12 +68,43 @@ def single(
     stage: str, flow: str, path: str, out: str | None, overrides: list[str] | None, verbose: bool
 ) -> None:
     """Runs the flow of one stage, in the file ``flows.{flow}``, unless its data set is there."""
+    make(stage, flow, load(path, overrides, out), verbose)
+
+
+def import_rollouts(
+    file: str,
+    domain: str | None,
+    path: str | None,
+    out: str | None,
+    overrides: list[str] | None,
+    verbose: bool,
+) -> None:
+    """Makes problems and rollouts from a file of texts, with a configuration or without one."""
+    from flows.tables import say
+    from qstar_core.config_file import default_config
+    from qstar_core.store.uri import join
+
+    given = [*(overrides or []), f"rollouts.import_file={json.dumps(file, ensure_ascii=False)}"]
+    if path is None:
+        given.insert(0, f"domain.name={json.dumps(domain or 'gsm8k')}")
+        config = default_config(given, out)
+    else:
+        given += [f"domain.name={json.dumps(domain)}"] if domain else []
+        config = load(path, given, out)
+    manifest = make("rollouts", "rollouts", config, verbose)
+    following = join(manifest["uri"], "manifest.json")
+    say(console(), f"      qstar label {shlex.quote(following)}   (a manifest is a configuration)")
+
+
+def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, Any]:
+    """Runs the flow of one stage unless its data set is there; returns its manifest."""
     from flows.inspect import show_stage_end
     from qstar_core import pipeline
 
-    config = load(path, overrides, out)
-    of_comparison = stage == "comparison_report"
-    stages = (pipeline.plan_comparison if of_comparison else pipeline.plan)(config)
+    if stage == "comparison_report":
+        stages = pipeline.plan_comparison(config)
+    else:
+        stages = pipeline.plan(config, until=stage)
     found = stages.get(stage)
     manifest = pipeline.published(found) if found is not None else None
     screen = console()
@@ -80,13 +114,47 @@ def single(
         screen.print(f"{stage} is already there.")
     else:
         if found is not None:  # a missing input is said before Prefect is started
-            pipeline.check_inputs(found, MAKES_FIRST.get(stage, ()))
+            pipeline.check_inputs(found, pipeline.made_first(stages, stage))
         start_prefect(verbose)
-        name = "report_comparison" if of_comparison else flow
+        name = "report_comparison" if stage == "comparison_report" else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
     show_stage_end(screen, stage, manifest)
     if stage in ("qvm", "evaluation", "comparison_report"):
         say_doubts(screen, stages)
+    say_retries(screen)
+    made: dict[str, Any] = manifest
+    return made
+
+
+def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool) -> None:
+    """Runs ``qstar rollouts --from-states``: problems, rollouts and the pools of the run.
+
+    A configuration without pools gets one of kind states, which no label of its run is made from.
+    """
+    from flows.inspect import all_published, show_stage_end
+    from flows.tables import say
+    from qstar_core import pipeline
+    from qstar_core.config import PoolConfig
+
+    config = load(path, overrides, out)
+    screen = console()
+    say_defaults(screen, config)
+    notes(screen, config)
+    if not config.pools:
+        config = config.model_copy(update={"pools": [PoolConfig(kind="states")]})
+        say(screen, NO_POOLS)
+    stages = pipeline.plan(config)
+    wanted = {name: stage for name, stage in stages.items() if stage.kind == "pool"}
+    manifests = all_published(wanted)
+    if wanted and manifests is not None:
+        say(screen, f"{', '.join(wanted)}: already there.")
+    else:
+        start_prefect(verbose)
+        from flows.rollouts import pools as flow
+
+        manifests = flow(config)
+    for name, manifest in manifests.items():
+        show_stage_end(screen, name, manifest)
     say_retries(screen)
 
 
@@ -121,9 +189,9 @@ def say_retries(screen: Console) -> None:
 def notes(screen: Console, config: RunConfig) -> None:
     """Says which rows of the users' problem files are not used."""
     from flows.tables import say
-    from qstar_core.domains import countdown_problems
+    from qstar_core.domains import problem_sets
 
-    for note in countdown_problems.notes(config.domain):
+    for note in problem_sets.notes(config.domain):
         say(screen, f"Note: {note}")
 
 
@@ -145,11 +213,11 @@ def say_defaults(screen: Console, config: RunConfig) -> None:
     """Says which run it is that a configuration without a single field stands for."""
     from flows.tables import say
     from qstar_core.config import RunConfig
-    from qstar_core.domains import countdown_problems
+    from qstar_core.domains import problem_sets
 
     if config != RunConfig(out=config.out):
         return
-    train, test = (countdown_problems.count(config.domain, s) for s in ("train", "test"))
+    train, test = (problem_sets.count(config.domain, s) for s in ("train", "test"))
     say(
         screen,
         f"Note: the configuration sets no field, so all have their defaults: {config.domain.name}, "

@@ -13,6 +13,7 @@ from flows.progress import count
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
+from qstar_core.provenance.manifests import relatives
 from qstar_core.store import dataset, filesystem, open_store
 from qstar_core.store.uri import is_remote, join, leaf
 
@@ -66,7 +67,9 @@ def show_end(
     comparison = manifests["evaluation"]["figures"].get("comparison", [])
     console.print(tables.comparison_table(comparison))
     page, opening = page_of(manifests["report"])
+    several = [name for name in manifests if name != pipeline.kind_of(name)]
     lines = [
+        *(f"{name:<10} {manifests[name]['uri']}" for name in several),
         f"Results    {manifests['evaluation']['uri']}",
         f"Manifests  {join(config.out, '*/*')}/{dataset.MANIFEST}",
         f"Report     {page}",
@@ -89,6 +92,10 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     if stage == "evaluation":
         console.print(tables.comparison_table(manifest["figures"].get("comparison", [])))
         following.append(f"      qstar explain {uri} 1")
+    if stage == "labels":
+        for other in relatives(manifest["uri"], manifest)[:1]:
+            what = "which labels changed, and why"
+            following.append(f"      qstar diff {shlex.quote(other)} {uri}   ({what})")
     tables.say(console, f"{count(manifest['rows'])}: {manifest['uri']}", *following)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.stages import pick, run_name, workshop
+from flows.stages import run_name, upto, workshop
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 
@@ -15,9 +15,11 @@ from qstar_core.config import RunConfig
 def label(config: RunConfig) -> dict[str, Any]:
     """Labels every step of the rollouts; never generates a token.
 
+    Fitted Q iteration makes its rounds before the last too.
+
     Returns:
         The manifest of the data set.
     """
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until="labels")
     with workshop(config) as shop:
-        return shop.make(pick(stages, "labels"))
+        return [shop.make(stage) for stage in upto(stages, "labels")][-1]

@@ -8,6 +8,8 @@ from typing import Any
 from qstar_core.evaluation.chance import at_chance
 from qstar_core.evaluation.trees import shorten
 from qstar_core.rollouts.figures import drift_in_words
+from qstar_core.rollouts.import_survey import QUARANTINE
+from qstar_core.store.uri import join
 
 PROMPT_CHARACTERS = 80
 
@@ -19,8 +21,11 @@ def remarks(manifest: Manifest) -> list[str]:
     figures = manifest.get("figures", {})
     drift = drift_in_words(figures)
     return [
+        *_malformed(figures, manifest["uri"]),
+        *_outcomes(figures.get("outcomes", {})),
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
+        *_of_labels(figures),
     ]
 
 
@@ -40,6 +45,35 @@ def doubts(manifests: Mapping[str, Manifest]) -> list[str]:
         found.append(f"{which} have no solution; they count as unsolved, whatever the method.")
     chance = at_chance(manifests.get("qvm", {}).get("figures", {}).get("heldout", []))
     return [*found, *([chance] if chance else [])]
+
+
+def _of_labels(figures: dict[str, Any]) -> list[str]:
+    """What training has found in its labels and did not refuse."""
+    found = []
+    if count := figures.get("conflicts"):
+        found.append(
+            f"{count:,} actions have labels that contradict each other (qstar audit LABELS)"
+        )
+    for name, count in figures.get("allowed", {}).items():
+        found.append(f"{count:,} test problems are trained on, allowed by qvm.allow: {name}")
+    return found
+
+
+def _malformed(figures: dict[str, Any], uri: str) -> list[str]:
+    """Of problems that were imported with their rollouts."""
+    if "malformed" not in figures:
+        return []
+    count, lines = figures["import"]["malformed"], figures["import"]["lines"]
+    first = figures["malformed"][0]
+    return [
+        f"{count:,} of {lines:,} rows are malformed and left out, for example line "
+        f"{first['line']}: {first['reason']} (all of them: {join(uri, QUARANTINE)})"
+    ]
+
+
+def _outcomes(counts: dict[str, int]) -> list[str]:
+    """Of imported rollouts."""
+    return [", ".join(f"{name} {n:,}" for name, n in counts.items())] if counts else []
 
 
 def _quarantined(problems: list[dict[str, str]], uri: str) -> list[str]:

@@ -35,6 +35,9 @@ SHOWN_FAILURES = 3
 OF_COMPARISON = ("compare", "report-comparison")
 """Flows whose stages are those of `pipeline.plan_comparison`."""
 
+UNTIL = {"rollouts": "rollouts", "label": "labels", "train-qvm": "qvm"}
+"""Flows that end with a stage before the evaluation."""
+
 
 class StageFailed(UserError):
     """Shards of a stage failed after all retries."""
@@ -55,8 +58,11 @@ def run_name() -> str:
     config = runtime.flow_run.parameters["config"]
     if isinstance(config, dict):
         config = RunConfig.model_validate(config)
-    plan = pipeline.plan_comparison if flow_name in OF_COMPARISON else pipeline.plan
-    key = list(plan(config).values())[-1].key
+    if flow_name in OF_COMPARISON:
+        stages = pipeline.plan_comparison(config)
+    else:
+        stages = pipeline.plan(config, until=UNTIL.get(flow_name))
+    key = list(stages.values())[-1].key
     return f"{flow_name}-{config.name}-{key[:8]}"
 
 
@@ -72,6 +78,16 @@ def pick(stages: dict[str, pipeline.Stage], name: str) -> pipeline.Stage:
             next_step="leave qvm.path out, or run one of: " + ", ".join(stages),
         )
     return stages[name]
+
+
+def upto(stages: dict[str, pipeline.Stage], name: str) -> list[pipeline.Stage]:
+    """A stage of the plan, after those that its command makes too.
+
+    Raises:
+        UserError: the run has no such stage.
+    """
+    stage = pick(stages, name)
+    return [*(stages[first] for first in pipeline.made_first(stages, name)), stage]
 
 
 @dataclass(frozen=True)
@@ -183,7 +199,8 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
     """
     flow_run_id = str(runtime.flow_run.id)
     options = config.runtime
-    backends = {config.policy.backend, config.qvm.backend}
+    policies = [config.policy, *(pool.policy for pool in config.pools if pool.policy is not None)]
+    backends = {config.qvm.backend, *(policy.backend for policy in policies)}
     try:
         with (
             StageProgress() as show,

@@ -119,7 +119,7 @@ def summary_table(manifest: Row) -> Table:
     table.add_column(overflow="fold")
     files = manifest["files"]
     size = sum(entry["bytes"] for entry in files)
-    table.add_row("kind", plain(manifest["kind"]))
+    table.add_row("kind", plain(kind_in_words(manifest)))
     table.add_row("key", plain(manifest["key"]))
     table.add_row("rows", f"{manifest['rows']:,}")
     table.add_row("files", f"{len(files)} ({size / 1e6:,.1f} MB)")
@@ -127,6 +127,16 @@ def summary_table(manifest: Row) -> Table:
     inputs = ", ".join(f"{k} {v}" for k, v in manifest["inputs"].items())
     table.add_row("inputs", plain(inputs or "none"))
     return table
+
+
+def kind_in_words(manifest: Row) -> str:
+    """The kind of a data set; of which kind a pool is, and of which round labels are."""
+    made_from = manifest.get("rows_from", {})
+    if manifest["kind"] == "pool":
+        return f"pool of kind {made_from.get('kind')}"
+    if "round" in made_from:
+        return f"{manifest['kind']}, round {made_from['round']} of fitted Q iteration"
+    return str(manifest["kind"])
 
 
 def figures_tables(figures: Row, kind: str = "") -> list[Table]:

@@ -18,6 +18,6 @@ def train_qvm(config: RunConfig) -> dict[str, Any]:
     Returns:
         The manifest of the data set.
     """
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until="qvm")
     with workshop(config) as shop:
         return shop.make(pick(stages, "qvm"))

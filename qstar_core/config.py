@@ -7,22 +7,25 @@ one of the two.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerConfig
+from qstar_core.config_pools import PoolConfig, check_apart
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 
 __all__ = [
     "RUNTIME_ONLY",
+    "CardConfig",
     "ComparisonConfig",
     "CountdownRanges",
     "DomainConfig",
     "EvaluationConfig",
     "LabelsConfig",
     "PolicyConfig",
+    "PoolConfig",
     "PretrainConfig",
     "PrmConfig",
     "QvmConfig",
@@ -58,20 +61,27 @@ class CountdownRanges(Section):
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
-    name: Literal["countdown"] = "countdown"
+    name: Literal["countdown", "gsm8k"] = "countdown"
+    """countdown generates its problems; gsm8k reads them from files, or imports rollouts."""
     train_problems: int | None = Field(default=None, ge=1)
     """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
     test_problems: int | None = Field(default=None, ge=1)
     """None is all of ``test_file``, or 500 generated ones; of a file the first ones are used."""
     ranges: CountdownRanges = CountdownRanges()
+    """Of generated countdown problems."""
     train_file: str | None = None
-    """JSONL of training problems instead of generated ones, a path or ``s3://`` URI."""
+    """JSONL, plain or gzip, of training problems instead of generated ones, a path or ``s3://``
+    URI."""
     test_file: str | None = None
     """JSONL of evaluation problems instead of generated ones."""
 
 
 class RolloutsConfig(Section):
-    """Sampling whole trajectories from every training problem."""
+    """Sampling whole trajectories from every training problem, or importing them."""
+
+    import_file: str | None = None
+    """JSONL, plain or gzip, of rollouts from elsewhere with their problems, a path or ``s3://``
+    URI; then nothing is sampled and the fields below but ``shard_problems`` say nothing."""
 
     samples: int = Field(default=16, ge=1)
     temperature: Float = Field(default=1.0, ge=0.0)
@@ -83,12 +93,72 @@ class RolloutsConfig(Section):
     max_quarantined: Float = runtime_only(0.02, ge=0.0, le=1.0)
     """Share of a shard's problems that may fail and be left out; one always may."""
 
+    def rows(self) -> dict[str, Any]:
+        """The fields that can change a row; an imported file counts by its content."""
+        found = super().rows()
+        del found["import_file"]
+        return found
+
 
 class LabelsConfig(Section):
-    """Rollouts to Q-labels."""
+    """Rollouts to Q-labels; docs/labels.md says which method to use when."""
 
-    method: Literal["best_of_rollouts"] = "best_of_rollouts"
+    method: Literal[
+        "best_of_rollouts",
+        "mcts_pool",
+        "stronger_policy",
+        "mean_of_rollouts",
+        "soft",
+        "binary_search",
+        "fitted_q",
+    ] = "best_of_rollouts"
     gamma: Float = Field(default=1.0, gt=0.0, le=1.0)
+    """Discount per step."""
+    eta: Float = Field(default=0.1, ge=0.002)
+    """Of soft: temperature of the maximum; small is near the best return, large near the mean."""
+    reduce: Literal["max", "mean"] = "max"
+    """Of stronger_policy: what is taken of several completions."""
+    rounds: int = Field(default=2, ge=1)
+    """fitted_q: rounds of labels and of a Q-value model trained on them."""
+    start: Literal["zero", "best_of_rollouts"] = "zero"
+    """fitted_q: labels of the first round, from Q_0 = 0 (the reward at the end of a trajectory, 0
+    elsewhere), or those of another method."""
+    candidates: int | None = Field(default=None, ge=1)
+    """fitted_q: K, actions of the next state that its value is the maximum of; None is all that
+    are stored."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The method's own fields; those of other methods cannot change a row."""
+        return {name: getattr(self, name) for name in LABEL_PARAMETERS.get(self.method, ())}
+
+    def rows(self) -> dict[str, Any]:
+        """Method, gamma and the method's own fields; rounds and start say how many stages."""
+        return {"method": self.method, "gamma": self.gamma, **self.parameters()}
+
+    def of_round(self, number: int) -> dict[str, Any]:
+        """What decides the labels of one round, from 1; other methods have one round."""
+        if self.method != "fitted_q":
+            return self.rows()
+        if number == 1 and self.start != "zero":
+            return self.model_copy(update={"method": self.start}).rows()
+        return {**self.rows(), "round": number}
+
+
+LABEL_PARAMETERS = {
+    "soft": ("eta",),
+    "stronger_policy": ("reduce",),
+    "fitted_q": ("candidates",),
+}
+"""Fields of `LabelsConfig` that one method takes alone."""
+
+
+class CardConfig(Section):
+    """What the data cards say besides what is computed; a published card never changes."""
+
+    licence: str | None = runtime_only(None)
+    """Licence of the data, best as an SPDX identifier such as ``CC-BY-4.0``."""
+    description: str | None = runtime_only(None)
+    """One paragraph on what the data are for."""
 
 
 class RuntimeConfig(Section):
@@ -163,13 +233,21 @@ class RunConfig(Section):
     domain: DomainConfig = DomainConfig()
     policy: PolicyConfig = PolicyConfig()
     rollouts: RolloutsConfig = RolloutsConfig()
+    pools: list[PoolConfig] = Field(default=[])
     labels: LabelsConfig = LabelsConfig()
     qvm: QvmConfig = QvmConfig()
     prm: PrmConfig = PrmConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+    card: CardConfig = CardConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     pretrain: PretrainConfig = PretrainConfig()
+
+    @field_validator("pools")
+    @classmethod
+    def _apart(cls, pools: list[PoolConfig]) -> list[PoolConfig]:
+        check_apart(pools)
+        return pools
 
     @model_validator(mode="after")
     def _comparable(self) -> RunConfig:
@@ -178,6 +256,16 @@ class RunConfig(Section):
         if chosen.baseline not in names:
             raise ValueError(
                 f"comparison.baseline {chosen.baseline!r} is not the name of a method: {names}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RunConfig:
+        given = self.domain.train_file, self.domain.train_problems
+        if self.rollouts.import_file is not None and given != (None, None):
+            raise ValueError(
+                "rollouts.import_file brings its own training problems: leave domain.train_file "
+                "and domain.train_problems out"
             )
         return self
 

@@ -41,10 +41,7 @@ def load_config(
     is_manifest = leaf(str(path)) == MANIFEST and isinstance(tree.get("config"), dict)
     if is_manifest:
         tree = tree["config"]
-    for override in overrides or []:
-        _override(tree, override)
-    if out is not None:
-        tree["out"] = out
+    _apply(tree, overrides, out)
     try:
         if is_manifest:  # JSON has no integer keys; its reader knows that
             return RunConfig.model_validate_json(json.dumps(tree))
@@ -54,6 +51,28 @@ def load_config(
             _explain(error, str(path)),
             next_step=f"mend the field in {path} (or its --set) and run again",
         ) from error
+
+
+def default_config(overrides: list[str] | None = None, out: str | None = None) -> RunConfig:
+    """The configuration without a file: all defaults but for the overrides.
+
+    Raises:
+        UserError: as `load_config`.
+    """
+    tree: dict[str, Any] = {}
+    _apply(tree, overrides, out)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        step = "mend the option or its --set and run again"
+        raise UserError(_explain(error, "options"), next_step=step) from error
+
+
+def _apply(tree: dict[str, Any], overrides: list[str] | None, out: str | None) -> None:
+    for override in overrides or []:
+        _override(tree, override)
+    if out is not None:
+        tree["out"] = out
 
 
 def _read(path: str) -> bytes:

@@ -108,6 +108,9 @@ class QvmConfig(Section):
     weight_decay: Float = Field(default=0.01, ge=0.0)
     warmup_steps: int = Field(default=20, ge=1)
     bf16: bool = True
+    allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
+    """What training refuses otherwise: test problems among the training problems (``leakage``), or
+    near-duplicates of them. No part of the key: it decides whether there are rows, not which."""
     score_dtype: Literal["float64", "float32", "bfloat16"] = "float64"
     score_batch_size: int = runtime_only(256, ge=1)
     """Texts in one batch."""

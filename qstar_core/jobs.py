@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,23 @@ import polars as pl
 import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.domains import countdown_problems
+from qstar_core.domains import problem_sets, problem_table
 from qstar_core.environment import as_mapping
-from qstar_core.loading import expect, load_policy, load_reward_model, load_value, told
+from qstar_core.loading import (
+    expect,
+    load_policy,
+    load_reward_model,
+    load_value,
+    planned_file,
+    told,
+)
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
-from qstar_core.planning import SWEEPS
+from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import dataset, open_store
+from qstar_core.store.uri import leaf
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -42,6 +52,13 @@ def read_problems(uri: str, split: str) -> list[Problem]:
     frame = pl.read_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
     rows = frame.select("domain", "prompt", "reference", "split").iter_rows()
     return [Problem(*row) for row in rows]
+
+
+def problem_ids(uri: str, split: str) -> pl.Series:
+    """The ids of the problems of a split in their order."""
+    frame = pl.scan_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
+    ids: pl.Series = frame.select("problem_id").collect().to_series()
+    return ids
 
 
 def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
@@ -66,76 +83,160 @@ def _put(spec: Spec, scratch: Path, files: list[Path], figures: dict[str, Any]) 
 def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Generates the problems of one split, or reads them from the user's file."""
     split = spec["split"]
-    found = countdown_problems.problems(config.domain, split, config.seed)
-    rows = [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in found]
-    progress(len(rows), len(rows), "problems", split)
-    figures = {}
-    if split == "test" and countdown_problems.given(config.domain, split) is not None:
-        figures["unsolvable"] = countdown_problems.unsolvable(found)
-    return _finish(spec, {f"part-{split}": pa.Table.from_pylist(rows)}, figures)
+    if split == "train" and config.rollouts.import_file is not None:
+        return _imported_problems(spec, config, progress)
+    found = problem_sets.problems(config.domain, split, config.seed)
+    progress(len(found), len(found), "problems", split)
+    unsolvable = problem_sets.unsolvable(config.domain, split, found) if split == "test" else None
+    figures = {} if unsolvable is None else {"unsolvable": unsolvable}
+    return _finish(spec, {f"part-{split}": problem_table.table(found, split)}, figures)
+
+
+def _imported_problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """The problems of an imported file, and where in it their rollouts are."""
+    from qstar_core.rollouts.import_survey import survey
+
+    file, _ = planned_file(spec, config)
+    left_out = problem_sets.left_out(config.domain, "train")
+    scratch = open_store(spec["uri"]).scratch()
+    found = survey(file, config.domain.name, left_out, scratch, progress)
+    named = found.pop("named")
+    figures = {"import": found, **({"malformed": named} if named else {})}
+    return _put(spec, scratch, sorted(scratch.iterdir()), figures)
 
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Samples and grades all rollouts of a range of problems."""
+    """Samples and grades all rollouts of a range of problems, or grades imported ones."""
+    if config.rollouts.import_file is not None:
+        return _imported_rollouts(spec, config, progress)
     from qstar_core.rollouts import drift
+    from qstar_core.rollouts.progress import SampleProgress
     from qstar_core.rollouts.quarantine import sample_shard
     from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
     policy = load_policy(config.policy)
     expect(spec, "policy", policy.fingerprint)
-    total = len(chosen) * config.rollouts.samples
-    finished = tokens = 0
-    start = time.monotonic()
-
-    def done(samples: int, new_tokens: int) -> None:
-        nonlocal finished, tokens
-        finished, tokens = finished + samples, tokens + new_tokens
-        rate = tokens / max(1e-9, time.monotonic() - start)
-        # halves of a failing group are counted again
-        progress(min(finished, total), total, "rollouts", f"{rate:,.0f} tokens/s")
+    counted = SampleProgress(progress, "rollouts")
+    counted.ask(len(chosen) * config.rollouts.samples)
 
     def sample(some: Sequence[Problem]) -> pa.Table:
-        return sample_rollouts(some, policy, config.rollouts, config.seed, done)
+        return sample_rollouts(some, policy, config.rollouts, config.seed, counted.done)
 
     limits = config.rollouts.max_quarantined, config.runtime.retries
     parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
     table = pa.concat_tables([SCHEMA.empty_table(), *parts]).combine_chunks()
-    seconds = time.monotonic() - start
-    figures: dict[str, Any] = {"seconds": round(seconds, 3), "tokens": tokens}
-    if quarantined:
-        figures["quarantined"] = quarantined
+    figures = counted.figures(quarantined)
     if not policy.batch_independent and config.rollouts.drift_requests:
         figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config))
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config.policy))
+
+
+def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Samples and grades a pool of a range of problems."""
+    from qstar_core.labels.stream import overlaps
+    from qstar_core.pooling import rollouts_of, sample_pool
+    from qstar_core.rollouts import drift
+    from qstar_core.rollouts.paths import PATHS
+    from qstar_core.rollouts.progress import SampleProgress
+    from qstar_core.rollouts.quarantine import sample_shard
+
+    asked = next(pool for pool in config.pools if pool.stage == spec["stage"])
+    inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
+    chosen = read_problems(inputs["problems"], "train")[start:stop]
+    own = asked.policy or config.policy
+    policy = load_policy(own)
+    expect(spec, "policy", policy.fingerprint)
+    files = dataset.data_files(inputs["rollouts"], lambda name: overlaps(name, start, stop))
+    rollouts = rollouts_of(files, chosen)
+    searches = asked.kind == "mcts"
+    counted = SampleProgress(progress, "searches" if searches else "rollouts")
+
+    def sample(some: Sequence[Problem]) -> pa.Table:
+        return sample_pool(some, rollouts, asked, policy, config, counted.done, counted.ask)
+
+    limits = config.rollouts.max_quarantined, config.runtime.retries
+    parts, quarantined = sample_shard(chosen, sample, *limits, spec.get("hints"))
+    table = pa.concat_tables([PATHS.empty_table(), *parts]).combine_chunks()
+    figures = counted.figures(quarantined)
+    replayable = not policy.batch_independent and not searches  # their requests are not on record
+    if replayable and config.rollouts.drift_requests:
+        figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
+    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, own))
+
+
+def _imported_rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Grades the imported rollouts of a range of problems."""
+    from qstar_core.rollouts import import_survey, imported
+    from qstar_core.rollouts.sample import SCHEMA
+
+    file, sha256 = planned_file(spec, config)
+    index = import_survey.read_index(spec["inputs"]["problems"], spec["start"], spec["stop"])
+    scratch, start = open_store(spec["uri"]).scratch(), time.monotonic()
+    path = scratch / f"part-{spec['shard']}.parquet"
+    outcomes: Counter[str] = Counter()
+    with dataset.table_writer(path, SCHEMA) as writer:
+        for table in imported.tables(file, index, config.domain.name, sha256):
+            writer.write_table(table)
+            outcomes.update(table["outcome"].to_pylist())
+            progress(outcomes.total(), int(index["samples"].sum()), "rollouts", "")
+    seconds = round(time.monotonic() - start, 3)
+    return _put(spec, scratch, [path], {"seconds": seconds, "tokens": 0, "outcomes": outcomes})
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Labels every step of the rollouts of a range of problems."""
-    from qstar_core.labels import METHODS
+    """Labels every step of the rollouts of a range of problems, some of them at a time."""
+    from qstar_core.labelling import labeller
+    from qstar_core.labels.schema import file_schema
+    from qstar_core.labels.stream import Tables, chunks, label_file, overlaps
+    from qstar_core.rollouts.regrade import regrade
 
-    chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
-    ids = pl.Series([p.id for p in chosen])
-    rows = pl.scan_parquet(dataset.data_files(spec["inputs"]["rollouts"]))
-    rows = rows.filter(pl.col("problem_id").is_in(ids.implode()))
-    frame = METHODS[config.labels.method](rows, config.labels.gamma).collect()
-    count = frame["rollout_id"].n_unique()
-    progress(count, count, "rollouts", f"{len(frame):,} steps")
-    last = frame.filter(pl.col("step_index") == 1).unique("action_id")
-    figures = {
-        "steps": len(frame),
-        "positive_share": (frame["y"] > 0).sum() / max(1, len(frame)),
-        "distinct_first_actions": len(last),
-    }
-    return _finish(spec, {f"part-{spec['shard']}": frame.to_arrow()}, figures)
+    inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
+
+    def files(uri: str) -> list[str]:
+        return dataset.data_files(uri, lambda name: overlaps(name, start, stop))
+
+    ids = problem_ids(inputs["problems"], "train")[start:stop]
+    pools = [files(uri) for name, uri in inputs.items() if kind_of(name) == "pool"]
+    tables = Tables(files(inputs["rollouts"]), pools, ids)
+    settings, label = labeller(spec, config, progress)
+    method, gamma, own = settings.method, settings.gamma, settings.parameters()
+    schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
+    total = len(ids) * config.rollouts.samples
+    finished = steps = 0
+
+    def done(rollouts: int, new_steps: int) -> None:
+        nonlocal finished, steps
+        finished, steps = finished + rollouts, steps + new_steps
+        progress(finished, max(total, finished), "rollouts", f"{steps:,} steps")
+
+    @cache
+    def known() -> dict[str, Problem]:
+        return {p.id: p for p in read_problems(inputs["problems"], "train")[start:stop]}
+
+    def graded(paths: pl.LazyFrame) -> pl.LazyFrame:
+        return label(regrade(paths, config.domain.name, known))
+
+    scratch = open_store(spec["uri"]).scratch()
+    file = scratch / f"part-{spec['shard']}.parquet"
+    figures = label_file(file, schema, chunks(tables), graded, done)
+    progress(finished, finished, "rollouts", f"{steps:,} steps")
+    return _put(spec, scratch, [file], figures)
 
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the Q-value model and measures it on held-out problems."""
+    from qstar_core.audit.questions import refuse_leakage
+    from qstar_core.audit.steps import conflicts
+    from qstar_core.labelling import input_of
     from qstar_core.values.train import train_qvm
 
-    frame = pl.read_parquet(dataset.data_files(spec["inputs"]["labels"]))
-    known = read_problems(spec["inputs"]["problems"], "train")
+    labelled = dataset.data_files(input_of(spec, "labels") or "")
+    frame = pl.read_parquet(labelled)
+    if config.rollouts.import_file is not None:  # it may have held-out problems too
+        frame = frame.filter(pl.col("split") == "train")
+    known, test = (read_problems(spec["inputs"]["problems"], s) for s in ("train", "test"))
+    allowed = refuse_leakage(known, test, config.qvm.allow)
     folder, found = backbone(config)
     expect(spec, "backbone", found)
     scratch = open_store(spec["uri"]).scratch()
@@ -146,6 +247,10 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
     figures["seconds"] = round(time.monotonic() - start, 3)
+    if conflicting := conflicts(labelled)["conflicting"]:
+        figures["conflicts"] = conflicting
+    if allowed:
+        figures["allowed"] = allowed
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())
     return _put(spec, scratch, files, figures)
@@ -191,7 +296,7 @@ def _search(
     if prm is not None:
         expect(spec, "prm", prm.fingerprint)
     table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
-    return table, figures | told(policy, config)
+    return table, figures | told(policy, config.policy)
 
 
 def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -243,6 +348,7 @@ def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "problems": problems,
     "rollouts": rollouts,
+    "pool": pool,
     "labels": labels,
     "qvm": qvm,
     "evaluation": evaluation,

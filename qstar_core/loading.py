@@ -1,4 +1,4 @@
-"""The models of a shard worker: each is loaded once per process and kept for all its shards."""
+"""What a shard worker loads: models, once per process and kept for all its shards, and files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qstar_core.config import PolicyConfig, RunConfig, SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import resolve_adapter, resolve_checkpoint
+from qstar_core.rollouts import import_file
 from qstar_core.values import ValueModel
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def _load_in_vllm(folder: Path, dtype: str, batch_size: int, engine: str) -> Val
     return VllmValue(folder, dtype, batch_size, engine=json.loads(engine))
 
 
-def told(policy: Policy, config: RunConfig) -> dict[str, Any]:
+def told(policy: Policy, config: PolicyConfig) -> dict[str, Any]:
     """What servers behind a policy tell of themselves, for the receipt."""
-    if config.policy.backend != "server":
+    if config.backend != "server":
         return {}
     from qstar_core.policies.server import ServerPolicy
 
@@ -112,3 +113,20 @@ def expect(spec: Spec, model: str, found: str) -> None:
             safe="shards that are finished were made with the planned one",
             next_step="run the same command again: it plans anew, under another key",
         )
+
+
+def planned_file(spec: Spec, config: RunConfig) -> tuple[Path, str]:
+    """The imported file with plain lines, and the SHA-256 of the file as it was given.
+
+    Raises:
+        UserError: it is missing, or has changed since the run was planned.
+    """
+    given = config.rollouts.import_file or ""
+    found = import_file.sha256(given)
+    if spec.get("models", {}).get("import_file", found) != found:
+        raise UserError(
+            f"rollouts.import_file: {given} has changed since the run was planned",
+            safe="shards that are finished were made from the planned one",
+            next_step="run the same command again: it plans anew, under another key",
+        )
+    return import_file.uncompressed(given), found

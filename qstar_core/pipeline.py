@@ -13,10 +13,20 @@ from typing import Any
 
 from qstar_core import __version__, environment
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.domains import countdown, countdown_problems
+from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
-from qstar_core.planning import COMMANDS, ROWS_VERSION, SWEEPS, Stage, plan, plan_comparison
+from qstar_core.planning import (
+    COMMANDS,
+    ROWS_VERSION,
+    SWEEPS,
+    Stage,
+    kind_of,
+    made_first,
+    plan,
+    plan_comparison,
+)
 from qstar_core.rollouts.figures import check_quarantined, combined
+from qstar_core.rollouts.pool_size import largest
 from qstar_core.store import dataset
 from qstar_core.store.uri import leaf
 
@@ -30,6 +40,8 @@ __all__ = [
     "check_inputs",
     "estimate",
     "finished",
+    "kind_of",
+    "made_first",
     "making",
     "plan",
     "plan_comparison",
@@ -39,10 +51,20 @@ __all__ = [
     "shards",
 ]
 
-MODELS = ("policy", "backbone", "qvm", "prm")  # whose fingerprints are among the rows of a stage
-LABEL_PROBLEMS = 50_000  # problems per label shard: labelling takes milliseconds per thousand
+MODELS = ("policy", "backbone", "qvm", "prm", "import_file")
+"""Models and files of the user whose fingerprints are among the rows of a stage."""
+LABEL_PROBLEMS = 50_000
+LABEL_ROLLOUTS = 800_000
+"""At most so many problems and rollouts make a shard of labels; it takes some seconds."""
+FLAGS = {"pool": " --from-states"}
+"""Of the command that makes a kind of data set."""
+CARDS = ("rollouts", "pool", "labels")
+"""Beginnings of the names of stages whose data sets get a data card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
+
+OF_PROBLEMS = ("unsolvable", "import", "malformed")
+"""Figures of problems; the last two of those that were imported with their rollouts."""
 
 Spec = dict[str, Any]
 
@@ -78,9 +100,11 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
     """
     for name, uri in stage.inputs.items():
         if name not in apart_from and dataset.read_complete(uri) is None:
+            kind = kind_of(name)
+            command = f"qstar {COMMANDS[kind]} CONFIG" + FLAGS.get(kind, "")
             raise UserError(
                 f"{stage.name}: its input {name} is not there yet ({uri})",
-                next_step=f"qstar {COMMANDS[name]} CONFIG, or qstar run CONFIG for everything",
+                next_step=f"{command}, or qstar run CONFIG for everything",
             )
 
 
@@ -101,6 +125,8 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "threads": config.runtime.threads or cores,
         "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
     }
+    if "method" in stage.rows:
+        base["method"] = stage.rows["method"]  # of labels: a round may have another than the run
     parts = _parts(stage, config)
     if len(parts) > 1 and stage.name not in ALONE:
         share = max(1, cores // min(config.runtime.workers, len(parts)))
@@ -111,15 +137,20 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
 def _parts(stage: Stage, config: RunConfig) -> list[Spec]:
     if stage.name == "problems":
         return [{"shard": split, "split": split} for split in ("train", "test")]
-    if stage.name in ("rollouts", "labels"):
-        size = config.rollouts.shard_problems if stage.name == "rollouts" else LABEL_PROBLEMS
+    if stage.kind in ("rollouts", "pool", "labels"):
+        size = _labelled(config) if stage.kind == "labels" else config.rollouts.shard_problems
         return [
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(_count(stage, config, "train"), size)
         ]
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
-    return [{"shard": "model" if stage.name == "qvm" else "html"}]
+    return [{"shard": "model" if stage.kind == "qvm" else "html"}]
+
+
+def _labelled(config: RunConfig) -> int:
+    """Problems per shard of labels; within a shard they are taken in turns (`labels.stream`)."""
+    return max(1, min(LABEL_PROBLEMS, LABEL_ROLLOUTS // config.rollouts.samples))
 
 
 def _searches(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -153,11 +184,16 @@ def _range_name(start: int, stop: int) -> str:
 
 
 def _count(stage: Stage, config: RunConfig, split: str) -> int:
-    """Problems of a split: from the manifest when it is there, else from the configuration."""
+    """Problems of a split: from the manifest when it is there, else from the configuration.
+
+    How many an imported file has is not known before it is read; they count as 0.
+    """
     manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri))
     if manifest is not None:
         return int(manifest["figures"][split])
-    return countdown_problems.count(config.domain, split)
+    if config.rollouts.import_file is not None and split == "train":
+        return 0
+    return problem_sets.count(config.domain, split)
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:
@@ -179,7 +215,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
     head = {
-        "kind": stage.name,
+        "kind": stage.kind,
         "key": stage.key,
         "uri": stage.uri,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -189,21 +225,38 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "figures": _figures(stage, config, receipts),
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
-        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.name]},
+        "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.kind]},
     }
-    return dataset.publish(stage.uri, head, receipts)
+    return dataset.publish(stage.uri, head, receipts, _documents(stage, config, head, receipts))
+
+
+def _documents(
+    stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
+) -> dict[str, bytes]:
+    """The data card of a stage that makes data to be given away."""
+    if not stage.name.startswith(CARDS):
+        return {}
+    from qstar_core.audit.card import NAME, card
+
+    files = [entry for receipt in receipts for entry in receipt["files"]]
+    rows = dataset.verified(stage.uri, files)
+    return {NAME: card(head, config.card, rows, stage.inputs).encode()}
 
 
 def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> dict[str, Any]:
-    if stage.name == "rollouts":
+    if stage.kind in ("rollouts", "pool"):
         figures = combined(receipts)
         total = _count(stage, config, "train")
         check_quarantined(figures["quarantined"], total, config.rollouts.max_quarantined)
         return figures
     if stage.name == "problems":
-        unsolvable = [r["figures"].get("unsolvable") for r in receipts]
-        known = {"unsolvable": sum(filter(None, unsolvable))} if any(unsolvable) else {}
-        return {**{r["shard"]: r["rows"] for r in receipts}, **known}
+        figures = {r["shard"]: r["rows"] for r in receipts}
+        told = [item for r in receipts for item in r["figures"].items()]
+        return figures | {name: value for name, value in told if name in OF_PROBLEMS and value}
+    if stage.kind == "labels":
+        from qstar_core.labels.stream import combined as combined_labels
+
+        return combined_labels([r["figures"] for r in receipts])
     if stage.name in ("evaluation", *SWEEPS):
         from qstar_core.evaluation.summary import summarise, summarise_sweep
 
@@ -218,11 +271,16 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
     train, test = (_count(stage, config, split) for split in ("train", "test"))
     rollouts = train * config.rollouts.samples
+    known, unit = (train + test, "problems"), "rollouts"
+    if config.rollouts.import_file is not None:
+        rollouts, known = _imported_rollouts(stage), (1, "file")
+        unit = "rollouts" if rollouts else "uncounted rollouts"
     searches = test * len(_methods(stage, config))
     sizes: dict[str, tuple[int, str]] = {
-        "problems": (train + test, "problems"),
-        "rollouts": (rollouts, "rollouts"),
-        "labels": (rollouts, "rollouts"),
+        "problems": known,
+        "rollouts": (rollouts, unit),
+        "pool": _pool_units(stage, config, train),
+        "labels": (rollouts, unit),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
@@ -230,10 +288,25 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "report": (1, "report"),
         "comparison_report": (1, "report"),
     }
-    units, unit = sizes[stage.name]
+    units, unit = sizes[stage.kind]
     parts = _parts(stage, config)
     tokens = sum(shard_tokens(stage, config, part) for part in parts)
     return {"shards": len(parts), "units": units, "unit": unit, "policy_tokens": tokens}
+
+
+def _pool_units(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str]:
+    """Samples or searches of a pool at most, and their unit."""
+    units, _ = _largest(stage, config)
+    mcts = any(pool.kind == "mcts" for pool in config.pools if pool.stage == stage.name)
+    return problems * units, "searches" if mcts else "rollouts"
+
+
+def _largest(stage: Stage, config: RunConfig) -> tuple[int, int]:
+    """Samples and policy tokens of a pool per problem, at most; 0 where the stage is none."""
+    for pool in config.pools:
+        if pool.stage == stage.name:
+            return largest(pool, config.rollouts.samples, config.domain.ranges.numbers)
+    return 0, 0
 
 
 def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
@@ -247,11 +320,19 @@ def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
         part: its specification.
     """
     problems = part.get("stop", 0) - part.get("start", 0)
-    rollout = countdown.expected_tokens(config.domain.ranges.numbers)
-    if stage.name == "rollouts":
+    if stage.kind == "pool":
+        return int(problems * _largest(stage, config)[1])
+    rollout = problem_sets.expected_tokens(config.domain, config.rollouts.max_new_tokens)
+    if stage.name == "rollouts" and config.rollouts.import_file is None:
         return int(problems * config.rollouts.samples * rollout)
     if stage.name not in ("evaluation", "comparison"):
         return 0
     method = _methods(stage, config)[part["method"]]
     budget = part.get("budget", config.evaluation.max_policy_tokens)
     return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))
+
+
+def _imported_rollouts(stage: Stage) -> int:
+    """Samples of the imported file; 0 before it is read."""
+    manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri)) or {}
+    return int(manifest.get("figures", {}).get("import", {}).get("samples", 0))

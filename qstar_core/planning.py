@@ -16,19 +16,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from qstar_core import environment
-from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.domains import DOMAINS, countdown_problems
+from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
+from qstar_core.domains import DOMAINS, problem_sets
+from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import backbone, identity
 from qstar_core.policies.served import addresses
+from qstar_core.rollouts import import_file
 from qstar_core.store import open_store
 from qstar_core.store.uri import join
 
 ROWS_VERSION = {
     "problems": 1,
     "rollouts": 1,
-    "labels": 1,
+    "pool": 1,
+    "labels": 2,
     "qvm": 1,
     "evaluation": 3,
     "report": 1,
@@ -41,6 +44,7 @@ MERGING_VERSION = 2
 COMMANDS = {
     "problems": "rollouts",
     "rollouts": "rollouts",
+    "pool": "rollouts",
     "labels": "label",
     "qvm": "train-qvm",
     "evaluation": "evaluate",
@@ -53,6 +57,17 @@ DECODING = 2
 """Version of the order of sums in policies/decoding; it shapes samples below float64."""
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
+SEVERAL = ("pool", "labels", "qvm")
+"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``."""
+
+
+def kind_of(name: str) -> str:
+    """What a stage makes, by its name: a key of `ROWS_VERSION`, and the folder of its data set."""
+    kind = name.partition("_")[0]
+    return kind if kind in SEVERAL else name
+
+
+TO_EVALUATE = ("to evaluate on", "; qstar train-qvm CONFIG and the stages before it need none")
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Stage:
     """One stage of a run.
 
     Attributes:
-        name: a key of `ROWS_VERSION`.
+        name: unique in the run; see `kind_of`.
         key: its run key.
         uri: folder of its data set.
         inputs: folders of the data sets it reads, by stage name.
@@ -73,15 +88,35 @@ class Stage:
     inputs: dict[str, str]
     rows: dict[str, Any]
 
+    @property
+    def kind(self) -> str:
+        """What it makes; see `kind_of`."""
+        return kind_of(self.name)
 
-def plan(config: RunConfig) -> dict[str, Stage]:
+
+def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     """The stages of a run in order; those that train a QVM are left out if one is given.
+
+    Args:
+        config: of the run.
+        until: the last stage wanted. Where rollouts are imported or nothing is held out, what
+            only later stages need (the policy, held-out problems) is not asked for then, and
+            they are left out.
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
             cannot be written, or its bucket not be reached.
     """
-    stages, search = _up_to_the_value_model(config)
+    stages = _up_to_the_labels(config)
+    partial = config.rollouts.import_file is not None or not problem_sets.count(
+        config.domain, "test"
+    )
+    if partial and until in stages:
+        return stages
+    search = _add_the_value_model(stages, config)
+    if partial and until in stages:
+        return stages
+    problem_sets.need(config.domain, "test", *TO_EVALUATE)
     reads = _of_searches(stages)
     search |= _of_methods(config, config.evaluation.methods)
     _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
@@ -101,7 +136,9 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     Raises:
         UserError: as `plan`.
     """
-    stages, search = _up_to_the_value_model(config)
+    stages = _up_to_the_labels(config)
+    search = _add_the_value_model(stages, config)
+    problem_sets.need(config.domain, "test", *TO_EVALUATE)
     reads = _of_searches(stages)
     chosen = config.compared().rows()
     del chosen["max_policy_tokens"]
@@ -140,37 +177,78 @@ def _speed(config: RunConfig) -> dict[str, Any]:
 def _add(
     stages: dict[str, Stage], config: RunConfig, name: str, rows: dict[str, Any], *inputs: str
 ) -> None:
-    rows = {"stage": name, "rows_version": ROWS_VERSION[name], **rows}
+    kind = kind_of(name)
+    rows = {"stage": kind, "rows_version": ROWS_VERSION[kind], **rows}
     key = content_id(rows)
     read = {i: stages[i].uri for i in inputs}
-    stages[name] = Stage(name, key, join(config.out, f"{name}/{key}"), read, rows)
+    stages[name] = Stage(name, key, join(config.out, f"{kind}/{key}"), read, rows)
 
 
-def _up_to_the_value_model(config: RunConfig) -> tuple[dict[str, Stage], dict[str, Any]]:
-    """The stages before any search, and what decides a search but its methods and limits."""
+def made_first(stages: dict[str, Stage], name: str) -> list[str]:
+    """The stages that the command of a stage makes too.
+
+    The problems, which take seconds, and before the labels of fitted Q iteration the rounds before.
+    """
+    if name in ("rollouts", "evaluation"):
+        return ["problems"]
+    if name != "labels":
+        return []
+    return [n for n in stages if n != kind_of(n) and kind_of(n) in ("labels", "qvm")]
+
+
+def _up_to_the_labels(config: RunConfig) -> dict[str, Stage]:
+    """The problems and, unless a value model is given, all stages up to the last labels."""
     open_store(config.out).check("out")
     addresses(config.policy.server)  # of every backend: they are written into specifications
-    policy = identity(config.policy)
-    train, test = (_problem_set(config, split) for split in ("train", "test"))
-    stages: dict[str, Stage] = {}
-    _add(stages, config, "problems", {"train": train, "test": test})
+    if "leakage" not in config.qvm.allow:
+        problem_sets.check_disjoint(config.domain)
+    domain, stages = config.domain, dict[str, Stage]()
+    test = problem_sets.shape(domain, "test", config.seed)
+    imported = _imported(config)
+    if imported:
+        train = {"domain": domain.name, "split": "train", **imported}
+        train |= problem_sets.leaves_out(domain, "train")
+    else:
+        train = problem_sets.shape(domain, "train", config.seed)
+    _add(stages, config, "problems", {"train": train, "test": test, **imported})
     if config.qvm.path is None:
-        sampling = {"policy": policy, "seed": config.seed, **config.rollouts.rows()}
-        rollouts = {"problems": train, **sampling, **_policy_shape(config)}
+        rollouts = {"problems": train, **(imported or _sampling(config))}
         _add(stages, config, "rollouts", rollouts, "problems")
-        grader = _grader(config)
-        labels = {"rollouts": stages["rollouts"].key, "grader": grader, **config.labels.rows()}
-        _add(stages, config, "labels", labels, "problems", "rollouts")
-        _, start = backbone(config)
-        fit = {"labels": stages["labels"].key, "backbone": start, "seed": config.seed}
-        _add(stages, config, "qvm", {**fit, **scoring.training(config.qvm)}, "problems", "labels")
+        pools = [_add_pool(stages, config, pool) for pool in config.pools]
+        _add_rounds(stages, config, pools)
+    return stages
+
+
+def _imported(config: RunConfig) -> dict[str, str]:
+    """What decides imported rollouts: the file's content; empty where they are sampled."""
+    file = config.rollouts.import_file
+    return {} if file is None else {"import_file": import_file.sha256(file)}
+
+
+def _sampling(config: RunConfig) -> dict[str, Any]:
+    """What decides sampled rollouts besides their problems."""
+    problem_sets.need(config.domain, "train", "to sample from")
+    sampling = {"policy": identity(config.policy), "seed": config.seed, **config.rollouts.rows()}
+    return {**sampling, **_policy_shape(config.policy)}
+
+
+def _add_the_value_model(stages: dict[str, Stage], config: RunConfig) -> dict[str, Any]:
+    """Adds the training of a value model unless one is given.
+
+    Returns:
+        What decides a search but its methods and limits.
+    """
+    policy = identity(config.policy)
+    if config.qvm.path is None:
+        _add_qvm(stages, config, "")
         value = stages["qvm"].key
     else:
         value = scoring.given_value(config.qvm)
-    search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": test}
-    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config)}
+    problems = problem_sets.shape(config.domain, "test", config.seed)
+    search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": problems}
+    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **_policy_shape(config.policy)}
     search |= scoring.scoring(config)
-    return stages, {**search, "grader": _grader(config)}
+    return {**search, "grader": _grader(config)}
 
 
 def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
@@ -180,16 +258,73 @@ def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str,
     return {**scoring.rewarding(config, methods), **version}
 
 
+def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> str:
+    """The stage of a pool. The grader is in no key of samples."""
+    own = pool.policy or config.policy
+    try:
+        addresses(own.server)
+        policy = identity(own)
+    except UserError as error:
+        what = f"{pool.stage}: {error.what}"
+        raise UserError(what, safe=error.safe, next_step=error.next_step) from error
+    rows = {"rollouts": stages["rollouts"].key, "policy": policy, **pool.rows()}
+    _add(stages, config, pool.stage, {**rows, **_policy_shape(own)}, "problems", "rollouts")
+    return pool.stage
+
+
+def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -> None:
+    """The labels of each round of fitted Q iteration, and the Q-value models between them.
+
+    Other methods have one round. The labels of the last are called labels, whatever its number.
+    """
+    _check_pool(config)
+    made_from: dict[str, Any] = {"rollouts": stages["rollouts"].key, "grader": _grader(config)}
+    if pools:
+        made_from["pools"] = [stages[name].key for name in pools]
+    rounds = config.labels.rounds if config.labels.method == "fitted_q" else 1
+    before: list[str] = []
+    for number in range(1, rounds + 1):
+        ending = "" if number == rounds else f"_{number}"
+        rows = {**made_from, **config.labels.of_round(number)}
+        for name in before:
+            rows |= {"qvm": stages[name].key, **scoring.labelling(config)}
+        _add(stages, config, f"labels{ending}", rows, "problems", "rollouts", *pools, *before)
+        if ending:
+            before = [_add_qvm(stages, config, ending)]
+
+
+def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
+    """The training of the Q-value model on the labels of a round."""
+    labels, qvm = f"labels{ending}", f"qvm{ending}"
+    _, start = backbone(config)
+    fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
+    _add(stages, config, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
+    return qvm
+
+
+def _check_pool(config: RunConfig) -> None:
+    """Refuses a method of labelling whose pool is missing."""
+    from qstar_core.labels import POOL_OF
+
+    method = config.labels.method
+    kind = POOL_OF.get(method)
+    if kind is None or kind in [pool.kind for pool in config.pools]:
+        return
+    raise UserError(
+        f"labels.method: {method} is computed from a pool of kind {kind}, and there is none",
+        next_step=f'write "pools: [{{kind: {kind}}}]" into CONFIG and run again; see docs/pools.md',
+    )
+
+
 def _of_searches(stages: dict[str, Stage]) -> list[str]:
     return ["problems", *(["qvm"] if "qvm" in stages else [])]
 
 
-def _policy_shape(config: RunConfig) -> dict[str, Any]:
+def _policy_shape(policy: PolicyConfig) -> dict[str, Any]:
     """What else decides a sample below float64, where results depend on the batch's shape.
 
     Servers make their batches themselves.
     """
-    policy = config.policy
     if policy.dtype == "float64" or policy.backend == "server":
         return {}
     shape: dict[str, Any] = {"device": policy.device, "batch_size": policy.batch_size}
@@ -199,23 +334,3 @@ def _policy_shape(config: RunConfig) -> dict[str, Any]:
 def _grader(config: RunConfig) -> list[str]:
     domain = DOMAINS[config.domain.name]
     return [domain.GRADER, domain.GRADER_VERSION]
-
-
-def _problem_set(config: RunConfig, split: str) -> dict[str, Any]:
-    """What decides the problems of a split: count, and the file's content or ranges and seed.
-
-    Generated ones leave out those of the other split's file, so these decide as well.
-    """
-    domain = config.domain
-    countdown_problems.check_disjoint(domain)  # every row is checked before anything starts
-    shape = {
-        "domain": domain.name,
-        "split": split,
-        "count": countdown_problems.count(domain, split),
-    }
-    file = countdown_problems.given(domain, split)
-    if file is not None:
-        return {**shape, "file": file.sha256}
-    shape |= {"seed": config.seed, "ranges": domain.ranges.rows()}
-    left_out = countdown_problems.left_out(domain, split)
-    return {**shape, "left_out": content_id(sorted(left_out))} if left_out else shape

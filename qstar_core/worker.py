@@ -29,14 +29,16 @@ from qstar_core.errors import (
 from qstar_core.store import cache
 
 if TYPE_CHECKING:
-    from qstar_core.config import RunConfig
+    from qstar_core.config import PolicyConfig, RunConfig
 
 PROGRESS_INTERVAL_S = 0.2
-WITHOUT_TORCH = ("problems", "labels", "report", "comparison_report")
-WITH_POLICY = ("rollouts", "evaluation", "comparison", "timing")
+WITHOUT_TORCH = ("problems", "report", "comparison_report")
+SAMPLING = ("rollouts", "pool")
+WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
+    ("rollouts", "import_file"),
     ("policy", "path"),
     ("policy", "lora"),
     ("qvm", "init"),
@@ -117,6 +119,7 @@ def _inputs(spec: dict[str, Any]) -> list[str]:
     """The files and folders that a shard reads."""
     config = spec.get("config", {})
     given = [config.get(section, {}).get(field) for section, field in GIVEN_PATHS]
+    given += [(pool.get("policy") or {}).get("path") for pool in config.get("pools", [])]
     return [*spec.get("inputs", {}).values(), *filter(None, given)]
 
 
@@ -124,29 +127,44 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     from qstar_core.config import RunConfig
     from qstar_core.environment import describe
     from qstar_core.jobs import JOBS
+    from qstar_core.planning import kind_of
 
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
     environment = describe()
     if _with_torch(spec, config):
         environment = {**environment, **_torch(spec, config)}
-    return JOBS[spec["stage"]]({**spec, "environment": environment}, config, progress)
+    return JOBS[kind_of(spec["stage"])]({**spec, "environment": environment}, config, progress)
 
 
 def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:
-    served = spec["stage"] == "rollouts" and config.policy.backend == "server"
-    return spec["stage"] not in WITHOUT_TORCH and not served
+    from qstar_core.planning import kind_of
+
+    kind = kind_of(spec["stage"])
+    if kind == "labels":  # only a round of fitted Q iteration has a model
+        return any(kind_of(name) == "qvm" for name in spec["inputs"])
+    imported = kind == "rollouts" and config.rollouts.import_file is not None
+    served = kind in SAMPLING and _sampler(spec, config).backend == "server"
+    return kind not in WITHOUT_TORCH and not served and not imported
+
+
+def _sampler(spec: dict[str, Any], config: RunConfig) -> PolicyConfig:
+    """The policy that samples: the run's, or that of a pool."""
+    own = [pool.policy for pool in config.pools if pool.stage == spec["stage"]]
+    return next((policy for policy in own if policy is not None), config.policy)
 
 
 def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     """Sets torch's threads; returns them and the device for the receipt."""
     import torch
 
+    from qstar_core.planning import kind_of
     from qstar_core.policies.transformers import pick_device
 
     threads = spec.get("threads", 1)
     if torch.get_num_threads() != threads:  # vLLM complains of each call
         torch.set_num_threads(threads)
-    chosen = config.policy.device if spec["stage"] in WITH_POLICY else "auto"
+    kind = kind_of(spec["stage"])
+    chosen = _sampler(spec, config).device if kind in WITH_POLICY else "auto"
     device = pick_device(chosen)
     name = f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
     return {"threads": torch.get_num_threads(), "device": name}

@@ -92,7 +92,9 @@ def _bench_on_ray(spec: Spec) -> Bench:
     if _on_ray is not None:
         _on_ray[1].pool.close()
     options = RuntimeConfig.model_validate(spec["config"]["runtime"])
-    backends = [spec["config"][model]["backend"] for model in ("policy", "qvm")]
+    config = spec["config"]
+    models = [config["policy"], config["qvm"], *(p["policy"] for p in config.get("pools", ()))]
+    backends = [model["backend"] for model in models if model is not None]
     pool = make_pool(1, options, backends, options.threads or spec["threads"])
     atexit.register(pool.close)
     _on_ray = (devices, Bench(pool, options.stall_timeout_s, _log_event))

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from qstar_core.errors import WorkerDied
+from qstar_core.pipeline import kind_of
 
 Spec = dict[str, Any]
 ATTEMPTS_PER_PROBLEM = 3
-STAGES = ("rollouts",)  # whose jobs understand hints
+KINDS = ("rollouts", "pool")  # of stages whose jobs understand hints
 
 
 @dataclass
@@ -84,7 +85,7 @@ def guarded(spec: Spec, run: Callable[[Spec], dict[str, Any]]) -> dict[str, Any]
     Raises:
         WorkerDied: the worker died, and a later attempt may find out at which problem.
     """
-    if spec["stage"] not in STAGES:
+    if kind_of(spec["stage"]) not in KINDS:
         return run(spec)
     case = _cases.setdefault((spec["uri"], spec["shard"]), Case())
     handle, name = tempfile.mkstemp(prefix="qstar-mark-")

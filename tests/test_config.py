@@ -8,7 +8,15 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from qstar_core import pipeline
-from qstar_core.config import RUNTIME_ONLY, PolicyConfig, RunConfig, SearchConfig, Section
+from qstar_core.config import (
+    RUNTIME_ONLY,
+    LabelsConfig,
+    PolicyConfig,
+    PoolConfig,
+    RunConfig,
+    SearchConfig,
+    Section,
+)
 from qstar_core.errors import UserError
 from tests.models import tiny_policy
 
@@ -16,13 +24,19 @@ from tests.models import tiny_policy
 OTHER: dict[str, Any] = {
     "policy.path": None,  # tested by the fingerprint below
     "policy.dtype": "float32",
-    "domain.name": None,  # one domain only so far
+    "domain.name": None,  # gsm8k generates no problems; tested below
     "policy.backend": None,  # these three are tested below
     "policy.lora": None,
     "policy.engine": None,
     "policy.server.model": None,  # of served policies; tested in policies/test_served.py
     "policy.server.revision": None,
-    "labels.method": None,
+    "labels.method": "soft",
+    "labels.eta": None,  # these two are of one method each; tested below
+    "labels.reduce": None,
+    "labels.rounds": None,  # of one method; tested in test_planning.py
+    "labels.start": None,
+    "labels.candidates": None,
+    "pools": None,  # tested in test_config_pools.py
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
     "qvm.loss": "mse",
@@ -43,7 +57,11 @@ OTHER: dict[str, Any] = {
     "domain.test_problems": 499,
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",
+    "rollouts.import_file": "IMPORT",
 }
+IMPORTED = (
+    '{"question": "3 2 1 > 6", "reference": {"numbers": [1, 2, 3], "target": 6}, "samples": ["6"]}'
+)
 JUDGED = ("comparison.baseline", "comparison.correction")  # decide the figures of a comparison
 METHOD = {
     "name": "other",
@@ -118,6 +136,9 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
     if new == "FILE":
         new = str(tmp_path / "p.jsonl")
         Path(new).write_text('{"numbers": [4, 9, 10, 13], "target": 24}\n')
+    if new == "IMPORT":
+        new = str(tmp_path / "i.jsonl")
+        Path(new).write_text(IMPORTED)
     if new == "TINY":
         new = str(tiny_policy())
     if runtime:
@@ -149,6 +170,35 @@ def test_every_field_of_a_method_changes_the_evaluation_key(base: RunConfig, fie
     own = keys(RunConfig.model_validate(tree))
     assert own["comparison"] == after["comparison"]
     assert own["evaluation"] == before["evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "value"), [("soft", "eta", 0.7), ("stronger_policy", "reduce", "mean")]
+)
+def test_a_parameter_of_one_label_method_is_in_its_key_alone(
+    base: RunConfig, method: str, field: str, value: Any
+) -> None:
+    def labels(name: str, **more: Any) -> str:
+        chosen = LabelsConfig.model_validate({"method": name, **more})
+        pools = [PoolConfig(kind="stronger")]  # which stronger_policy needs
+        return keys(base.model_copy(update={"labels": chosen, "pools": pools}))["labels"]
+
+    assert labels(method) != labels(method, **{field: value})
+    assert labels("best_of_rollouts") == labels("best_of_rollouts", **{field: value})
+
+
+def test_the_domain_is_part_of_the_keys(base: RunConfig, tmp_path: Path) -> None:
+    found = []
+    for name, row in (
+        ("countdown", '{"numbers": [1, 2, 3], "target": 6}'),
+        ("gsm8k", '{"question": "?", "answer": "#### 6"}'),
+    ):
+        files = {split: tmp_path / f"{name}-{split}.jsonl" for split in ("train", "test")}
+        files["train"].write_text(row)
+        files["test"].write_text(row.replace("6", "5"))
+        domain = {"name": name, **{f"{split}_file": str(f) for split, f in files.items()}}
+        found.append(keys(replaced(base, "domain", domain)))
+    assert not set(found[0].values()) & set(found[1].values())
 
 
 def test_the_policys_weights_are_part_of_the_keys(base: RunConfig, tmp_path: Path) -> None:

@@ -5,24 +5,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
+from flows.remarks import remarks
 from qstar_core import jobs, pipeline
 from qstar_core.config import (
     CountdownRanges,
     DomainConfig,
     EvaluationConfig,
+    PolicyConfig,
     PretrainConfig,
+    QvmConfig,
     RunConfig,
 )
+from qstar_core.domains import countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.evaluation import assemble
 from qstar_core.jobs import expect
+from qstar_core.mdp import Problem
 from qstar_core.policies.checkpoint import resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.store import open_store
+from tests.audit.examples import write_run
 from tests.evaluation.examples import report_data
+from tests.models import tiny_policy
 
 
 def test_a_report_of_shards_from_several_environments_shows_each(
@@ -60,6 +68,55 @@ def test_a_limit_of_seconds_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> 
         spec = {"stage": stage, "method": 0, "budget": amount, "shard": "s"}
         jobs.sweep(spec, RunConfig(evaluation=small), lambda *_: None)
     assert given == [Budget(10**6, 10**6, 10**6, seconds=0.5), Budget(100, 7, 9)]
+
+
+def play(problem: Problem, place: int) -> list[str]:
+    """A play of the legal moves at a place."""
+    numbers, target = countdown.start(problem)
+    lines = []
+    while len(numbers) > 1:
+        moves = list(countdown.moves(numbers))
+        operator, left, right, rest = moves[place % len(moves)]
+        end = "\n" if len(rest) > 1 else ""
+        lines.append(countdown.line(operator, left, right, rest, target) + end)
+        numbers = rest
+    return lines
+
+
+def trained(tmp_path: Path, allow: list[Any], leaked: bool, contradicting: bool) -> dict[str, Any]:
+    """The figures of a Q-value model of a few labels."""
+    problems = countdown_problems.generate("train", 8, CountdownRanges(numbers=3), seed=0)
+    plays = {problem: [play(problem, k) for k in (0, 0, 1)] for problem in problems}
+    other = (pl.col("rollout_id").rank("dense") % 2).cast(pl.Float64)
+    test = problems[:1] if leaked else []
+    labels = write_run(tmp_path, plays, test=test, change=other if contradicting else None)
+    inputs = {"labels": labels, "problems": labels.replace("/labels/", "/problems/")}
+    spec = {"uri": str(tmp_path / "qvm" / "key"), "shard": "model", "inputs": inputs}
+    settings = QvmConfig(allow=allow, epochs=0.1, holdout=0.4, bf16=False)
+    config = RunConfig(policy=PolicyConfig(path=str(tiny_policy())), qvm=settings)
+    figures: dict[str, Any] = jobs.qvm(spec, config, lambda *_: None)["figures"]
+    return figures
+
+
+def test_a_model_is_not_trained_on_test_problems(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 of 1 test problems are training problems too"):
+        trained(tmp_path, [], leaked=True, contradicting=False)
+    assert not list((tmp_path / "qvm").rglob("*.safetensors"))
+
+
+def test_what_is_allowed_by_name_is_trained_on_and_on_record(tmp_path: Path) -> None:
+    figures = trained(tmp_path, ["leakage"], leaked=True, contradicting=True)
+    assert figures["allowed"] == {"leakage": 1}
+    assert figures["conflicts"] > 0
+    said = remarks({"figures": figures, "uri": "x"})
+    assert "labels that contradict each other" in said[0]
+    assert said[1] == "1 test problems are trained on, allowed by qvm.allow: leakage"
+
+
+def test_clean_labels_leave_no_remark(tmp_path: Path) -> None:
+    figures = trained(tmp_path, [], leaked=False, contradicting=False)
+    assert "allowed" not in figures and "conflicts" not in figures
+    assert remarks({"figures": figures, "uri": "x"}) == []
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from qstar_core.config import (
     DomainConfig,
     EvaluationConfig,
     PolicyConfig,
+    QvmConfig,
     RolloutsConfig,
     RunConfig,
     RuntimeConfig,
@@ -52,6 +53,17 @@ def test_shards_cover_all_problems_once(tmp_path: Path) -> None:
     parts = pipeline._parts(stage, run)
     assert [(p["start"], p["stop"]) for p in parts] == [(0, 500), (500, 1000), (1000, 1050)]
     assert len({p["shard"] for p in parts}) == 3
+
+
+@pytest.mark.parametrize(("samples", "problems"), [(4, 50_000), (16, 50_000), (64, 12_500)])
+def test_a_shard_of_labels_has_a_bounded_number_of_rollouts(
+    tmp_path: Path, samples: int, problems: int
+) -> None:
+    domain = DomainConfig(train_problems=60_000)
+    run = config(tmp_path, domain=domain, rollouts=RolloutsConfig(samples=samples))
+    parts = pipeline._parts(pipeline.plan(run)["labels"], run)
+    assert parts[0]["stop"] == problems
+    assert parts[-1]["stop"] == 60_000
 
 
 @pytest.mark.parametrize("out", ["/dev/null/x", "/dev/null"])
@@ -310,3 +322,23 @@ def test_how_states_are_merged_is_in_the_key_where_they_are(tmp_path: Path, plan
 
     assert rows("state")["merging"] == 2
     assert "merging" not in rows("text")
+
+
+def test_two_files_that_share_a_problem_are_refused_unless_it_is_allowed(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / name).write_text('{"numbers": [4, 9, 10, 13], "target": 24}\n')
+    files = {f"{name}_file": str(tmp_path / name) for name in ("train", "test")}
+    refused = config(tmp_path, domain=DomainConfig(**files))
+    with pytest.raises(UserError, match="same problem") as caught:
+        pipeline.plan(refused)
+    assert "--set 'qvm.allow=[leakage]'" in caught.value.next_step
+    allowed = config(tmp_path, domain=DomainConfig(**files), qvm=QvmConfig(allow=["leakage"]))
+    near = config(tmp_path, domain=DomainConfig(**files), qvm=QvmConfig(allow=["near_duplicates"]))
+    assert "qvm" in pipeline.plan(allowed)
+    with pytest.raises(UserError, match="same problem"):
+        pipeline.plan(near)
+
+
+def test_what_may_be_trained_on_changes_no_key(tmp_path: Path) -> None:
+    plans = [pipeline.plan(config(tmp_path, qvm=QvmConfig(allow=a))) for a in ([], ["leakage"])]
+    assert plans[0] == plans[1]

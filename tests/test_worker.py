@@ -14,7 +14,14 @@ from safetensors import SafetensorError
 
 from qstar_core import pipeline
 from qstar_core import worker as worker_module
-from qstar_core.config import CountdownRanges, DomainConfig, PolicyConfig, RunConfig, ServerConfig
+from qstar_core.config import (
+    CountdownRanges,
+    DomainConfig,
+    PolicyConfig,
+    PoolConfig,
+    RunConfig,
+    ServerConfig,
+)
 from qstar_core.jobs import JOBS
 from tests.completions_server import Fault, Script, serving
 from tests.models import tiny_policy
@@ -140,7 +147,7 @@ def test_a_worker_ends_with_its_standard_input() -> None:
     assert worker.wait(timeout=PATIENCE_S) == 0
 
 
-def test_rollouts_of_a_served_policy_need_no_torch(tmp_path: Path) -> None:
+def test_rollouts_and_pools_of_a_served_policy_need_no_torch(tmp_path: Path) -> None:
     script = Script(
         lambda number: Fault("status", 429, seconds=0.0) if number == 5 else None, owned_by="vllm"
     )
@@ -151,7 +158,8 @@ def test_rollouts_of_a_served_policy_need_no_torch(tmp_path: Path) -> None:
             path=str(tiny_policy()),
             server=ServerConfig(urls=(url,)),
         )
-        run = config(tmp_path).model_copy(update={"policy": policy})
+        pools = [PoolConfig(kind="states"), PoolConfig(kind="mcts", simulations=2)]
+        run = config(tmp_path).model_copy(update={"policy": policy, "pools": pools})
         stages = pipeline.plan(run)
         problems = pipeline.shards(stages["problems"], run)
         receipts = [e["result"] for e in converse(numbered(problems)) if e["event"] == "result"]
@@ -159,6 +167,10 @@ def test_rollouts_of_a_served_policy_need_no_torch(tmp_path: Path) -> None:
         [spec] = pipeline.shards(stages["rollouts"], run)
         code = "import sys; sys.modules['torch'] = None; from qstar_core.worker import main; main()"
         events = converse(numbered([spec]), ["-c", code])
+        pipeline.publish(stages["rollouts"], run, [events[-1]["result"]])
+        specs = [pipeline.shards(stages[name], run)[0] for name in ("pool_states", "pool_mcts")]
+        made = [e for e in converse(numbered(specs), ["-c", code]) if "result" in e]
+    assert len(made) == len(pools) and "servers" in made[0]["result"]["figures"]
     assert events[-1]["event"] == "result", events[-1]
     assert events[-1]["result"]["rows"] == 3 * run.rollouts.samples
     servers = events[-1]["result"]["figures"]["servers"]

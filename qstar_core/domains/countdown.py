@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from qstar_core.domains.arithmetic import reaches
 from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
@@ -268,6 +269,16 @@ def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     if states[-1] != (Fraction(target),):
         return Grade(Outcome.WRONG, given, f"ends in {given}, not {target}")
     return Grade(Outcome.CORRECT, given)
+
+
+def lenient(problem: Problem, steps: Sequence[str]) -> bool:
+    """Whether a play's own arithmetic reaches the target, in whatever form it is written.
+
+    Only the audit asks this: a play that `grade` calls wrong and this calls right failed by its
+    form, not by its plan. It grades nothing.
+    """
+    numbers, target = start(problem)
+    return reaches(numbers, Fraction(target), steps)
 
 
 GRADER = "countdown-exact"

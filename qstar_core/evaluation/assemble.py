@@ -14,7 +14,7 @@ from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.summary import summarise_sweep
-from qstar_core.planning import SWEEPS
+from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
 
@@ -124,13 +124,13 @@ def lineage(uri: str, out: str) -> list[dict[str, Any]]:
     """Stage, key and rows of a data set and of all it was made from, inputs first."""
     found: dict[str, dict[str, Any]] = {}
 
-    def visit(folder: str) -> None:
+    def visit(folder: str, stage: str = "") -> None:
         manifest = _manifest(folder)
-        for stage, key in manifest["inputs"].items():
-            if stage not in found:
-                visit(join(out, f"{stage}/{key}"))
-        row = {"stage": manifest["kind"], "key": manifest["key"], "rows": manifest["rows"]}
-        found[manifest["kind"]] = row
+        for name, key in manifest["inputs"].items():
+            if key not in found:
+                visit(join(out, f"{kind_of(name)}/{key}"), name)
+        row = {"stage": stage or manifest["kind"], "key": manifest["key"], "rows": manifest["rows"]}
+        found[manifest["key"]] = row
 
     visit(uri)
     return list(found.values())

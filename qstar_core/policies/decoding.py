@@ -55,7 +55,7 @@ def attention(
         [rows, new tokens, heads, size of a head], and no weights.
     """
     ours = attention_mask is not None and attention_mask.is_floating_point()
-    if not ours or scaling is None or query.shape[1] != key.shape[1]:
+    if attention_mask is None or scaling is None or not ours or query.shape[1] != key.shape[1]:
         found, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from qstar_core import __version__
 from qstar_core.config import RunConfig
-from qstar_core.domains import countdown, countdown_problems
+from qstar_core.domains import countdown, countdown_problems, problem_sets
 from qstar_core.environment import describe
 from qstar_core.keys import sample_seed
 from qstar_core.policies import SampleRequest
@@ -45,7 +45,7 @@ def pretrain_into(
         A receipt: {"files", "rows", "figures"}.
     """
     (out / "manifest.json").unlink(missing_ok=True)
-    file = countdown_problems.given(config.domain, "test")
+    file = problem_sets.given(config.domain, "test")
     fitted = train(config.pretrain, out, report, file.problems if file else ())
     return describe_checkpoint(config, out, fitted)
 

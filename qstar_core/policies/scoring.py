@@ -66,6 +66,15 @@ def scoring(config: RunConfig) -> dict[str, Any]:
     GPU (``auto`` is whatever is there), numbers of threads and releases of the packages; the
     manifest has the machine and the packages, the key has not.
     """
+    return _scoring(config, _together(config))
+
+
+def labelling(config: RunConfig) -> dict[str, Any]:
+    """What decides a Q-value of a stored action besides the weights, as in `scoring`."""
+    return _scoring(config, [config.policy.device])
+
+
+def _scoring(config: RunConfig, together: list[Any]) -> dict[str, Any]:
     qvm = config.qvm
     what: dict[str, Any] = {"score_dtype": qvm.score_dtype}
     if qvm.backend != "transformers":
@@ -74,7 +83,7 @@ def scoring(config: RunConfig) -> dict[str, Any]:
         what["score_batch_size"] = qvm.score_batch_size
         if qvm.backend == "transformers":
             what["cache_mb"] = qvm.cache_mb
-        what["scored_together"] = _together(config)
+        what["scored_together"] = together
     return what
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from qstar_core.config import RolloutsConfig
 from qstar_core.mdp import Problem
-from qstar_core.policies import Policy, Sample
-from qstar_core.rollouts.sample import requests_for
+from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.rollouts.paths import Path, Sampling, request, steps_of
 
 log = logging.getLogger(__name__)
+
+ORDER = ("problem_id", "sample_index", "rollout_id")
+"""Columns that put the rows into an order of their own, whatever their shards were."""
 
 
 def figures(
@@ -56,7 +58,7 @@ def measure(
     compared: they differ in their last digits where the text is the same.
 
     Args:
-        table: rollouts, `qstar_core.rollouts.sample.SCHEMA`.
+        table: rollouts, or a pool of continuations (`qstar_core.rollouts.paths.PATHS`).
         problems: those that the rollouts start from; others may be among them.
         policy: the one that made them.
         config: what they were made with; ``drift_requests`` of them are drawn again.
@@ -65,25 +67,29 @@ def measure(
     Returns:
         {"replayed": samples drawn again, "differ": those with another text or token count}.
     """
-    columns = (table[name].to_pylist() for name in ("problem_id", "sample_index"))
+    columns = (table[name].to_pylist() for name in ORDER)
     places = list(zip(*columns, strict=True))
     wanted = sorted(range(len(places)), key=places.__getitem__)
     random.Random(f"{seed} {len(wanted)}").shuffle(wanted)
-    wanted = wanted[: config.drift_requests]
-    made = table["steps"].take(pa.array(wanted, pa.int64())).to_pylist()
-    ids = {places[row][0] for row in wanted}
-    chosen = [problem for problem in problems if problem.id in ids]
-    asks = requests_for(chosen, config, policy.fingerprint, seed)
-    by_id = {problem.id: ask for problem, (_, ask) in zip(chosen, asks, strict=True)}
-    alone = []
-    for problem_id, index in (places[row] for row in wanted):
-        ask = by_id[problem_id]
-        alone.append(replace(ask, seeds=(ask.seeds[index],)))
-    again = policy.sample(alone)
-    differ = sum(_differ(steps, drawn) for steps, [drawn] in zip(made, again, strict=True))
-    return {"replayed": len(wanted), "differ": differ}
+    made = table.take(pa.array(wanted[: config.drift_requests], pa.int64())).to_pylist()
+    by_id = {problem.id: problem for problem in problems}
+    again = policy.sample([_request(path, by_id[path["problem_id"]], config) for path in made])
+    differ = sum(_differ(path, drawn) for path, [drawn] in zip(made, again, strict=True))
+    return {"replayed": len(made), "differ": differ}
 
 
-def _differ(steps: Sequence[Mapping[str, Any]], drawn: Sample) -> bool:
-    before = [(step["text"], step["tokens"]) for step in steps]
+def _request(path: Path, problem: Problem, config: RolloutsConfig) -> SampleRequest:
+    """What a path was drawn with."""
+    limit = config.max_new_tokens
+    sampling = Sampling("", path["policy"], path["temperature"], limit, path["seed"])
+    given = steps_of(path, path.get("prefix_steps", 0))
+    found = request(problem, given, [path["seed"]], sampling)
+    if found is None:
+        raise ValueError(f"path {path['rollout_id']} continues what cannot be continued")
+    return found
+
+
+def _differ(path: Path, drawn: Sample) -> bool:
+    sampled = path["steps"][path.get("prefix_steps", 0) :]
+    before = [(step["text"], step["tokens"]) for step in sampled]
     return before != [(step.text, step.tokens) for step in drawn.steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ def combined(receipts: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The figures of a rollouts data set from those of its shards.
 
     Returns:
-        "tokens" and "seconds" (of all workers together), "quarantined" problems, and "drift"
-        where it was measured.
+        "tokens" and "seconds" (of all workers together), "quarantined" problems, "drift" where
+        it was measured, and the "outcomes" of imported rollouts.
     """
     figures = [receipt["figures"] for receipt in receipts]
     return {
@@ -21,6 +22,7 @@ def combined(receipts: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "seconds": round(sum(f["seconds"] for f in figures), 3),
         "quarantined": [q for f in figures for q in f.get("quarantined", [])],
         **total_drift(figures),
+        **total_outcomes(figures),
     }
 
 
@@ -47,6 +49,14 @@ def total_drift(figures: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int
     if not found:
         return {}
     return {"drift": {name: sum(d[name] for d in found) for name in ("replayed", "differ")}}
+
+
+def total_outcomes(figures: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many imported rollouts have each outcome; empty where none were imported."""
+    total: Counter[str] = Counter()
+    for found in figures:
+        total.update(found.get("outcomes", {}))
+    return {"outcomes": dict(sorted(total.items()))} if total else {}
 
 
 def drift_in_words(figures: Mapping[str, Any]) -> str:

@@ -14,37 +14,48 @@ import pyarrow as pa
 
 from qstar_core.config import RolloutsConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.grading import Grade
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.store.columns import column
 
 STEP = pa.struct(
     [
-        pa.field("text", pa.string()),
-        pa.field("tokens", pa.int32()),
-        pa.field("logprob", pa.float64()),
-        pa.field("ended", pa.bool_()),
-        pa.field("state_id", pa.string()),
-        pa.field("action_id", pa.string()),
+        column("text", pa.string(), "The step, the newline that ends it included", True),
+        column("tokens", pa.int32(), "Policy tokens it took, end of text included", True),
+        column(
+            "logprob",
+            pa.float64(),
+            "Sum of their log-probabilities at temperature 1, in nats",
+            True,
+        ),
+        column("ended", pa.bool_(), "Whether the policy ended the text after it", True),
+        column("state_id", pa.string(), "The state before it, by content", True),
+        column("action_id", pa.string(), "The step in that state, by content", True),
     ]
 )
 SCHEMA = pa.schema(
     [
-        pa.field("rollout_id", pa.string(), nullable=False),
-        pa.field("problem_id", pa.string(), nullable=False),
-        pa.field("sample_index", pa.int32(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("steps", pa.list_(STEP), nullable=False),
-        pa.field("n_steps", pa.int32(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),
-        pa.field("finish", pa.string(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("grader", pa.string(), nullable=False),
-        pa.field("grader_version", pa.string(), nullable=False),
-        pa.field("policy", pa.string(), nullable=False),
-        pa.field("temperature", pa.float64(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
+        column("rollout_id", pa.string(), "The trajectory, by what determines it"),
+        column("problem_id", pa.string(), "The problem, a row of the problems data set"),
+        column("sample_index", pa.int32(), "Place among the samples of its problem, from 0"),
+        column("seed", pa.int64(), "Seed of its random stream"),
+        column("steps", pa.list_(STEP), "The steps in order"),
+        column("n_steps", pa.int32(), "T, how many they are"),
+        column("tokens", pa.int32(), "Policy tokens that were sampled"),
+        column("finish", pa.string(), "Why it ended: end (of text), steps or length (a limit)"),
+        column(
+            "outcome",
+            pa.string(),
+            "What the grader found: correct, wrong, no_answer, timeout or grader_error",
+        ),
+        column("answer", pa.string(), "The answer that was found in it"),
+        column("grader", pa.string(), "What decided the outcome"),
+        column("grader_version", pa.string(), "Version of the grader"),
+        column("policy", pa.string(), "Fingerprint of the policy"),
+        column("temperature", pa.float64(), "Temperature it was sampled at"),
+        column("split", pa.string(), "Split of the problem"),
     ]
 )
 
@@ -96,19 +107,47 @@ def sample_rollouts(
     asks = requests_for(problems, config, policy.fingerprint, seed)
     samples = policy.sample([ask for _, ask in asks], done)
     rows = [
-        _row(problem, rollout_id, index, ask, sample, policy.fingerprint)
+        rollout_row(
+            problem,
+            rollout_id,
+            sample,
+            policy=policy.fingerprint,
+            sample_index=index,
+            seed=ask.seeds[index],
+            temperature=ask.temperature,
+        )
         for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
         for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _row(
-    problem: Problem, rollout_id: str, index: int, ask: SampleRequest, sample: Sample, policy: str
+def rollout_row(
+    problem: Problem,
+    rollout_id: str,
+    sample: Sample,
+    *,
+    policy: str,
+    sample_index: int,
+    seed: int,
+    temperature: float,
+    grade: Grade | None = None,
 ) -> dict[str, Any]:
+    """The row of a whole trajectory; its columns are those of `SCHEMA`.
+
+    Args:
+        problem: it is about.
+        rollout_id: of the row.
+        sample: all its steps, its tokens and its finish.
+        policy: fingerprint of what made it.
+        sample_index: its number among the samples of the request.
+        seed: of the sample.
+        temperature: it was sampled at.
+        grade: if it is known; else it is graded here.
+    """
     domain = DOMAINS[problem.domain]
     texts = [step.text for step in sample.steps]
-    grade = domain.grade(problem, texts)
+    grade = domain.grade(problem, texts) if grade is None else grade
     steps = [
         {
             "text": step.text,
@@ -123,8 +162,8 @@ def _row(
     return {
         "rollout_id": rollout_id,
         "problem_id": problem.id,
-        "sample_index": index,
-        "seed": ask.seeds[index],
+        "sample_index": sample_index,
+        "seed": seed,
         "steps": steps,
         "n_steps": len(steps),
         "tokens": sample.tokens,
@@ -134,6 +173,6 @@ def _row(
         "grader": domain.GRADER,
         "grader_version": domain.GRADER_VERSION,
         "policy": policy,
-        "temperature": ask.temperature,
+        "temperature": temperature,
         "split": problem.split,
     }

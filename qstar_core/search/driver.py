@@ -25,7 +25,7 @@ from qstar_core.search.calls import refusable
 from qstar_core.search.driver_async import in_parallel
 from qstar_core.search.scheduler import OnProgress, OnResult, Scheduler
 from qstar_core.search.scorers import Scorers
-from qstar_core.search.slot import Rules, Slot
+from qstar_core.search.slot import Algorithm, Rules, Slot
 from qstar_core.search.trace import SearchResult
 from qstar_core.values import ValueModel
 
@@ -48,6 +48,7 @@ def run(
     on_progress: OnProgress | None = None,
     on_result: OnResult | None = None,
     clock: Callable[[], float] = time.monotonic,
+    algorithm: Algorithm | None = None,
 ) -> list[SearchResult]:
     """Searches every problem with one method.
 
@@ -55,8 +56,8 @@ def run(
         problems: the questions; one result each, in this order.
         config: algorithm and settings.
         budget: limits per problem.
-        policy: who proposes steps. One that has ``sample_async`` is asked by each search for
-            itself, any other once per round for all of them.
+        policy: who proposes steps; one with ``sample_async`` is asked by each search for itself,
+            any other once per round for all of them.
         value: the Q-value model; None only for methods that ask for no Q (greedy, lambda = 0).
         run_seed: seed of the run.
         active: searches advanced together; changes the speed, never the results, unless the
@@ -65,11 +66,11 @@ def run(
         max_new_tokens: tokens of a whole trajectory at most, in every method; with the prompt they
             must fit the policy's context.
         prm: the process reward model; only for methods with ``reward: prm``.
-        on_progress: called again and again with (problems done, policy tokens charged) since the
-            last call and the number of searches under way.
+        on_progress: see `scheduler.OnProgress`.
         on_result: called with (place of the problem, its result) the moment a search ends; results
             are not kept then, and none is returned.
         clock: seconds, for the budget.
+        algorithm: the search; None is the one that the configuration names.
 
     Raises:
         UserError: the method needs a Q-value model or a process reward model and there is none.
@@ -80,7 +81,7 @@ def run(
         raise ValueError("active, max_step_tokens and max_new_tokens must be at least 1")
     scorers = Scorers(value, prm)
     scorers.require(config)
-    rules = Rules(config, budget, run_seed, max_step_tokens, max_new_tokens)
+    rules = Rules(config, budget, run_seed, max_step_tokens, max_new_tokens, algorithm)
     results: dict[int, SearchResult] = {}
     keep = on_result or results.__setitem__
     scheduler = Scheduler(

@@ -13,7 +13,7 @@ search but what stands here, so a search gets the same answers and is charged th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from qstar_core.config import SearchConfig
@@ -29,6 +29,7 @@ from qstar_core.search.scorers import Group, fault
 from qstar_core.search.trace import Search, SearchResult
 
 STEP_RULE = StepRule(newline=True)
+Algorithm = Callable[[Problem, SearchConfig, Ledger], Search]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Rules:
     run_seed: int
     max_step_tokens: int
     max_new_tokens: int
+    algorithm: Algorithm | None = None
+    """None is the one that the configuration names."""
 
 
 @dataclass(slots=True)
@@ -210,7 +213,8 @@ class Slot:
 def start(place: int, problem: Problem, rules: Rules, began: float = 0.0) -> Slot:
     """A search at its first request."""
     ledger = Ledger(rules.budget)
-    search = ALGORITHMS[rules.config.algorithm](problem, rules.config, ledger)
+    algorithm = rules.algorithm or ALGORITHMS[rules.config.algorithm]
+    search = algorithm(problem, rules.config, ledger)
     slot = Slot(place, problem, rules, ledger, search, began)
     slot.advance()
     return slot

@@ -52,6 +52,10 @@ class Store(Protocol):
         """Bytes of all files below the root by name."""
         ...
 
+    def everything(self) -> dict[str, int]:
+        """As `sizes`, with what is still being written, here and in data sets below."""
+        ...
+
     def names(self) -> list[str]:
         """All names below the root, sorted."""
         ...
@@ -62,6 +66,10 @@ class Store(Protocol):
 
     def delete(self, name: str) -> None:
         """Removes a name; nothing happens where there is none."""
+        ...
+
+    def remove(self) -> None:
+        """Removes the root with everything below it, finished or not."""
         ...
 
     def scratch(self) -> Path:

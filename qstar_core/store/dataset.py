@@ -11,8 +11,9 @@ published, or on the next look at it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,6 +35,11 @@ DOWNLOADS = 8  # files fetched side by side
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes Parquet with zstd; equal tables give equal bytes."""
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+
+
+def table_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes Parquet with zstd table by table, a row group each; a context manager."""
+    return pq.ParquetWriter(path, schema, compression="zstd")
 
 
 @contextlib.contextmanager
@@ -122,13 +128,20 @@ def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:
     return receipt if all(_is_whole(store, entry) for entry in receipt["files"]) else None
 
 
-def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> dict[str, Any]:
+def publish(
+    uri: str,
+    head: dict[str, Any],
+    receipts: list[dict[str, Any]],
+    documents: Mapping[str, bytes] | None = None,
+) -> dict[str, Any]:
     """Puts the manifest last and clears away what an interrupted run left.
 
     Args:
         uri: folder of the data set.
         head: what the manifest says besides the files (kind, key, config, inputs, ...).
         receipts: of all shards, in order.
+        documents: small files of the whole data set by name, put before the manifest and listed in
+            it like the others; they replace what a killed run has left of them.
 
     Returns:
         The manifest; the one already there if somebody published the same key before.
@@ -138,6 +151,8 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
     """
     store = open_store(uri)
     files = [entry for receipt in receipts for entry in receipt["files"]]
+    if documents and not store.exists(MANIFEST):
+        files += [_document(store, name, content) for name, content in documents.items()]
     manifest = {
         **head,
         "rows": sum(receipt["rows"] for receipt in receipts),
@@ -150,6 +165,13 @@ def publish(uri: str, head: dict[str, Any], receipts: list[dict[str, Any]]) -> d
         return manifest if published is None else published
     clear_rubbish(uri, manifest)
     return manifest
+
+
+def _document(store: Store, name: str, content: bytes) -> dict[str, Any]:
+    """Puts a small file and returns its entry in the manifest."""
+    store.replace(name, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"name": name, "bytes": len(content), "sha256": sha256}
 
 
 def clear_rubbish(uri: str, manifest: dict[str, Any]) -> None:
@@ -184,7 +206,7 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
             next_step=f"{removal(uri)} and run again: it will be made anew",
         ) from error
     for entry in manifest.get("files", ()):
-        if not _is_plain(entry["name"]):
+        if not is_plain(entry["name"]):
             raise UserError(
                 f"{store.path(MANIFEST)} names a file outside of its data set: {entry['name']}",
                 next_step="do not use this data set: qstar did not write its manifest",
@@ -192,7 +214,7 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
     return manifest
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name stays below the folder it is put into."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\\" not in name
@@ -219,16 +241,22 @@ def read_complete(uri: str) -> dict[str, Any] | None:
     return manifest
 
 
-def data_files(uri: str) -> list[str]:
+def data_files(uri: str, wanted: Callable[[str], bool] | None = None) -> list[str]:
     """The Parquet files of a complete data set, in order, as local paths of verified files.
 
     Remote ones are copied into the cache; all are compared with the manifest's sha256, a local
     one once per process. To read without copies there is `qstar_core.store.scan`.
 
+    Args:
+        uri: folder of the data set.
+        wanted: says by its name whether a file is; the others are neither copied nor looked at.
+
     Raises:
         UserError: the data set is not published, or a file is missing or damaged.
     """
     entries = [e for e in _complete(uri)["files"] if e["name"].endswith(".parquet")]
+    if wanted is not None:
+        entries = [e for e in entries if wanted(e["name"])]
     return verified(uri, entries)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from qstar_core.errors import UserError
@@ -65,11 +66,17 @@ class LocalStore:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of all files by name, those still being written left out."""
-        return {
-            found.relative_to(self._root).as_posix(): found.stat().st_size
-            for found in self._root.rglob("*")
-            if found.is_file() and SCRATCH not in found.relative_to(self._root).parts
-        }
+        found = self.everything()
+        return {name: size for name, size in found.items() if SCRATCH not in name.split("/")}
+
+    def everything(self) -> dict[str, int]:
+        """Bytes of all files by name; folders that are links are not followed."""
+        found: dict[str, int] = {}
+        for folder, _, names in os.walk(self._root):
+            for path in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):  # gone meanwhile, or a link to nothing
+                    found[path.relative_to(self._root).as_posix()] = path.stat().st_size
+        return found
 
     def names(self) -> list[str]:
         """All files, those still being written left out."""
@@ -82,6 +89,10 @@ class LocalStore:
     def delete(self, name: str) -> None:
         """Removes a file."""
         (self._root / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self._root)
 
     def scratch(self) -> Path:
         """A new folder below ``.writing``; nobody reads there."""

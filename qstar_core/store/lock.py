@@ -70,6 +70,23 @@ def hold(path: Path) -> int | None:
             os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether another process holds a lock file, or it is not ours to open; makes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        _lock(descriptor)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

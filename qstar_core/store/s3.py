@@ -158,6 +158,10 @@ class S3Store:
         """Bytes of every object below the root, by name; from one listing."""
         return {each.name: each.size for each in self.objects() if not _is_scratch(each.name)}
 
+    def everything(self) -> dict[str, int]:
+        """Bytes of every object below the root, by name; from one listing."""
+        return {each.name: each.size for each in self.objects()}
+
     def names(self) -> list[str]:
         """All names, without the marks of unfinished runs."""
         return sorted(self.sizes())
@@ -179,6 +183,12 @@ class S3Store:
         """Removes an object."""
         where = {"Bucket": self._bucket, "Key": self._key(name)}
         patiently(self.path(name), lambda: client().delete_object(**where))
+
+    def remove(self) -> None:
+        """Removes every object below the root and drops uploads that were broken off."""
+        for each in self.objects():
+            self.delete(each.name)
+        self.end_writing()
 
     def scratch(self) -> Path:
         """A new local folder for files that are still being written."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from flows import commands, guard, inspect, sweeps
 from flows.cli import app
 from qstar_core.config import RunConfig
-from qstar_core.domains import countdown_problems
+from qstar_core.domains import problem_sets
 
 
 @pytest.mark.parametrize(("command", "module"), [("run", inspect), ("compare", sweeps)])
@@ -40,7 +40,7 @@ def test_an_error_that_quotes_a_data_set_is_shown_and_not_obeyed(
 def test_a_note_on_a_users_file_is_shown_and_not_obeyed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(countdown_problems, "notes", lambda domain: ["row 3: \x1b[2J"])
+    monkeypatch.setattr(problem_sets, "notes", lambda domain: ["row 3: \x1b[2J"])
     commands.notes(commands.console(), RunConfig())
     assert capsys.readouterr().out == "Note: row 3: \\x1b[2J\n"
 

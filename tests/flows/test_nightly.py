@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -49,6 +50,24 @@ def test_a_run_ends_with_the_table_and_the_way_to_the_report(finished: Finished)
     assert report.stat().st_size > 1000
     assert str(report) in shown
     assert finished.result.stderr == ""
+
+
+def test_rollouts_and_labels_have_a_card_and_can_be_audited(
+    finished: Finished, qstar: Qstar
+) -> None:
+    for stage in STAGES:
+        entries = {entry["name"]: entry for entry in manifest(finished.out, stage)["files"]}
+        assert ("CARD.md" in entries) == (stage in ("rollouts", "labels"))
+    labels = manifest(finished.out, "labels")
+    text = (Path(labels["uri"]) / "CARD.md").read_bytes()
+    entry = labels["files"][-1]
+    assert (entry["name"], entry["sha256"]) == ("CARD.md", hashlib.sha256(text).hexdigest())
+    assert f"run key | `{labels['key']}`".encode() in text
+    done = qstar("audit", labels["uri"], "--json", "-")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["rows"] == labels["rows"] and found["leakage"]["same"] == 0
+    assert {row["method"] for row in found["truth"]["rows"]} >= {"fitted_q", "soft", "mcts_pool"}
 
 
 def test_every_stage_is_published_with_its_shards(finished: Finished) -> None:

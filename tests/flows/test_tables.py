@@ -48,6 +48,19 @@ def test_failed_searches_are_named() -> None:
     assert "failed: A* 3" in text(tables.comparison_table([ROW | {"failures": 3}]))
 
 
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ({"kind": "rollouts"}, "rollouts"),
+        ({"kind": "pool", "rows_from": {"kind": "mcts"}}, "pool of kind mcts"),
+        ({"kind": "labels", "rows_from": {"method": "soft"}}, "labels"),
+        ({"kind": "labels", "rows_from": {"round": 2}}, "labels, round 2 of fitted Q iteration"),
+    ],
+)
+def test_a_kind_says_which_of_several_it_is(manifest: dict[str, Any], words: str) -> None:
+    assert tables.kind_in_words(manifest) == words
+
+
 def test_plan_sums_what_is_still_to_generate() -> None:
     row = {"key": "0123456789", "shards": 2, "units": 10, "unit": "rollouts"}
     rows = [

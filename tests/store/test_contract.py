@@ -47,6 +47,20 @@ def test_put_read_size_and_delete(store: Store) -> None:
     assert store.size("a/part.parquet") is None
 
 
+def test_everything_below_is_listed_and_removed(store: Store, root: str) -> None:
+    put(store, "b/part.parquet", b"first")
+    below = open_store(f"{root}/b")
+    below.begin_writing()
+    if not below.unfinished():  # a local folder is marked by its lock
+        (below.scratch() / "half").write_bytes(b"12")
+    assert set(store.everything()) > {"b/part.parquet"}
+    assert any(".writing" in name for name in store.everything())
+    put(store, "c", b"kept")
+    below.remove()
+    assert not below.unfinished()
+    assert store.everything().keys() == store.sizes().keys() == {"c"}
+
+
 def test_what_is_not_there_is_said(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.read("nothing")

@@ -66,6 +66,40 @@ def test_publishing_twice_keeps_the_first_manifest(tmp_path: Path) -> None:
     assert dataset.publish(uri, {"created": "second"}, receipts) == first
 
 
+def test_a_document_is_listed_with_its_sha256_and_survives(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    receipts = [make_shard(uri, "a", 3)]
+    manifest = dataset.publish(uri, {}, receipts, {"CARD.md": b"# Card\n"})
+    entry = manifest["files"][-1]
+    card = tmp_path / "set" / "CARD.md"
+    assert entry == {"name": "CARD.md", "bytes": 7, "sha256": dataset.sha256_of(card)}
+    assert manifest["rows"] == 3
+    assert open_store(uri).names()[0] == "CARD.md"
+    assert [Path(f).name for f in dataset.data_files(uri)] == ["part-a.parquet"]
+    assert dataset.publish(uri, {}, receipts, {"CARD.md": b"other"}) == manifest
+    assert card.read_bytes() == b"# Card\n"
+    card.write_text("")
+    with pytest.raises(UserError, match=r"CARD\.md is missing or damaged"):
+        dataset.read_complete(uri)
+
+
+def test_a_document_that_a_killed_run_has_left_is_replaced(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    receipts = [make_shard(uri, "a", 3)]
+    open_store(uri).put_new("CARD.md", b"first")
+    manifest = dataset.publish(uri, {}, receipts, {"CARD.md": b"second"})
+    assert dataset.read_complete(uri) == manifest
+    assert (tmp_path / "set" / "CARD.md").read_bytes() == b"second"
+
+
+def test_a_document_is_never_put_into_a_published_data_set(tmp_path: Path) -> None:
+    uri = str(tmp_path / "set")
+    receipts = [make_shard(uri, "a", 3)]
+    first = dataset.publish(uri, {}, receipts)
+    assert dataset.publish(uri, {}, receipts, {"CARD.md": b"late"}) == first
+    assert not (tmp_path / "set" / "CARD.md").exists()
+
+
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     uri = str(tmp_path / "set")
     dataset.publish(uri, {}, [make_shard(uri, "a", 3)])

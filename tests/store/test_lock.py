@@ -144,3 +144,15 @@ def test_no_shard_is_put_into_a_published_data_set(tmp_path: Path) -> None:
     assert "run the same command again" in caught.value.next_step
     assert dataset.read_complete(uri) == manifest
     assert open_store(uri).names() == ["manifest.json", "part-a.parquet", "shards/a.json"]
+
+
+def test_whether_a_lock_is_held_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "lock"
+    assert not lock.is_held(path)
+    assert not path.parent.exists()
+    held = lock.hold(path)
+    assert held is not None
+    assert lock.is_held(path)
+    os.close(held)
+    assert not lock.is_held(path)
+    assert path.read_text(encoding="utf-8").startswith(f"pid {os.getpid()}")

@@ -142,3 +142,16 @@ def test_real_processes_that_are_killed() -> None:
         assert guarded(spec, run)["rows"] == 1
     assert hints[-1]["quarantined"] == dict.fromkeys("be", "the worker ended with signal SIGKILL")
     assert len(hints) == 7
+
+
+@pytest.mark.parametrize("stage", ["rollouts", "pool_states", "pool_mcts"])
+def test_every_stage_that_samples_gets_hints(stage: str) -> None:
+    seen: list[dict[str, Any]] = []
+    guarded({**SPEC, "stage": stage}, lambda spec: seen.append(spec) or {})
+    assert "hints" in seen[0]
+
+
+def test_other_stages_get_none() -> None:
+    seen: list[dict[str, Any]] = []
+    guarded({**SPEC, "stage": "labels_1"}, lambda spec: seen.append(spec) or {})
+    assert "hints" not in seen[0]

@@ -12,6 +12,7 @@ from qstar_core.config import CountdownRanges, QvmConfig, RolloutsConfig
 from qstar_core.domains import countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
+from qstar_core.labels.steps import as_paths
 from qstar_core.policies.transformers import TransformersPolicy
 from qstar_core.rollouts.sample import sample_rollouts
 from qstar_core.values import data
@@ -32,7 +33,7 @@ def labels() -> pl.DataFrame:
     # the tiny policy never solves anything: call every other rollout correct
     odd = pl.col("sample_index") % 2 == 1
     frame = frame.with_columns(outcome=pl.when(odd).then(pl.lit("correct")).otherwise("outcome"))
-    return best_of_rollouts(frame.lazy(), 1.0).collect()
+    return best_of_rollouts(as_paths(frame.lazy()), 1.0).collect()
 
 
 def train(labels: pl.DataFrame, out: Path, **settings: object) -> dict[str, object]:

@@ -1,0 +1,148 @@
+"""The data card: a Markdown file beside the rows of a published data set.
+
+It is written before the manifest, which has its sha256, and is made of the rows, of what the run
+key hashes and of the section ``card`` of the configuration. It has no date, no place and no
+measured time, so that equal rows have equal cards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import polars as pl
+import pyarrow.parquet as pq
+
+from qstar_core.audit.questions import duplicates, leakage
+from qstar_core.audit.steps import by_step, conflicts
+from qstar_core.config import CardConfig
+from qstar_core.domains import DOMAINS
+from qstar_core.evaluation.report import TEMPLATES
+from qstar_core.evaluation.wording import visible
+from qstar_core.store import dataset
+
+NAME = "CARD.md"
+WHAT = {
+    "rollouts": "Whole trajectories of a policy from each problem, step by step, graded.",
+    "pool": "Trajectories that begin with given steps of rollouts and go on with sampled ones, "
+    "graded. Their states and actions share the ids of the rollouts that they branch from.",
+    "labels": "A value for each step of each rollout: what the data behind it say about reaching "
+    "the right answer from there.",
+}
+TITLES = {"rollouts": "Rollouts", "pool": "Pool of rollouts", "labels": "Q-labels"}
+LIMITS = {
+    "rollouts": (
+        "What the policy never samples is not in the data.",
+        "An outcome is as good as its grader; trajectories with the outcome timeout or "
+        "grader_error are not known to be wrong.",
+    ),
+    "labels": (
+        "A label says what was seen in the paths behind it, not what is possible: `n_samples` and "
+        "the interval of `successes` say how much that is.",
+        "Labels that pool paths of one policy hold for that policy; a better one may go on from a "
+        "state with label 0.",
+        "docs/labels.md compares the methods with the exact values where these are known.",
+    ),
+}
+MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
+
+Row = dict[str, Any]
+
+
+def card(
+    head: Mapping[str, Any], about: CardConfig, files: Sequence[str], inputs: Mapping[str, str]
+) -> str:
+    """The card of a data set whose rows are all there.
+
+    Args:
+        head: of the manifest: kind, key, rows_from, inputs, figures and config.
+        about: what the configuration says of it.
+        files: local paths of its Parquet files, in order.
+        inputs: folders of the data sets it was made from, by stage name.
+    """
+    kind = next(kind for kind in WHAT if str(head["kind"]).startswith(kind))
+    domain = DOMAINS[head["config"]["domain"]["name"]]
+    figures = _of_labels(files, inputs) if kind == "labels" else _of_trajectories(head, files)
+    hashed = _hashed(head, inputs)
+    policy = next((str(part["policy"]) for part in hashed.values() if "policy" in part), "")
+    text = _environment().get_template("card.md.j2")
+    return text.render(
+        head=head,
+        about=about,
+        title=f"{TITLES[kind]}: {head['config']['domain']['name']}",
+        what=WHAT[kind],
+        rows=sum(pq.read_metadata(file).num_rows for file in files),
+        domain=head["config"]["domain"]["name"],
+        policy=policy,
+        grader=[domain.GRADER, domain.GRADER_VERSION],
+        made_from=[f"{stage} {key}" for stage, key in head["inputs"].items()],
+        columns=_columns(files[0]) if files else [],
+        limits=LIMITS["labels" if kind == "labels" else "rollouts"],
+        hashed=json.dumps(hashed, indent=1, default=str).replace("`", "\\u0060"),
+        **{**dict.fromkeys(("outcomes", "steps", "leaked")), **figures},
+    )
+
+
+def _of_labels(files: Sequence[str], inputs: Mapping[str, str]) -> Row:
+    """Counts by step, contradictions, and what is wrong with the questions."""
+    found: Row = {"steps": by_step(files), "conflicts": conflicts(files)}
+    if "problems" in inputs:
+        known = pl.read_parquet(dataset.data_files(inputs["problems"]))
+        train, test = (known.filter(pl.col("split_asked") == s) for s in ("train", "test"))
+        found |= {"twice": duplicates(train), "leaked": leakage(train, test)}
+    return found
+
+
+def _of_trajectories(head: Mapping[str, Any], files: Sequence[str]) -> Row:
+    """Counts of outcomes and problems; a problem's trajectories are in one file."""
+    outcomes: dict[str, int] = {}
+    problems = 0
+    for file in files:
+        rows = pl.scan_parquet(file)
+        problems += rows.select(pl.col("problem_id").n_unique()).collect().item()
+        counts = rows.group_by("outcome").agg(n=pl.len()).collect(engine="streaming")
+        for outcome, n in counts.iter_rows():
+            outcomes[outcome] = outcomes.get(outcome, 0) + n
+    return {
+        "outcomes": sorted(outcomes.items()),
+        "problems": problems,
+        "quarantined": len(head["figures"].get("quarantined", [])),
+    }
+
+
+def _hashed(head: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Row]:
+    """What the run key hashes, and for labels that of the trajectories too."""
+    found = {str(head["kind"]): dict(head["rows_from"])}
+    for stage, uri in inputs.items():
+        manifest = dataset.read_manifest(uri)
+        if manifest is not None and stage != "problems":
+            found[stage] = manifest["rows_from"]
+    return found
+
+
+def _columns(file: str) -> list[tuple[str, str, str]]:
+    """Name, type and description of each column."""
+    schema = pq.read_schema(file)
+    told = [(field.metadata or {}).get(b"description", b"").decode() for field in schema]
+    return [(f.name, str(f.type), text) for f, text in zip(schema, told, strict=True)]
+
+
+def _environment() -> jinja2.Environment:
+    """Templates of Markdown: what is not ours goes through one of the filters."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=False,  # not HTML
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(inline=inline, quoted=json.dumps, cleaned=visible)
+    return environment
+
+
+def inline(text: object) -> str:
+    """Text as it can stand in a line or a cell of Markdown; no mark in it is obeyed."""
+    return " ".join(visible(str(text)).split()).translate(MARKS)

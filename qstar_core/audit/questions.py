@@ -1,0 +1,127 @@
+"""Questions that stand twice among the training problems, and test problems among them.
+
+A Q-value model that was trained on a test problem, or on a copy of it with a word changed, is
+measured by what it remembers. So training refuses labels with leakage unless it is allowed by
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from qstar_core.audit.shingles import SEPARATOR, TOKEN, near_duplicates
+from qstar_core.errors import UserError
+from qstar_core.mdp import Problem
+
+SIMILAR = 0.8
+"""Jaccard similarity of word shingles from which on two questions count as near-duplicates."""
+EXAMPLES = 3
+
+Row = dict[str, Any]
+
+
+def as_frame(problems: Sequence[Problem]) -> pl.DataFrame:
+    """Problems as a frame with the columns problem_id and prompt."""
+    rows = {"problem_id": [p.id for p in problems], "prompt": [p.prompt for p in problems]}
+    return pl.DataFrame(rows, schema={"problem_id": pl.String, "prompt": pl.String})
+
+
+def duplicates(problems: pl.DataFrame) -> Row:
+    """Questions with the same words under several ids, with different references for example.
+
+    Args:
+        problems: with the columns problem_id and prompt.
+
+    Returns:
+        ``questions`` that stand more than once, the ``problems`` that hold them, and ``examples``
+        (prompt, n).
+    """
+    words = pl.col("prompt").str.to_lowercase().str.extract_all(TOKEN)
+    again = (
+        problems.unique("problem_id", maintain_order=True)
+        .group_by(words.list.join(SEPARATOR).alias("text"), maintain_order=True)
+        .agg(pl.col("prompt").first(), n=pl.len())
+        .filter(pl.col("n") > 1)
+    )
+    examples = again.head(EXAMPLES).select("prompt", "n").to_dicts()
+    return {"questions": len(again), "problems": int(again["n"].sum()), "examples": examples}
+
+
+def leakage(train: pl.DataFrame, test: pl.DataFrame, threshold: float = SIMILAR) -> Row:
+    """Test problems among the training problems.
+
+    Args:
+        train: training problems, with the columns problem_id and prompt.
+        test: test problems, the same.
+        threshold: least Jaccard similarity of near-duplicates, see `qstar_core.audit.shingles`.
+
+    Returns:
+        ``train`` and ``test`` (distinct problems), ``same`` (test problems that are training
+        problems too, by their hash) with ``same_examples`` (prompts), ``near`` (other test problems
+        with a near-duplicate among the training problems) with ``near_examples`` (train, test,
+        jaccard), and ``threshold``.
+    """
+    train, test = (f.unique("problem_id", maintain_order=True) for f in (train, test))
+    same = test.join(train.select("problem_id"), on="problem_id", how="semi")
+    pairs = near_duplicates(train, test, threshold)
+    pairs = pairs.join(same.select(right="problem_id"), on="right", how="anti")
+    best = pairs.unique("right", keep="first", maintain_order=True).head(EXAMPLES)
+    texts = dict(pl.concat([train, test]).select("problem_id", "prompt").iter_rows())
+    near = [{"train": texts[a], "test": texts[b], "jaccard": j} for a, b, j in best.iter_rows()]
+    return {
+        "train": len(train),
+        "test": len(test),
+        "same": len(same),
+        "same_examples": same["prompt"].head(EXAMPLES).to_list(),
+        "near": pairs["right"].n_unique(),
+        "near_examples": near,
+        "threshold": threshold,
+    }
+
+
+def refuse_leakage(
+    train: Sequence[Problem], test: Sequence[Problem], allowed: Sequence[str]
+) -> Row:
+    """Makes sure that no test problem is trained on, unless that is allowed by name.
+
+    Args:
+        train: problems of the labels.
+        test: problems of the evaluation.
+        allowed: ``qvm.allow``: of ``leakage`` and ``near_duplicates``.
+
+    Returns:
+        What was found and allowed: counts by name; empty where nothing was found.
+
+    Raises:
+        UserError: names the count, an example and the ways out.
+    """
+    found = leakage(as_frame(train), as_frame(test))
+    if found["same"] and "leakage" not in allowed:
+        raise _refusal(
+            "leakage",
+            f"{found['same']:,} of {found['test']:,} test problems are training problems too",
+            found["same_examples"][0].strip(),
+        )
+    if found["near"] and "near_duplicates" not in allowed:
+        pair = found["near_examples"][0]
+        raise _refusal(
+            "near_duplicates",
+            f"{found['near']:,} of {found['test']:,} test problems have a near-duplicate among the "
+            f"training problems (Jaccard similarity of word shingles at least {SIMILAR:g})",
+            f"{pair['test'].strip()} (test) and {pair['train'].strip()} (training)",
+        )
+    counts = {"leakage": found["same"], "near_duplicates": found["near"]}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _refusal(name: str, what: str, example: str) -> UserError:
+    return UserError(
+        f"qvm: {what}, for example {example}",
+        safe="problems, rollouts and labels are kept, and nothing was trained",
+        next_step="take them out of domain.train_file (qstar audit LABELS shows more of them), "
+        "then qstar run CONFIG; or train on them all the same: "
+        f"qstar train-qvm CONFIG --set 'qvm.allow=[{name}]'",
+    )

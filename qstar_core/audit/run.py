@@ -1,0 +1,170 @@
+"""The audit of a labels data set: all its figures, and what is wrong with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from qstar_core.audit.format_errors import format_errors
+from qstar_core.audit.questions import SIMILAR, duplicates, leakage
+from qstar_core.audit.samples import ROLLOUTS
+from qstar_core.audit.source import Source, as_problems, open_labels
+from qstar_core.audit.steps import by_step, conflicts
+from qstar_core.audit.truth import PROBLEMS, against_truth, methods
+from qstar_core.domains import DOMAINS
+
+Row = dict[str, Any]
+Said = Callable[[str], None]
+
+
+def audit(
+    uri: str, problems: int = PROBLEMS, threshold: float = SIMILAR, said: Said = lambda _: None
+) -> Row:
+    """Audits a labels data set.
+
+    Args:
+        uri: its folder or manifest, local or on S3.
+        problems: so many are compared with the exact Q*, where the domain knows it; 0 for none.
+        threshold: least Jaccard similarity of near-duplicates.
+        said: told what is being looked at.
+
+    Returns:
+        JSON-serialisable: uri, key, method, gamma, rows, missing (inputs that do not lie beside
+        it), steps, conflicts, duplicates, leakage, format_errors, truth (see the modules of these
+        names; None where an input is missing or the domain cannot say) and warnings (what, next).
+
+    Raises:
+        UserError: no complete labels data set there.
+    """
+    source = open_labels(uri)
+    said("labels by step")
+    files = source.files()
+    found: Row = {
+        "uri": source.uri,
+        "key": source.manifest["key"],
+        "method": source.settings["method"],
+        "gamma": source.settings["gamma"],
+        "rows": source.manifest["rows"],
+        "missing": list(source.missing),
+        "steps": by_step(files),
+        "conflicts": conflicts(files),
+        **dict.fromkeys(("duplicates", "leakage", "format_errors", "truth")),
+    }
+    if "problems" in source.inputs:
+        said("questions")
+        found |= _questions(source, files, threshold)
+        if ROLLOUTS in source.inputs:
+            found |= _of_rollouts(source, problems, said)
+    return {**found, "warnings": warnings(found)}
+
+
+def _questions(source: Source, files: list[str], threshold: float) -> Row:
+    """Duplicates and leakage among the problems that have labels."""
+    known = source.problems()
+    labelled = pl.concat([_ids(file) for file in files]).unique()
+    train = known.filter(pl.col("split_asked") == "train").join(
+        labelled, on="problem_id", how="semi"
+    )
+    test = known.filter(pl.col("split_asked") == "test")
+    return {"duplicates": duplicates(train), "leakage": leakage(train, test, threshold)}
+
+
+def _ids(file: str) -> pl.DataFrame:
+    ids = pl.scan_parquet(file).select(pl.col("problem_id").cast(pl.String).unique())
+    return ids.collect(engine="streaming")
+
+
+def _of_rollouts(source: Source, limit: int, said: Said) -> Row:
+    """Negatives of the form and the comparison with the truth, where the domain can say."""
+    train = source.problems().filter(pl.col("split_asked") == "train")
+    problems = as_problems(train)
+    domain = DOMAINS[source.manifest["config"]["domain"]["name"]]
+    found: Row = {}
+    if lenient := getattr(domain, "lenient", None):
+        said("negatives of the form")
+        found["format_errors"] = format_errors(source.files(ROLLOUTS), problems, lenient)
+    if limit and hasattr(domain, "q_star"):
+        said("every method against the exact Q*")
+        calls = methods(source.settings)
+        found["truth"] = against_truth(source, problems, calls, limit)
+    return found
+
+
+def warnings(found: Row) -> list[dict[str, str]]:
+    """What is wrong with a labels data set, worst first.
+
+    Args:
+        found: of `audit`.
+
+    Returns:
+        ``what`` was found and the ``next`` command.
+    """
+    return [
+        *_of_leakage(found["leakage"] or {}),
+        *_of_labels(found),
+        *_of_questions(found["duplicates"] or {}),
+        *_of_form(found["format_errors"] or {}),
+        *_of_missing(found),
+    ]
+
+
+def _of_leakage(leaked: Row) -> list[dict[str, str]]:
+    found = []
+    step = "take them out of domain.train_file, then qstar run CONFIG"
+    if count := leaked.get("same"):
+        what = f"{count:,} of {leaked['test']:,} test problems are training problems too"
+        found.append({"what": f"{what}: training refuses these labels", "next": step})
+    if count := leaked.get("near"):
+        what = f"{count:,} of {leaked['test']:,} test problems have a near-duplicate in training"
+        found.append({"what": f"{what}: training refuses these labels", "next": step})
+    return found
+
+
+def _of_labels(found: Row) -> list[dict[str, str]]:
+    said = []
+    if count := found["conflicts"]["conflicting"]:
+        actions = found["conflicts"]["actions"]
+        said.append(
+            {
+                "what": f"{count:,} of {actions:,} actions have labels that contradict each other",
+                "next": "qstar label CONFIG --set labels.method=best_of_rollouts   (pools them)",
+            }
+        )
+    for row in found["steps"]:
+        if row["positive"] in (0, row["n"]):
+            kind = "positive" if row["positive"] else "negative"
+            said.append(
+                {
+                    "what": f"all {row['n']:,} labels of step {row['step']} are {kind}",
+                    "next": "qstar label CONFIG --set rollouts.samples=32   (after qstar rollouts)",
+                }
+            )
+    return said
+
+
+def _of_questions(twice: Row) -> list[dict[str, str]]:
+    if not twice.get("questions"):
+        return []
+    what = f"{twice['questions']:,} questions stand in {twice['problems']:,} training problems"
+    return [{"what": what, "next": "leave one of each in domain.train_file, then qstar run CONFIG"}]
+
+
+def _of_form(form: Row) -> list[dict[str, str]]:
+    if not form.get("lenient"):
+        return []
+    share = 100 * form["lenient"] / form["negatives"]
+    what = (
+        f"{form['lenient']:,} of {form['negatives']:,} negatives ({share:.2g} %) reach the answer "
+        "in a form that the grader does not take"
+    )
+    return [{"what": what, "next": "show the policy the form, or lower rollouts.temperature"}]
+
+
+def _of_missing(found: Row) -> list[dict[str, str]]:
+    if not found["missing"]:
+        return []
+    names = ", ".join(found["missing"])
+    what = f"what the labels were made from does not lie beside them: {names}; less was audited"
+    return [{"what": what, "next": "qstar audit OUT/labels/KEY where it was made"}]

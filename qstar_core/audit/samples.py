@@ -1,0 +1,100 @@
+"""The stored paths as groups of n samples, to see what a label method makes of n.
+
+Group g of n are the rollouts of each problem with the sample indices from g n to before (g + 1) n,
+and of the pools the continuations with these indices of the states that these rollouts visited.
+Disjoint groups are independent draws. The paths of a tree search are not: its first n are the
+group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import polars as pl
+
+from qstar_core.audit.source import Source
+
+ROLLOUTS = "rollouts"
+IN_ORDER = ("mcts",)
+"""Sources whose paths are not independent of those before them."""
+
+
+def sizes(source: Source) -> dict[str, int]:
+    """Samples per problem or state of each source of paths.
+
+    Of an adaptive pool those that it draws in any case count; of a search all its paths.
+    """
+    most = {ROLLOUTS: _largest(source.files(ROLLOUTS))}
+    for pool in source.pools:
+        shape = source.manifest_of(pool)["rows_from"]
+        drawn = shape.get("samples") or _largest(source.files(pool))
+        most[shape["kind"]] = max(most.get(shape["kind"], 1), drawn)
+    return most
+
+
+def _largest(files: Sequence[str]) -> int:
+    """One more than the largest sample index."""
+    top = pl.scan_parquet(list(files)).select(pl.col("sample_index").max()).collect().item()
+    return 1 if top is None else int(top) + 1
+
+
+def doubled(samples: int) -> list[int]:
+    """1, 2, 4, ... up to a number of samples, and that number."""
+    return sorted({*(2**k for k in range(samples.bit_length()) if 2**k <= samples), samples})
+
+
+def groups(n: int, used: Iterable[str], there: Mapping[str, int]) -> int:
+    """Disjoint groups of n that all sources have; at least the first.
+
+    Args:
+        n: samples of a group.
+        used: sources that are asked for.
+        there: of `sizes`; sources that are not in it do not count.
+    """
+    found = [name for name in used if name in there]
+    if any(name in IN_ORDER for name in found):
+        return 1
+    return max(1, min(there[name] for name in found) // n)
+
+
+def chunks(source: Source, chosen: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The paths of the chosen problems, a file of rollouts at a time, with those of the pools.
+
+    Yields:
+        The columns of rollouts with source and prefix_steps, and ``branch``: the id of the last
+        action that was given, which names the state a path was continued from; null where
+        nothing was given, or a search decided what is.
+    """
+    is_chosen = pl.col("problem_id").cast(pl.String).is_in(pl.Series(chosen).implode())
+    pools = [pl.scan_parquet(file) for pool in source.pools for file in source.files(pool)]
+    given = pl.col("steps").list.get(pl.col("prefix_steps") - 1, null_on_oob=True)
+    continued = (pl.col("prefix_steps") > 0) & ~pl.col("source").is_in(IN_ORDER)
+    for file in source.files(ROLLOUTS):
+        roots = (
+            pl.scan_parquet(file)
+            .filter(is_chosen)
+            .with_columns(source=pl.lit(ROLLOUTS), prefix_steps=pl.lit(0, pl.Int32))
+            .collect()
+        )
+        if roots.is_empty():
+            continue
+        ours = pl.col("problem_id").cast(pl.String).is_in(roots["problem_id"].unique().implode())
+        more = [pool.filter(ours).collect().select(roots.columns) for pool in pools]
+        paths = pl.concat([roots, *(part for part in more if len(part))], how="vertical_relaxed")
+        yield paths.with_columns(branch=pl.when(continued).then(given.struct.field("action_id")))
+
+
+def group(paths: pl.DataFrame, n: int, number: int) -> pl.DataFrame:
+    """The paths of one group.
+
+    Args:
+        paths: of `chunks`.
+        n: samples of a group.
+        number: of the group, from 0.
+    """
+    drawn = paths.filter(pl.col("sample_index") // n == number)
+    ids = pl.col("steps").list.eval(pl.element().struct.field("action_id"))
+    visited = drawn.filter(pl.col("source") == ROLLOUTS).select(ids).explode("steps").to_series()
+    branch = pl.col("branch")
+    kept = branch.is_null() | branch.is_in(visited.unique().implode())
+    return drawn.filter(kept).drop("branch")

@@ -1,0 +1,262 @@
+"""What a manifest describes, planned once more in another place, and compared with what is there.
+
+The configuration is the manifest's with another ``out``; limits of a run (``runtime.max_tokens``,
+``runtime.max_hours``) are lifted. The same key promises the same rows; where the planned key is
+another one, the fields that decide it say why: other code, another checkpoint, a changed manifest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qstar_core import environment, pipeline
+from qstar_core.config import RunConfig
+from qstar_core.config_file import load_config
+from qstar_core.errors import UserError
+from qstar_core.keys import content_id
+from qstar_core.pipeline import Stage
+from qstar_core.provenance.diff import Difference, diff
+from qstar_core.provenance.manifests import (
+    Manifest,
+    differences,
+    folder_of,
+    inputs,
+    place,
+    read,
+)
+from qstar_core.store import open_store
+from qstar_core.store.copying import fetch
+from qstar_core.store.dataset import MANIFEST
+from qstar_core.store.uri import is_remote, join
+
+WITHOUT_LIMITS = ["runtime.max_tokens=null", "runtime.max_hours=null"]
+PAGES = ("report", "comparison_report")
+"""Kinds without rows, whose pages tell measured seconds."""
+DOCUMENTS = (".md", ".html")
+"""Ends of the names of files for people: said when they differ, but no part of the result."""
+FILES = ("domain.train_file", "domain.test_file")
+FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.path")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A data set to be made again.
+
+    Attributes:
+        uri: where the published one lies.
+        manifest: of the published one.
+        config: its configuration, with the place of the rerun as ``out``.
+        stages: what has to be made for it, in order; the last one is it.
+    """
+
+    uri: str
+    manifest: Manifest
+    config: RunConfig
+    stages: list[Stage]
+
+    @property
+    def target(self) -> Stage:
+        """The stage that makes the data set."""
+        return self.stages[-1]
+
+
+def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun:
+    """Plans what a manifest describes.
+
+    Args:
+        uri: folder or ``s3://bucket/prefix`` of the data set, or its manifest.
+        scratch: folder to make it in.
+        overrides: ``path.to.field=value``, for files and models that lie elsewhere now.
+
+    Raises:
+        UserError: there is no data set, it is no stage's, or a file or model that its
+            configuration names is gone.
+        Damaged: its manifest cannot be read.
+    """
+    folder = folder_of(uri)
+    manifest = read(folder)
+    kind = str(manifest["kind"])
+    if kind in PAGES:
+        source = next((u for u in inputs(folder, manifest).values()), "the data set it shows")
+        raise UserError(
+            f"{folder} is a page, which tells the seconds of its run: it has no rows to compare",
+            next_step=f"qstar reproduce {source}",
+        )
+    settings = [*WITHOUT_LIMITS, *(overrides or [])]
+    config = load_config(join(folder, MANIFEST), settings, scratch)
+    _check_given(config, folder)
+    plan = {**pipeline.plan_comparison(config), **pipeline.plan(config)}
+    able = [stage for stage in plan.values() if _kind(stage) == kind]
+    if not able:
+        raise UserError(
+            f"{folder}: no stage of its configuration makes data sets of kind {kind}",
+            next_step=f"qstar show {folder}",
+        )
+    return Rerun(folder, manifest, config, _needed(plan, min(able, key=_unlike(manifest))))
+
+
+def _kind(stage: Stage) -> str:
+    """What a stage makes, after which its folder is named."""
+    where = place(stage.uri)
+    return where[1] if where is not None else stage.name
+
+
+def _unlike(manifest: Manifest) -> Callable[[Stage], tuple[bool, int]]:
+    """How far a stage is from the one that made a data set, where there are several of a kind."""
+    rows_from = manifest.get("rows_from", {})
+    return lambda stage: (
+        stage.key != manifest.get("key"),
+        len(differences(rows_from, stage.rows)),
+    )
+
+
+def _check_given(config: RunConfig, folder: str) -> None:
+    """Names the files and folders of the configuration that are gone, before anything starts."""
+    for field in (*FILES, *FOLDERS):
+        section, _, name = field.partition(".")
+        value = getattr(getattr(config, section), name)
+        if value is None or is_remote(value) or value.startswith("reference:"):
+            continue
+        may_be_a_name = field in FOLDERS and value.count("/") == 1 and value[0] not in "./~"
+        if not may_be_a_name and not Path(value).exists():
+            raise UserError(
+                f"{field}: {value}, which the manifest names, is not there",
+                safe="nothing was started",
+                next_step=f"qstar reproduce {folder} --set {field}=PATH   names where it lies now; "
+                "its content is checked",
+            )
+
+
+def _needed(plan: dict[str, Stage], last: Stage) -> list[Stage]:
+    """A stage after all that it reads, in the order of the plan."""
+    waiting, found = [last.uri], set[str]()
+    while waiting:
+        uri = waiting.pop()
+        found.add(uri)
+        waiting += next(s.inputs.values() for s in plan.values() if s.uri == uri)
+    return [stage for stage in plan.values() if stage.uri in found]
+
+
+def key_differences(rerun: Rerun) -> list[tuple[str, str, Any, Any]]:
+    """Why the data set would get another key: stage, field, value then, value now.
+
+    Inputs beside the data set are compared too, first those that come first. A field that is only
+    the key of an input is left out where that input's own fields are said.
+    """
+    then = {rerun.target.name: rerun.manifest, **_known_inputs(rerun)}
+    found: list[tuple[str, str, Any, Any]] = []
+    other_keys: set[str] = set()
+    for stage in rerun.stages:
+        manifest = then.get(stage.name)
+        if manifest is None or manifest.get("key") == stage.key == _hash(manifest):
+            continue
+        for field, before, now in differences(manifest.get("rows_from", {}), stage.rows):
+            keys = now if isinstance(now, list) else [str(now)]
+            if not other_keys.intersection(map(str, keys)):
+                found.append((stage.name, field, before, now))
+        other_keys.add(stage.key)
+    if not found and rerun.manifest.get("key") != rerun.target.key:
+        found.append((rerun.target.name, "key", rerun.manifest.get("key"), rerun.target.key))
+    return found
+
+
+def _hash(manifest: Manifest) -> str:
+    return content_id(manifest.get("rows_from", {}))
+
+
+def _known_inputs(rerun: Rerun) -> dict[str, Manifest]:
+    """The manifests of all inputs that lie beside the data set, and of theirs, by stage."""
+    found: dict[str, Manifest] = {}
+    waiting = list(inputs(rerun.uri, rerun.manifest).items())
+    while waiting:
+        name, uri = waiting.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = read(uri)
+        except UserError:  # gone or damaged: what is known of it is its key
+            continue
+        waiting += inputs(uri, found[name]).items()
+    return found
+
+
+def take_inputs(rerun: Rerun) -> None:
+    """Puts the published inputs where the rerun looks for them: links, or copies of remote ones.
+
+    Raises:
+        UserError: an input is not there, or would have another key now.
+    """
+    there = inputs(rerun.uri, rerun.manifest)
+    for name, planned in rerun.target.inputs.items():
+        source = there.get(name)
+        if source is None or not open_store(source).exists(MANIFEST):
+            raise UserError(
+                f"the input {name} is not beside {rerun.uri}",
+                safe="nothing was started",
+                next_step=f"qstar reproduce {rerun.uri}   makes it again too",
+            )
+        if is_remote(source):
+            fetch(source, planned)
+        elif not os.path.lexists(planned):
+            Path(planned).parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(os.path.abspath(source), planned, target_is_directory=True)
+
+
+def environment_differences(manifest: Manifest) -> list[tuple[str, Any, Any]]:
+    """Python, platform, packages and commit of then that are others now: name, then, now."""
+    then = manifest.get("environment", {})
+    now = environment.describe()
+    found: dict[str, tuple[str, Any, Any]] = {}
+    for each in then if isinstance(then, list) else [then]:
+        compared = {n: each[n] for n in ("python", "platform", "commit", "modified") if n in each}
+        compared["packages"] = each.get("packages", {})
+        ours = {name: now.get(name) for name in compared}
+        # packages that only one of the two environments has made none of the rows differ
+        ours["packages"] = {n: v for n, v in now["packages"].items() if n in compared["packages"]}
+        for field, before, after in differences(compared, ours):
+            found.setdefault(field, (field.removeprefix("packages."), before, after))
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A rerun beside what was published.
+
+    Attributes:
+        rows: the comparison of the rows; None where there are none.
+        files: names of other files (weights, documents) that have another content.
+        of: how many other files there are.
+    """
+
+    rows: Difference | None
+    files: list[str]
+    of: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything is equal, documents apart."""
+        decisive = [name for name in self.files if not name.endswith(DOCUMENTS)]
+        return not decisive and (self.rows is None or self.rows.same)
+
+
+def compare(rerun: Rerun) -> Outcome:
+    """Compares the published data set with the rerun, which has been made.
+
+    Raises:
+        Damaged: a file cannot be read.
+    """
+    made = read(rerun.target.uri)
+    then, now = (
+        {e["name"]: e["sha256"] for e in each["files"] if not e["name"].endswith(".parquet")}
+        for each in (rerun.manifest, made)
+    )
+    tables = any(e["name"].endswith(".parquet") for e in rerun.manifest["files"])
+    return Outcome(
+        rows=diff(rerun.uri, rerun.target.uri) if tables else None,
+        files=sorted(n for n in {*then, *now} if then.get(n) != now.get(n)),
+        of=len({*then, *now}),
+    )

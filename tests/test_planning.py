@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qstar_core import pipeline
+from qstar_core.config import PoolConfig, RunConfig
+from qstar_core.domains import countdown
+from qstar_core.errors import UserError
+from qstar_core.planning import COMMANDS, ROWS_VERSION, Stage, kind_of, made_first
+from qstar_core.rollouts.pool_size import largest
+from tests.models import tiny_policy
+
+
+def plan(tmp_path: Path, **more: Any) -> dict[str, Stage]:
+    return pipeline.plan(config(tmp_path, **more))
+
+
+def config(tmp_path: Path, **more: Any) -> RunConfig:
+    given = {"out": str(tmp_path / "out"), "policy": {"path": str(tiny_policy())}, **more}
+    return RunConfig.model_validate(given)
+
+
+def fitted(**fields: Any) -> dict[str, Any]:
+    return {"labels": {"method": "fitted_q", **fields}}
+
+
+def test_a_name_says_what_a_stage_makes() -> None:
+    names = ["pool_states", "pool_a_b", "labels_1", "labels", "qvm_12", "qvm", "comparison_report"]
+    kinds = ["pool", "pool", "labels", "labels", "qvm", "qvm", "comparison_report"]
+    assert [kind_of(name) for name in names] == kinds
+    assert set(COMMANDS) == set(ROWS_VERSION)
+
+
+def test_the_rounds_are_a_chain_of_data_sets(tmp_path: Path) -> None:
+    stages = plan(tmp_path, **fitted(rounds=3))
+    chain = ["labels_1", "qvm_1", "labels_2", "qvm_2", "labels", "qvm"]
+    assert list(stages) == ["problems", "rollouts", *chain, "evaluation", "report"]
+    assert list(stages["labels_1"].inputs) == ["problems", "rollouts"]
+    assert list(stages["labels_2"].inputs) == ["problems", "rollouts", "qvm_1"]
+    assert list(stages["qvm_2"].inputs) == ["problems", "labels_2"]
+    assert stages["labels"].inputs["qvm_2"] == stages["qvm_2"].uri
+    assert stages["evaluation"].rows["qvm"] == stages["qvm"].key
+    for name in chain:
+        assert stages[name].uri.endswith(f"/{kind_of(name)}/{stages[name].key}")
+        assert pipeline.estimate(stages[name], config(tmp_path, **fitted()))["shards"] == 1
+    assert made_first(stages, "labels") == chain[:4]
+    assert made_first(stages, "rollouts") == ["problems"] and made_first(stages, "qvm") == []
+
+
+def test_more_rounds_go_on_from_those_that_are_there(tmp_path: Path) -> None:
+    two, three = plan(tmp_path, **fitted(rounds=2)), plan(tmp_path, **fitted(rounds=3))
+    for kind in ("labels", "qvm"):
+        assert three[f"{kind}_1"] == two[f"{kind}_1"]
+        assert three[f"{kind}_2"].key == two[kind].key
+        assert len({three[n].key for n in (f"{kind}_1", f"{kind}_2", kind)}) == 3
+
+
+def test_a_first_round_of_another_method_is_the_data_set_of_that_method(tmp_path: Path) -> None:
+    usual = plan(tmp_path)
+    started = plan(tmp_path, **fitted(start="best_of_rollouts"))
+    assert started["labels_1"].key == usual["labels"].key
+    assert started["qvm_1"].key == usual["qvm"].key
+    assert started["labels"].key != plan(tmp_path, **fitted())["labels"].key
+    alone = plan(tmp_path, **fitted(start="best_of_rollouts", rounds=1))
+    assert alone["labels"].key == usual["labels"].key
+
+
+def test_fields_of_fitted_q_are_in_no_key_of_another_method(tmp_path: Path) -> None:
+    other = {"rounds": 5, "start": "best_of_rollouts", "candidates": 4}
+    assert plan(tmp_path, labels=other) == plan(tmp_path)
+    base = plan(tmp_path, **fitted())
+    for name in ("candidates", "gamma"):
+        changed = plan(tmp_path, **fitted(**{name: {"candidates": 4, "gamma": 0.9}[name]}))
+        assert changed["labels"].key != base["labels"].key
+
+
+@pytest.mark.parametrize(
+    ("qvm", "changes"),
+    [
+        ({"score_dtype": "float32"}, True),
+        ({"score_batch_size": 7}, False),
+        ({"loss": "mse"}, True),
+    ],
+)
+def test_what_decides_the_values_of_a_round_is_in_the_next_ones_key(
+    tmp_path: Path, qvm: dict[str, Any], changes: bool
+) -> None:
+    base, other = plan(tmp_path, **fitted()), plan(tmp_path, qvm=qvm, **fitted())
+    assert other["labels_1"] == base["labels_1"]
+    assert (other["labels"].key != base["labels"].key) == changes
+
+
+def test_a_label_shard_is_told_the_method_of_its_round(tmp_path: Path) -> None:
+    stages = plan(tmp_path, **fitted(start="best_of_rollouts"))
+    assert stages["labels_1"].rows["method"] == "best_of_rollouts"
+    assert stages["labels"].rows["method"] == "fitted_q"
+
+
+def test_a_missing_pool_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    stages = plan(tmp_path, pools=[{"kind": "states"}])
+    with pytest.raises(UserError, match="labels: its input pool_states is not there") as caught:
+        pipeline.check_inputs(stages["labels"], ("problems", "rollouts"))
+    assert "qstar rollouts CONFIG --from-states" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("mcts_pool", "mcts"), ("stronger_policy", "stronger"), ("binary_search", "binary_search")],
+)
+def test_a_method_without_its_pool_is_refused(tmp_path: Path, method: str, kind: str) -> None:
+    labels = {"method": method}
+    with pytest.raises(UserError, match=f"a pool of kind {kind}") as caught:
+        plan(tmp_path, labels=labels)
+    assert f"pools: [{{kind: {kind}}}]" in caught.value.next_step
+    assert plan(tmp_path, labels=labels, pools=[{"kind": kind}])
+
+
+LINES = [countdown.expected_tokens(n) for n in (2, 3)]  # left of a play of four numbers
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ({"kind": "states", "samples": 3}, (16 * 2 * 3, 16 * 3 * sum(LINES))),
+        ({"kind": "states", "samples": 3, "max_states": 2}, (2 * 3, 2 * 3 * LINES[1])),
+        (
+            {"kind": "states", "samples": 1, "max_samples": 9, "tokens_per_problem": 2000},
+            (16 * 2 * 9, 2000),
+        ),
+        ({"kind": "stronger"}, (16 * 2, 16 * sum(LINES))),
+        ({"kind": "binary_search", "samples": 4}, (16 * 2 * 4, 16 * 2 * 4 * LINES[1])),
+        ({"kind": "mcts", "tokens_per_problem": 300}, (1, 300)),
+    ],
+)
+def test_a_pool_is_no_larger_than_planned(
+    tmp_path: Path, pool: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    assert largest(PoolConfig.model_validate(pool), rollouts=16, numbers=4) == expected
+    run = config(tmp_path, pools=[pool], domain={"train_problems": 10})
+    name = f"pool_{pool['kind']}"
+    estimate = pipeline.estimate(pipeline.plan(run)[name], run)
+    assert estimate["policy_tokens"] == 10 * expected[1]
+    assert (estimate["units"], estimate["shards"]) == (10 * expected[0], 1)
