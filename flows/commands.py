@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qstar_core.config import RunConfig
-    from qstar_core.planning import Stage
+    from qstar_core.stage import Stage
 
 
 def whole(

@@ -23,8 +23,8 @@ from qstar_core.errors import UserError
 from qstar_core.evaluation.trees import nest, shorten
 from qstar_core.evaluation.walks import Walked, kept, walked
 from qstar_core.evaluation.why import BEAMS, legend, why
-from qstar_core.planning import SWEEPS
 from qstar_core.search.replay import differences, replay
+from qstar_core.stage import SWEEPS
 from qstar_core.store import dataset, open_store, scan
 from qstar_core.store.uri import is_remote, join
 

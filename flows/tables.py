@@ -157,7 +157,7 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
             tables += [table for of, its in value.items() for table in figures_tables(its, of)]
         elif name == "sweep":
             from flows.sweeps import sweep_table
-            from qstar_core.planning import SWEEPS
+            from qstar_core.stage import SWEEPS
 
             tables.append(sweep_table(value, SWEEPS[kind]))
         elif name == "reach":

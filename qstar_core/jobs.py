@@ -32,9 +32,9 @@ from qstar_core.loading import (
 )
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
-from qstar_core.planning import SWEEPS, kind_of
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.search.budget import Budget
+from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import leaf
 

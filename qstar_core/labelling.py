@@ -12,7 +12,7 @@ from qstar_core.config import LabelsConfig, RunConfig
 from qstar_core.labels import METHODS
 from qstar_core.labels.fitted_q import candidate_actions
 from qstar_core.loading import load_value
-from qstar_core.planning import kind_of
+from qstar_core.stage import kind_of
 from qstar_core.store import dataset
 
 Label = Callable[[pl.LazyFrame], pl.LazyFrame]

@@ -12,86 +12,24 @@ The stage ``timing`` searches under a limit of seconds: its key has the machine 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from qstar_core import environment
 from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS, problem_sets
 from qstar_core.errors import UserError
-from qstar_core.keys import content_id
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import backbone, identity
 from qstar_core.policies.served import addresses
 from qstar_core.rollouts import import_file
+from qstar_core.stage import SWEEPS, Stage, add, kind_of
 from qstar_core.store import open_store
-from qstar_core.store.uri import join
 
-ROWS_VERSION = {
-    "problems": 1,
-    "rollouts": 1,
-    "pool": 1,
-    "labels": 2,
-    "qvm": 1,
-    "evaluation": 3,
-    "report": 1,
-    "comparison": 2,
-    "timing": 2,
-    "comparison_report": 1,
-}
 MERGING_VERSION = 2
 """Of the rows of methods with ``merge: state``, beside `ROWS_VERSION`."""
-COMMANDS = {
-    "problems": "rollouts",
-    "rollouts": "rollouts",
-    "pool": "rollouts",
-    "labels": "label",
-    "qvm": "train-qvm",
-    "evaluation": "evaluate",
-    "report": "report",
-    "comparison": "compare",
-    "timing": "compare",
-    "comparison_report": "compare",
-}
 DECODING = 2
 """Version of the order of sums in policies/decoding; it shapes samples below float64."""
-SWEEPS = {"comparison": "tokens", "timing": "seconds"}
-"""Stages that search over a sweep of budgets, and the field with their budgets."""
-SEVERAL = ("pool", "labels", "qvm")
-"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``."""
-
-
-def kind_of(name: str) -> str:
-    """What a stage makes, by its name: a key of `ROWS_VERSION`, and the folder of its data set."""
-    kind = name.partition("_")[0]
-    return kind if kind in SEVERAL else name
-
-
 TO_EVALUATE = ("to evaluate on", "; qstar train-qvm CONFIG and the stages before it need none")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a run.
-
-    Attributes:
-        name: unique in the run; see `kind_of`.
-        key: its run key.
-        uri: folder of its data set.
-        inputs: folders of the data sets it reads, by stage name.
-        rows: what the key hashes.
-    """
-
-    name: str
-    key: str
-    uri: str
-    inputs: dict[str, str]
-    rows: dict[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """What it makes; see `kind_of`."""
-        return kind_of(self.name)
 
 
 def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
@@ -119,10 +57,10 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
     reads = _of_searches(stages)
     search |= _of_methods(config, config.evaluation.methods)
-    _add(stages, config, "evaluation", {**search, **config.evaluation.rows()}, *reads)
+    add(stages, config.out, "evaluation", {**search, **config.evaluation.rows()}, *reads)
     trees = config.evaluation.report_trees
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
-    _add(stages, config, "report", shown, "evaluation", *reads)
+    add(stages, config.out, "report", shown, "evaluation", *reads)
     return stages
 
 
@@ -150,12 +88,12 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     for name, budgets in SWEEPS.items():
         if asked := getattr(config.comparison, budgets):
             pace = _speed(config) if name == "timing" else {}
-            _add(stages, config, name, {**search, budgets: list(asked), **pace}, *reads)
+            add(stages, config.out, name, {**search, budgets: list(asked), **pace}, *reads)
             found.append(name)
     price = config.comparison.price_per_million_tokens
     shown = {**{name: stages[name].key for name in found}, **judged}
     shown |= {"price": price, "name": config.name}
-    _add(stages, config, "comparison_report", shown, *found, *reads)
+    add(stages, config.out, "comparison_report", shown, *found, *reads)
     return stages
 
 
@@ -172,16 +110,6 @@ def _speed(config: RunConfig) -> dict[str, Any]:
         "qvm_shape": [qvm.score_batch_size, qvm.cache_mb],
         "prm_shape": [prm.batch_size, prm.cache_mb],
     }
-
-
-def _add(
-    stages: dict[str, Stage], config: RunConfig, name: str, rows: dict[str, Any], *inputs: str
-) -> None:
-    kind = kind_of(name)
-    rows = {"stage": kind, "rows_version": ROWS_VERSION[kind], **rows}
-    key = content_id(rows)
-    read = {i: stages[i].uri for i in inputs}
-    stages[name] = Stage(name, key, join(config.out, f"{kind}/{key}"), read, rows)
 
 
 def made_first(stages: dict[str, Stage], name: str) -> list[str]:
@@ -210,10 +138,10 @@ def _up_to_the_labels(config: RunConfig) -> dict[str, Stage]:
         train |= problem_sets.leaves_out(domain, "train")
     else:
         train = problem_sets.shape(domain, "train", config.seed)
-    _add(stages, config, "problems", {"train": train, "test": test, **imported})
+    add(stages, config.out, "problems", {"train": train, "test": test, **imported})
     if config.qvm.path is None:
         rollouts = {"problems": train, **(imported or _sampling(config))}
-        _add(stages, config, "rollouts", rollouts, "problems")
+        add(stages, config.out, "rollouts", rollouts, "problems")
         pools = [_add_pool(stages, config, pool) for pool in config.pools]
         _add_rounds(stages, config, pools)
     return stages
@@ -268,7 +196,7 @@ def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> 
         what = f"{pool.stage}: {error.what}"
         raise UserError(what, safe=error.safe, next_step=error.next_step) from error
     rows = {"rollouts": stages["rollouts"].key, "policy": policy, **pool.rows()}
-    _add(stages, config, pool.stage, {**rows, **_policy_shape(own)}, "problems", "rollouts")
+    add(stages, config.out, pool.stage, {**rows, **_policy_shape(own)}, "problems", "rollouts")
     return pool.stage
 
 
@@ -288,7 +216,7 @@ def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -
         rows = {**made_from, **config.labels.of_round(number)}
         for name in before:
             rows |= {"qvm": stages[name].key, **scoring.labelling(config)}
-        _add(stages, config, f"labels{ending}", rows, "problems", "rollouts", *pools, *before)
+        add(stages, config.out, f"labels{ending}", rows, "problems", "rollouts", *pools, *before)
         if ending:
             before = [_add_qvm(stages, config, ending)]
 
@@ -298,7 +226,7 @@ def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
     labels, qvm = f"labels{ending}", f"qvm{ending}"
     _, start = backbone(config)
     fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
-    _add(stages, config, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
+    add(stages, config.out, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
     return qvm
 
 

@@ -127,7 +127,7 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     from qstar_core.config import RunConfig
     from qstar_core.environment import describe
     from qstar_core.jobs import JOBS
-    from qstar_core.planning import kind_of
+    from qstar_core.stage import kind_of
 
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
     environment = describe()
@@ -137,7 +137,7 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
 
 
 def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:
-    from qstar_core.planning import kind_of
+    from qstar_core.stage import kind_of
 
     kind = kind_of(spec["stage"])
     if kind == "labels":  # only a round of fitted Q iteration has a model
@@ -157,8 +157,8 @@ def _torch(spec: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     """Sets torch's threads; returns them and the device for the receipt."""
     import torch
 
-    from qstar_core.planning import kind_of
     from qstar_core.policies.transformers import pick_device
+    from qstar_core.stage import kind_of
 
     threads = spec.get("threads", 1)
     if torch.get_num_threads() != threads:  # vLLM complains of each call

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from qstar_core import environment, pipeline
+from qstar_core import environment, pipeline, sharding
 from qstar_core.config import (
     ComparisonConfig,
     DomainConfig,
@@ -50,7 +50,7 @@ def test_shards_cover_all_problems_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="problems is not there yet") as caught:
         pipeline.shards(stage, run)
     assert "qstar run" in caught.value.next_step
-    parts = pipeline._parts(stage, run)
+    parts = sharding.parts(stage, run)
     assert [(p["start"], p["stop"]) for p in parts] == [(0, 500), (500, 1000), (1000, 1050)]
     assert len({p["shard"] for p in parts}) == 3
 
@@ -61,7 +61,7 @@ def test_a_shard_of_labels_has_a_bounded_number_of_rollouts(
 ) -> None:
     domain = DomainConfig(train_problems=60_000)
     run = config(tmp_path, domain=domain, rollouts=RolloutsConfig(samples=samples))
-    parts = pipeline._parts(pipeline.plan(run)["labels"], run)
+    parts = sharding.parts(pipeline.plan(run)["labels"], run)
     assert parts[0]["stop"] == problems
     assert parts[-1]["stop"] == 60_000
 
@@ -299,12 +299,12 @@ def test_the_shards_of_a_sweep_are_method_by_budget_by_problems(tmp_path: Path) 
         runtime=RuntimeConfig(workers=2),
     )
     stages = pipeline.plan_comparison(run)
-    parts = pipeline._parts(stages["comparison"], run)
+    parts = sharding.parts(stages["comparison"], run)
     found = {(p["method"], p["budget"], p["start"], p["stop"]) for p in parts}
     ranges = [(0, 250), (250, 300)]
     assert found == {(m, b, *r) for m in range(3) for b in (50, 100) for r in ranges}
     assert len({p["shard"] for p in parts}) == len(parts) == 12
-    assert [p["budget"] for p in pipeline._parts(stages["timing"], run)] == [0.5] * 6
+    assert [p["budget"] for p in sharding.parts(stages["timing"], run)] == [0.5] * 6
     estimate = pipeline.estimate(stages["comparison"], run)
     assert (estimate["units"], estimate["shards"]) == (300 * 3 * 2, 12)
     assert estimate["policy_tokens"] == 300 * (2 * (50 + 100) + 2 * 33)

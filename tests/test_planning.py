@@ -9,8 +9,9 @@ from qstar_core import pipeline
 from qstar_core.config import PoolConfig, RunConfig
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
-from qstar_core.planning import COMMANDS, ROWS_VERSION, Stage, kind_of, made_first
+from qstar_core.planning import made_first
 from qstar_core.rollouts.pool_size import largest
+from qstar_core.stage import COMMANDS, ROWS_VERSION, Stage, kind_of
 from tests.models import tiny_policy
 
 

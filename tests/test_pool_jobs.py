@@ -15,8 +15,8 @@ from qstar_core.config import RunConfig
 from qstar_core.jobs import JOBS, read_problems
 from qstar_core.labelling import input_of
 from qstar_core.loading import load_value
-from qstar_core.planning import Stage
 from qstar_core.rollouts.paths import PATHS
+from qstar_core.stage import Stage
 from qstar_core.store import dataset
 from tests.models import tiny_policy
 

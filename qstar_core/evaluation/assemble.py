@@ -14,7 +14,7 @@ from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.summary import summarise_sweep
-from qstar_core.planning import SWEEPS, kind_of
+from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
 

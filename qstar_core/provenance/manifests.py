@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qstar_core.errors import UserError
 from qstar_core.keys import ID_DIGITS
+from qstar_core.stage import kind_of
 from qstar_core.store import open_store
 from qstar_core.store.dataset import MANIFEST, is_plain
 from qstar_core.store.uri import is_remote, join
@@ -25,8 +26,6 @@ Manifest = dict[str, Any]
 
 PLACE = re.compile(rf"(?:(.*)/)?([^/]+)/([0-9a-f]{{{ID_DIGITS}}})")
 """Output folder, stage and key of a data set where a run puts it."""
-SEVERAL = ("pool", "labels", "qvm")
-"""Kinds of which a run may have several stages (``pool_states``, ``labels_1``) in one folder."""
 SHOWN_ERRORS = 5
 
 
@@ -129,13 +128,7 @@ def inputs(uri: str, manifest: Manifest) -> dict[str, str]:
     if where is None:
         return {}
     found = manifest.get("inputs", {})
-    return {name: join(where[0], f"{_folder(name)}/{key}") for name, key in found.items()}
-
-
-def _folder(stage: str) -> str:
-    """The folder below the output folder in which the data sets of a stage lie."""
-    kind = stage.partition("_")[0]
-    return kind if kind in SEVERAL else stage
+    return {name: join(where[0], f"{kind_of(name)}/{key}") for name, key in found.items()}
 
 
 def relatives(uri: str, manifest: Manifest) -> list[str]:

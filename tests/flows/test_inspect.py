@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows import commands, inspect
-from qstar_core import pipeline
+from qstar_core import pipeline, sharding
 from qstar_core.config import DomainConfig, PolicyConfig, QvmConfig, RolloutsConfig, RunConfig
 from tests.models import tiny_policy
 
@@ -28,7 +28,7 @@ def test_finished_shards_are_not_among_the_tokens_of_the_plan(
     whole = {row["stage"]: row["policy_tokens"] for row in inspect.plan_rows(stages, run)}
     assert whole["rollouts"] == 250 * 2 * 33
     assert whole["evaluation"] == 60 * (33 + 400 + 400)
-    monkeypatch.setattr(pipeline, "shards", pipeline._parts)
+    monkeypatch.setattr(pipeline, "shards", sharding.parts)
     made = ("p0000000-0000100", "m0-p0000000-0000060")  # 100 of the rollouts, greedy
     monkeypatch.setattr(pipeline, "finished", lambda spec: {} if spec["shard"] in made else None)
     rows = {row["stage"]: row for row in inspect.plan_rows(stages, run)}

@@ -11,10 +11,10 @@ from qstar_core import pipeline
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.planning import ROWS_VERSION
 from qstar_core.provenance import rerun
 from qstar_core.provenance.diff import diff
 from qstar_core.provenance.manifests import Manifest, read, relatives
+from qstar_core.stage import ROWS_VERSION
 
 from .runs import config_of, edit, make, swap
 

@@ -1,0 +1,83 @@
+"""What a stage will take, before it runs: shards, units of work, policy tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qstar_core.config import RunConfig
+from qstar_core.domains import problem_sets
+from qstar_core.rollouts.pool_size import largest
+from qstar_core.sharding import Spec, count, methods, parts
+from qstar_core.stage import Stage
+from qstar_core.store import dataset
+
+
+def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
+    """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
+    train, test = (count(stage, config, split) for split in ("train", "test"))
+    rollouts = train * config.rollouts.samples
+    known, unit = (train + test, "problems"), "rollouts"
+    if config.rollouts.import_file is not None:
+        rollouts, known = _imported_rollouts(stage), (1, "file")
+        unit = "rollouts" if rollouts else "uncounted rollouts"
+    searches = test * len(methods(stage, config))
+    sizes: dict[str, tuple[int, str]] = {
+        "problems": known,
+        "rollouts": (rollouts, unit),
+        "pool": _pool_units(stage, config, train),
+        "labels": (rollouts, unit),
+        "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
+        "evaluation": (searches, "searches"),
+        "comparison": (searches * len(config.comparison.tokens), "searches"),
+        "timing": (searches * len(config.comparison.seconds), "searches"),
+        "report": (1, "report"),
+        "comparison_report": (1, "report"),
+    }
+    units, unit = sizes[stage.kind]
+    cut = parts(stage, config)
+    tokens = sum(shard_tokens(stage, config, part) for part in cut)
+    return {"shards": len(cut), "units": units, "unit": unit, "policy_tokens": tokens}
+
+
+def _pool_units(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str]:
+    """Samples or searches of a pool at most, and their unit."""
+    units, _ = _largest(stage, config)
+    mcts = any(pool.kind == "mcts" for pool in config.pools if pool.stage == stage.name)
+    return problems * units, "searches" if mcts else "rollouts"
+
+
+def _largest(stage: Stage, config: RunConfig) -> tuple[int, int]:
+    """Samples and policy tokens of a pool per problem, at most; 0 where the stage is none."""
+    for pool in config.pools:
+        if pool.stage == stage.name:
+            return largest(pool, config.rollouts.samples, config.domain.ranges.numbers)
+    return 0, 0
+
+
+def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
+    """Policy tokens that a shard will generate, an upper estimate.
+
+    How many a search under a limit of seconds generates is not known; they count as 0.
+
+    Args:
+        stage: which it is a shard of.
+        config: of the run.
+        part: its specification.
+    """
+    problems = part.get("stop", 0) - part.get("start", 0)
+    if stage.kind == "pool":
+        return int(problems * _largest(stage, config)[1])
+    rollout = problem_sets.expected_tokens(config.domain, config.rollouts.max_new_tokens)
+    if stage.name == "rollouts" and config.rollouts.import_file is None:
+        return int(problems * config.rollouts.samples * rollout)
+    if stage.name not in ("evaluation", "comparison"):
+        return 0
+    method = methods(stage, config)[part["method"]]
+    budget = part.get("budget", config.evaluation.max_policy_tokens)
+    return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))
+
+
+def _imported_rollouts(stage: Stage) -> int:
+    """Samples of the imported file; 0 before it is read."""
+    manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri)) or {}
+    return int(manifest.get("figures", {}).get("import", {}).get("samples", 0))
