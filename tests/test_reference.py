@@ -18,6 +18,7 @@ from qstar_core.values.score import TransformersValue
 ROOT = Path(__file__).parents[1]
 POLICY = REFERENCE / "countdown-policy"
 QVM = REFERENCE / "countdown-qvm"
+POLICY24 = REFERENCE / "countdown24-policy"
 QVM24 = REFERENCE / "countdown24-qvm"
 
 
@@ -26,7 +27,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("folder", [POLICY, QVM, QVM24], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [POLICY, QVM, POLICY24, QVM24], ids=lambda path: path.name)
 def test_the_manifest_names_every_file_with_its_hash(folder: Path) -> None:
     files = {f.name: sha256_of(f) for f in folder.iterdir() if f.name != "manifest.json"}
     entries = manifest(folder)["files"]
@@ -38,6 +39,12 @@ def test_the_policy_writes_legal_lines_and_plans_imperfectly() -> None:
     figures = manifest(POLICY)["figures"]
     assert figures["sampled_legal_lines"] >= 0.99
     assert 0.25 <= figures["greedy_accuracy"] <= 0.50
+
+
+def test_the_policy_of_game_of_24_plays_through_fractions() -> None:
+    assert manifest(POLICY24)["config"]["fraction_weight"] > 0
+    figures = manifest(POLICY24)["figures"]
+    assert figures["sampled_legal_lines"] >= 0.95 and figures["greedy_accuracy"] >= 0.25
 
 
 def test_the_qvm_starts_from_the_policy_and_ranks_held_out_steps() -> None:
