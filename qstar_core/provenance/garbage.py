@@ -20,6 +20,7 @@ from typing import Literal
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
+from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
 from qstar_core.provenance.manifests import (
     PLACE,
@@ -71,11 +72,17 @@ class Found:
 def planned(config: RunConfig, out: str) -> set[str]:
     """Stages and keys of a run and of its comparison, as if ``out`` were the output folder.
 
+    Where nothing is held out to evaluate on they end with the Q-value model.
+
     Raises:
         UserError: as `pipeline.plan`: what a run needs is only known with its models and files.
     """
     config = config.model_copy(update={"out": out})
-    stages = [*pipeline.plan(config).values(), *pipeline.plan_comparison(config).values()]
+    if problem_sets.count(config.domain, "test"):
+        stages = [*pipeline.plan(config).values(), *pipeline.plan_comparison(config).values()]
+    else:
+        last = "qvm" if config.qvm.path is None else "problems"
+        stages = list(pipeline.plan(config, until=last).values())
     here = {_leaf(stage.uri) for stage in stages}
     return here | {_leaf(uri) for uri in mentioned(config.model_dump(mode="json"))}
 
