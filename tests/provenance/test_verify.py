@@ -233,6 +233,26 @@ def test_whatever_a_manifest_says_is_answered(
                 assert "manifest.json is damaged" in error.what
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"..": "0" * 24},
+        {"../../etc": "0" * 24},
+        {"": "0" * 24},
+        {"rollouts": "../../../etc"},
+        {"rollouts": "0" * 23},
+        {"rollouts": "0" * 24 + "\n"},
+    ],
+)
+def test_inputs_that_lead_out_of_the_output_folder_are_refused(
+    labels: Path, inputs: dict[str, str]
+) -> None:
+    edit(labels, lambda manifest: manifest.update(inputs=inputs))
+    for look in (verify, lineage):
+        with pytest.raises(Damaged, match="inputs"):
+            look(str(labels))
+
+
 def test_where_no_data_set_is_the_argument_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no complete data set") as caught:
         verify(str(tmp_path))
