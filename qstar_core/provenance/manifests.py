@@ -71,7 +71,14 @@ class _Manifest(_Form):
 
 
 def folder_of(uri: str) -> str:
-    """The data set that a folder or the path of its manifest names."""
+    """The data set that a folder or the path of its manifest names; absolute where it is local."""
+    if is_remote(uri):
+        return _without_manifest(uri)
+    folder, name = os.path.split(os.path.abspath(uri))
+    return folder if name == MANIFEST else os.path.join(folder, name)
+
+
+def _without_manifest(uri: str) -> str:
     return uri.removesuffix(f"/{MANIFEST}").rstrip("/") or uri
 
 
@@ -167,8 +174,8 @@ def mentioned(config: Any) -> Iterator[str]:
     elif isinstance(config, list):
         for value in config:
             yield from mentioned(value)
-    elif isinstance(config, str) and PLACE.fullmatch(folder_of(config)):
-        yield folder_of(config)
+    elif isinstance(config, str) and PLACE.fullmatch(_without_manifest(config)):
+        yield _without_manifest(config)
 
 
 def flat(rows: Any, name: str = "") -> dict[str, Any]:

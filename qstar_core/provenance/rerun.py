@@ -31,7 +31,7 @@ from qstar_core.stage import kind_of
 from qstar_core.store import open_store
 from qstar_core.store.copying import fetch
 from qstar_core.store.dataset import MANIFEST
-from qstar_core.store.uri import is_remote, join
+from qstar_core.store.uri import is_remote, join, leaf
 
 WITHOUT_LIMITS = ["runtime.max_tokens=null", "runtime.max_hours=null"]
 COMPARED = ("comparison", "timing", "comparison_report")
@@ -212,6 +212,13 @@ def take_inputs(rerun: Rerun) -> None:
                 f"the input {name} is not beside {rerun.uri}",
                 safe="nothing was started",
                 next_step=f"qstar reproduce {rerun.uri}   makes it again too",
+            )
+        if leaf(source) != leaf(planned):
+            raise UserError(
+                f"the input {name} beside {rerun.uri} has the key {leaf(source)}, its "
+                f"configuration gives {leaf(planned)} here",
+                safe="nothing was started",
+                next_step=f"qstar reproduce {rerun.uri}   says which fields give another key",
             )
         if is_remote(source):
             fetch(source, planned)
