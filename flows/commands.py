@@ -143,7 +143,7 @@ def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool
     if not config.pools:
         config = config.model_copy(update={"pools": [PoolConfig(kind="states")]})
         say(screen, NO_POOLS)
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until="labels")
     wanted = {name: stage for name, stage in stages.items() if stage.kind == "pool"}
     manifests = all_published(wanted)
     if wanted and manifests is not None:

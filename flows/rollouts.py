@@ -30,7 +30,7 @@ def pools(config: RunConfig) -> dict[str, dict[str, Any]]:
     Returns:
         The manifest of each pool, by the name of its stage.
     """
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until="labels")
     with workshop(config) as shop:
         for stage in upto(stages, "rollouts"):
             shop.make(stage)

@@ -35,7 +35,7 @@ SHOWN_FAILURES = 3
 OF_COMPARISON = ("compare", "report-comparison")
 """Flows whose stages are those of `pipeline.plan_comparison`."""
 
-UNTIL = {"rollouts": "rollouts", "label": "labels", "train-qvm": "qvm"}
+UNTIL = {"rollouts": "rollouts", "pools": "labels", "label": "labels", "train-qvm": "qvm"}
 """Flows that end with a stage before the evaluation."""
 
 

@@ -18,6 +18,7 @@ from qstar_core.provenance import rows
 from qstar_core.provenance.changes import DECLARED, changed, only_declared, reason
 from qstar_core.provenance.manifests import Manifest, folder_of, read
 from qstar_core.provenance.rows import OTHER, ROW, Pairs, TooFarApart
+from qstar_core.stage import kind_of
 
 IDS = {
     "problems": ["problem_id"],
@@ -123,7 +124,7 @@ def diff(a: str, b: str, by: list[str] | None = None) -> Difference:
 
 def _ids(sides: list[tuple[str, Manifest]]) -> list[str]:
     """The id columns of the kind of two data sets."""
-    kinds = [_kind(manifest["kind"]) for _, manifest in sides]
+    kinds = [kind_of(manifest["kind"]) for _, manifest in sides]
     if kinds[0] == kinds[1] and kinds[0] in IDS:
         return IDS[kinds[0]]
     what = f"{sides[0][0]} has {kinds[0]}, {sides[1][0]} has {kinds[1]}"
@@ -132,10 +133,6 @@ def _ids(sides: list[tuple[str, Manifest]]) -> list[str]:
         next_step="name two data sets of one kind, or columns that tell rows apart: "
         "--by COLUMN,COLUMN",
     )
-
-
-def _kind(name: str) -> str:
-    return name if name in IDS else name.partition("_")[0]
 
 
 def _parquet(folder: str, manifest: Manifest) -> list[str]:

@@ -2,7 +2,8 @@
 
 Needed is what the named configurations plan, runs and comparisons alike, whatever is there of it;
 named data sets; and all that these were made from. Where nothing is named every published data
-set counts as needed. Only folders ``{stage}/{key}`` are looked at: nothing else is qstar's.
+set counts as needed. Only folders ``{kind}/{key}`` of the kinds that qstar makes are looked at:
+nothing else is its own.
 
 What is being made now is never removed. A run that makes a data set nobody named may read others
 that nobody named: while there is one, no published data set is removed.
@@ -20,6 +21,7 @@ from typing import Literal
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
+from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
 from qstar_core.provenance.manifests import (
     PLACE,
@@ -30,6 +32,7 @@ from qstar_core.provenance.manifests import (
     place,
     read,
 )
+from qstar_core.stage import ROWS_VERSION
 from qstar_core.store import open_store
 from qstar_core.store.dataset import MANIFEST
 from qstar_core.store.local import SCRATCH
@@ -71,11 +74,17 @@ class Found:
 def planned(config: RunConfig, out: str) -> set[str]:
     """Stages and keys of a run and of its comparison, as if ``out`` were the output folder.
 
+    Where nothing is held out to evaluate on they end with the Q-value model.
+
     Raises:
         UserError: as `pipeline.plan`: what a run needs is only known with its models and files.
     """
     config = config.model_copy(update={"out": out})
-    stages = [*pipeline.plan(config).values(), *pipeline.plan_comparison(config).values()]
+    if problem_sets.count(config.domain, "test"):
+        stages = [*pipeline.plan(config).values(), *pipeline.plan_comparison(config).values()]
+    else:
+        last = "qvm" if config.qvm.path is None else "problems"
+        stages = list(pipeline.plan(config, until=last).values())
     here = {_leaf(stage.uri) for stage in stages}
     return here | {_leaf(uri) for uri in mentioned(config.model_dump(mode="json"))}
 
@@ -110,17 +119,17 @@ def survey(out: str, named: Iterable[str] | None) -> list[Found]:
 
 
 def _sizes(out: str) -> dict[str, dict[str, int]]:
-    """Bytes by name of each folder ``{stage}/{key}``."""
+    """Bytes by name of each folder ``{kind}/{key}`` of a kind that qstar makes."""
     if is_remote(out):
         open_store(out).check("OUT")
     elif not Path(out).is_dir():
         raise UserError(f"no such folder: {out}", next_step="name the out of a run, with its data")
     sizes: dict[str, dict[str, int]] = defaultdict(dict)
     for name, size in open_store(out).everything().items():
-        stage, _, rest = name.partition("/")
+        kind, _, rest = name.partition("/")
         key, _, file = rest.partition("/")
-        if file and PLACE.fullmatch(f"{stage}/{key}"):
-            sizes[f"{stage}/{key}"][file] = size
+        if file and kind in ROWS_VERSION and PLACE.fullmatch(f"{kind}/{key}"):
+            sizes[f"{kind}/{key}"][file] = size
     return sizes
 
 

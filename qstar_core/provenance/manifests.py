@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +33,11 @@ class Damaged(UserError):
     """A data set is not what was published; the exit code tells it from wrong arguments."""
 
     exit_code = 1
+
+
+StageName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9._-]*$")]
+"""Of an input: a part of a path, which must not lead out of the output folder."""
+Key = Annotated[str, Field(pattern=f"^[0-9a-f]{{{ID_DIGITS}}}$")]
 
 
 class _Form(BaseModel):
@@ -59,14 +64,21 @@ class _Manifest(_Form):
     rows: int | None = Field(default=None, ge=0)
     rows_from: dict[str, Any] = {}
     config: dict[str, Any] = {}
-    inputs: dict[str, str] = {}
+    inputs: dict[StageName, Key] = {}
     files: list[_File]
     columns: list[tuple[str, str]] = Field(default=[], alias="schema", strict=False)
     shards: list[_Shard] = []
 
 
 def folder_of(uri: str) -> str:
-    """The data set that a folder or the path of its manifest names."""
+    """The data set that a folder or the path of its manifest names; absolute where it is local."""
+    if is_remote(uri):
+        return _without_manifest(uri)
+    folder, name = os.path.split(os.path.abspath(uri))
+    return folder if name == MANIFEST else os.path.join(folder, name)
+
+
+def _without_manifest(uri: str) -> str:
     return uri.removesuffix(f"/{MANIFEST}").rstrip("/") or uri
 
 
@@ -162,8 +174,8 @@ def mentioned(config: Any) -> Iterator[str]:
     elif isinstance(config, list):
         for value in config:
             yield from mentioned(value)
-    elif isinstance(config, str) and PLACE.fullmatch(folder_of(config)):
-        yield folder_of(config)
+    elif isinstance(config, str) and PLACE.fullmatch(_without_manifest(config)):
+        yield _without_manifest(config)
 
 
 def flat(rows: Any, name: str = "") -> dict[str, Any]:

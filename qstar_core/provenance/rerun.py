@@ -25,21 +25,26 @@ from qstar_core.provenance.manifests import (
     differences,
     folder_of,
     inputs,
-    place,
     read,
 )
+from qstar_core.stage import kind_of
 from qstar_core.store import open_store
 from qstar_core.store.copying import fetch
 from qstar_core.store.dataset import MANIFEST
-from qstar_core.store.uri import is_remote, join
+from qstar_core.store.uri import is_remote, join, leaf
 
 WITHOUT_LIMITS = ["runtime.max_tokens=null", "runtime.max_hours=null"]
+COMPARED = ("comparison", "timing", "comparison_report")
+"""Kinds that only the plan of a comparison has."""
 PAGES = ("report", "comparison_report")
 """Kinds without rows, whose pages tell measured seconds."""
 DOCUMENTS = (".md", ".html")
 """Ends of the names of files for people: said when they differ, but no part of the result."""
-FILES = ("domain.train_file", "domain.test_file")
+FILES = ("domain.train_file", "domain.test_file", "rollouts.import_file")
 FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.path")
+
+WITHOUT_MODELS = ("problems", "rollouts", "labels")
+"""Kinds that ask for no model where rollouts are imported."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
     """
     folder = folder_of(uri)
     manifest = read(folder)
-    kind = str(manifest["kind"])
+    kind = kind_of(str(manifest["kind"]))
     if kind in PAGES:
         source = next((u for u in inputs(folder, manifest).values()), "the data set it shows")
         raise UserError(
@@ -88,21 +93,18 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
         )
     settings = [*WITHOUT_LIMITS, *(overrides or [])]
     config = load_config(join(folder, MANIFEST), settings, scratch)
-    _check_given(config, folder)
-    plan = {**pipeline.plan_comparison(config), **pipeline.plan(config)}
-    able = [stage for stage in plan.values() if _kind(stage) == kind]
+    _check_given(config, kind, folder)
+    if kind in COMPARED:
+        plan = pipeline.plan_comparison(config)
+    else:
+        plan = pipeline.plan(config, until="labels" if kind == "pool" else kind)
+    able = [stage for stage in plan.values() if stage.kind == kind]
     if not able:
         raise UserError(
             f"{folder}: no stage of its configuration makes data sets of kind {kind}",
             next_step=f"qstar show {folder}",
         )
     return Rerun(folder, manifest, config, _needed(plan, min(able, key=_unlike(manifest))))
-
-
-def _kind(stage: Stage) -> str:
-    """What a stage makes, after which its folder is named."""
-    where = place(stage.uri)
-    return where[1] if where is not None else stage.name
 
 
 def _unlike(manifest: Manifest) -> Callable[[Stage], tuple[bool, int]]:
@@ -114,14 +116,26 @@ def _unlike(manifest: Manifest) -> Callable[[Stage], tuple[bool, int]]:
     )
 
 
-def _check_given(config: RunConfig, folder: str) -> None:
-    """Names the files and folders of the configuration that are gone, before anything starts."""
-    for field in (*FILES, *FOLDERS):
+def _given(config: RunConfig, kind: str) -> dict[str, tuple[str | None, bool]]:
+    """Files and folders that the configuration of a data set names, by field; whether a folder."""
+    found: dict[str, tuple[str | None, bool]] = {}
+    unasked = config.rollouts.import_file is not None and kind in WITHOUT_MODELS
+    for field in (*FILES, *(() if unasked else FOLDERS)):
         section, _, name = field.partition(".")
-        value = getattr(getattr(config, section), name)
+        found[field] = (getattr(getattr(config, section), name), field in FOLDERS)
+    for number, pool in enumerate(config.pools):
+        if pool.policy is not None:
+            found[f"pools.{number}.policy.path"] = (pool.policy.path, True)
+            found[f"pools.{number}.policy.lora"] = (pool.policy.lora, True)
+    return found
+
+
+def _check_given(config: RunConfig, kind: str, folder: str) -> None:
+    """Names the files and folders of the configuration that are gone, before anything starts."""
+    for field, (value, is_folder) in _given(config, kind).items():
         if value is None or is_remote(value) or value.startswith("reference:"):
             continue
-        may_be_a_name = field in FOLDERS and value.count("/") == 1 and value[0] not in "./~"
+        may_be_a_name = is_folder and value.count("/") == 1 and value[0] not in "./~"
         if not may_be_a_name and not Path(value).exists():
             raise UserError(
                 f"{field}: {value}, which the manifest names, is not there",
@@ -198,6 +212,13 @@ def take_inputs(rerun: Rerun) -> None:
                 f"the input {name} is not beside {rerun.uri}",
                 safe="nothing was started",
                 next_step=f"qstar reproduce {rerun.uri}   makes it again too",
+            )
+        if leaf(source) != leaf(planned):
+            raise UserError(
+                f"the input {name} beside {rerun.uri} has the key {leaf(source)}, its "
+                f"configuration gives {leaf(planned)} here",
+                safe="nothing was started",
+                next_step=f"qstar reproduce {rerun.uri}   says which fields give another key",
             )
         if is_remote(source):
             fetch(source, planned)

@@ -17,6 +17,8 @@ Receipt = dict[str, Any]
 
 SECTIONS = {"rollouts": "rollouts", "evaluation": "evaluation"}
 """Sections of the configuration whose fields stand in a stage's ``rows_from`` under their names."""
+PATHS = ("rollouts.import_file",)
+"""Fields that say where a file lies; ``rows_from`` has its content under the same name."""
 RANGE = re.compile(r"(.*)p(\d{7,})-(\d{7,})")
 """What comes before it, first problem, and the one after the last, in the name of a shard."""
 
@@ -52,6 +54,7 @@ def _settings(manifest: Manifest) -> list[str]:
     own = config.get(section)
     fields = own.items() if isinstance(own, dict) else ()
     told = {f"{section}.{name}": (name, value) for name, value in fields}
+    told = {path: pair for path, pair in told.items() if path not in PATHS}
     found = []
     for path, (name, value) in {"seed": ("seed", config.get("seed")), **told}.items():
         if name in rows and isinstance(rows[name], int | float | str) and rows[name] != value:

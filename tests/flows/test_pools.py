@@ -5,9 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from flows import commands, inspect, rollouts, stages
+from qstar_core.config import RunConfig
+from qstar_core.stage import Stage
 
 from .conftest import Finished, Qstar
 
@@ -37,6 +44,40 @@ def parquet(out: Path, stage: str) -> dict[str, str]:
     return dict(
         zip(names, (hashlib.sha256(f.read_bytes()).hexdigest() for f in files), strict=True)
     )
+
+
+def test_pools_need_no_problems_to_evaluate_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[str] = []
+
+    class Shop:
+        def make(self, stage: Stage) -> dict[str, str]:
+            made.append(stage.name)
+            return {"uri": stage.uri}
+
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"question": "?", "answer": "#### 5"}\n', encoding="utf-8")
+    domain = {"name": "gsm8k", "train_file": str(file)}
+    given = {"out": str(tmp_path), "domain": domain, "pools": [{"kind": "states"}]}
+    config = RunConfig.model_validate(given)
+    monkeypatch.setattr(rollouts, "workshop", lambda config: nullcontext(Shop()))
+    assert list(rollouts.pools.fn(config)) == ["pool_states"]
+    assert made == ["problems", "rollouts", "pool_states"]
+    run = SimpleNamespace(flow_name="pools", parameters={"config": config})
+    monkeypatch.setattr(stages, "runtime", SimpleNamespace(flow_run=run))
+    assert stages.run_name().startswith("pools-")
+    asked: list[list[str]] = []
+
+    def all_there(wanted: dict[str, Stage]) -> dict[str, Any]:
+        asked.append(list(wanted))
+        return {}
+
+    monkeypatch.setattr(inspect, "all_published", all_there)
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps({**given, "pools": []}), encoding="utf-8")
+    commands.pools(str(path), None, None, False)
+    assert asked == [["pool_states"]]
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def config_of(out: str, **sections: Any) -> RunConfig:
 
 def make(config: RunConfig, last: str = "labels") -> dict[str, pipeline.Stage]:
     """Makes the stages of a run in this process, up to one of them; returns the plan."""
-    stages = pipeline.plan(config)
+    stages = pipeline.plan(config, until=last)
     for stage in stages.values():
         if pipeline.published(stage) is None:
             with pipeline.making(stage, lambda by: None):

@@ -59,6 +59,17 @@ def test_where_nothing_is_named_only_leftovers_go(out: Path) -> None:
     assert len(survey(str(out), None)) == 3
 
 
+@pytest.mark.parametrize("named", [None, set[str]()])
+def test_folders_of_the_user_stay_whatever_their_names(out: Path, named: set[str] | None) -> None:
+    photo = out / "photos" / "507f1f77bcf86cd799439011" / "a.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"me")
+    found = survey(str(out), named)
+    assert not [each for each in found if each.leaf.startswith("photos")]
+    remove(found, named or (), lambda each: None)
+    assert photo.exists()
+
+
 def test_what_no_named_run_plans_goes_with_its_size(out: Path, two: dict[str, str]) -> None:
     named = planned(config_of("elsewhere"), str(out))
     found = survey(str(out), named)

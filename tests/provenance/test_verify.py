@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
+from qstar_core.provenance import rerun
 from qstar_core.provenance.lineage import lineage
 from qstar_core.provenance.manifests import Damaged
 from qstar_core.provenance.verify import Verified, verify
@@ -55,6 +56,17 @@ def test_deep_looks_at_each_input_once_and_a_manifest_names_its_data_set(labels:
     found = verify(f"{labels}/manifest.json", deep=True)
     assert [each.kind for each in found] == ["labels", "problems", "rollouts"]
     assert all(each.intact for each in found)
+
+
+@pytest.mark.parametrize("named", [".", "./", "manifest.json", "../{key}", "../{key}/manifest.json"])
+def test_a_data_set_is_found_from_inside_its_folder(
+    labels: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.chdir(labels)
+    found = verify(named.format(key=labels.name), deep=True)
+    assert [each.kind for each in found] == ["labels", "problems", "rollouts"]
+    assert [each.findings for each in found] == [[], [], []]
+    assert rerun.prepare(named.format(key=labels.name), "x").uri == str(labels)
 
 
 def test_every_file_is_told_before_it_is_read(rollouts: Path) -> None:
@@ -231,6 +243,26 @@ def test_whatever_a_manifest_says_is_answered(
                 look(str(copy))
             except Damaged as error:
                 assert "manifest.json is damaged" in error.what
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"..": "0" * 24},
+        {"../../etc": "0" * 24},
+        {"": "0" * 24},
+        {"rollouts": "../../../etc"},
+        {"rollouts": "0" * 23},
+        {"rollouts": "0" * 24 + "\n"},
+    ],
+)
+def test_inputs_that_lead_out_of_the_output_folder_are_refused(
+    labels: Path, inputs: dict[str, str]
+) -> None:
+    edit(labels, lambda manifest: manifest.update(inputs=inputs))
+    for look in (verify, lineage):
+        with pytest.raises(Damaged, match="inputs"):
+            look(str(labels))
 
 
 def test_where_no_data_set_is_the_argument_is_wrong(tmp_path: Path) -> None:
