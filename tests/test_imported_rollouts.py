@@ -106,6 +106,42 @@ def test_the_content_of_the_file_decides_the_keys_and_sampling_does_not(tmp_path
     assert not set(held) & set(base)
 
 
+SAMPLED: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "seed": ({"seed": 9}, {"mcts", "stronger"}),
+    "length": ({"rollouts": {"max_new_tokens": 7}}, {"mcts", "stronger"}),
+    "temperature": ({"rollouts": {"temperature": 0.5}}, {"mcts"}),
+    "samples": ({"rollouts": {"samples": 3}}, set()),
+}
+
+
+@pytest.mark.parametrize("changed", SAMPLED)
+def test_how_a_pool_of_imported_rollouts_is_sampled_decides_its_key(
+    tmp_path: Path, changed: str
+) -> None:
+    file = write(tmp_path / "f.jsonl", [row(1)])
+    kinds = ["mcts", "stronger"]
+
+    def keys(**more: Any) -> dict[str, str]:
+        run = config(tmp_path, file, policy={}, pools=[{"kind": k} for k in kinds], **more)
+        stages = pipeline.plan(run, until="labels")
+        return {kind: stages[f"pool_{kind}"].key for kind in kinds}
+
+    fields, differ = SAMPLED[changed]
+    base, other = keys(), keys(**fields)
+    assert {kind for kind in kinds if base[kind] != other[kind]} == differ
+
+
+@pytest.mark.parametrize("kind", ["states", "binary_search"])
+def test_imported_rollouts_are_not_continued_as_if_they_were_ours(
+    tmp_path: Path, kind: str
+) -> None:
+    file = write(tmp_path / "f.jsonl", [row(1)])
+    run = config(tmp_path, file, policy={}, pools=[{"kind": kind}])
+    with pytest.raises(UserError, match=f"pool_{kind}: .* of another one") as caught:
+        pipeline.plan(run, until="labels")
+    assert "kind: stronger" in caught.value.next_step
+
+
 def test_rows_do_not_depend_on_the_shards_or_the_compression(tmp_path: Path) -> None:
     lines = [row(n % 7, [f"#### {n}", f"{n}\n#### {n % 7}"]) for n in range(20)]
     file = write(tmp_path / "f.jsonl", [*lines[:5], "broken", *lines[5:]])

@@ -107,6 +107,13 @@ def test_a_missing_pool_names_the_command_that_makes_it(tmp_path: Path) -> None:
     assert "qstar rollouts CONFIG --from-states" in caught.value.next_step
 
 
+@pytest.mark.parametrize("kind", ["states", "stronger", "mcts", "binary_search"])
+def test_how_a_pool_is_sampled_is_in_the_key_of_the_rollouts(tmp_path: Path, kind: str) -> None:
+    rows = plan(tmp_path, pools=[{"kind": kind}])[f"pool_{kind}"].rows
+    assert not {"seed", "max_new_tokens"} & set(rows)
+    assert ("temperature" in rows) == (kind == "stronger")  # its own
+
+
 @pytest.mark.parametrize(
     ("method", "kind"),
     [("mcts_pool", "mcts"), ("stronger_policy", "stronger"), ("binary_search", "binary_search")],
