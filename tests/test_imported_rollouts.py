@@ -31,7 +31,7 @@ def config(tmp_path: Path, file: Path | str, **more: Any) -> RunConfig:
 
 def make(run: RunConfig, *names: str) -> dict[str, dict[str, Any]]:
     """Makes stages as a flow does, in this process; returns their manifests."""
-    stages = pipeline.plan(run, until="labels")
+    stages = pipeline.plan(run, until="qvm" if "qvm" in names else "labels")
     manifests = {}
     for name in names:
         specs = pipeline.shards(stages[name], run)
@@ -232,6 +232,21 @@ def test_held_out_problems_are_labelled_but_never_trained_on(
     JOBS["qvm"](spec, run, lambda *_: None)
     [frame] = trained
     assert frame["split"].to_list() == ["train"] * 6
+
+
+def test_an_imported_test_problem_that_is_held_out_as_well_is_no_leakage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "qstar_core.values.train.train_qvm", lambda *_: ({}, pl.DataFrame({"q": [0.5]}))
+    )
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"question": "What is 2?", "answer": "#### 2"}')
+    lines = [row(1), row(2, split="test")]
+    domain = {"name": "gsm8k", "test_file": str(test)}
+    run = config(tmp_path, write(tmp_path / "f.jsonl", [*lines]), policy={}, domain=domain)
+    made = make(run, "problems", "rollouts", "labels", "qvm")
+    assert "allowed" not in made["qvm"]["figures"]
 
 
 def test_a_worker_that_imports_needs_no_torch_and_knows_its_file(tmp_path: Path) -> None:
