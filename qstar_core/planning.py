@@ -189,7 +189,10 @@ def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str,
 
 
 def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> str:
-    """The stage of a pool; of imported rollouts, whose key has none of how it is sampled, too.
+    """The stage of a pool.
+
+    The grader is in its key where outcomes decide what is sampled, and in no other key of samples.
+    How it is sampled is in the key of the rollouts, but where these are imported.
 
     Raises:
         UserError: the pool would continue imported rollouts as if its policy had made them.
@@ -207,6 +210,8 @@ def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> 
     rows = {"rollouts": stages["rollouts"].key, "policy": policy, **pool.rows()}
     if imported:
         rows = {**_pool_sampling(config), **rows}
+    if pool.by_outcome:
+        rows["grader"] = _grader(config)
     add(stages, config.out, pool.stage, {**rows, **_policy_shape(own)}, "problems", "rollouts")
     return pool.stage
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from qstar_core import pipeline, worker
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, gsm8k_problems
+from qstar_core.domains import gsm8k as gsm8k_domain
 from qstar_core.errors import UserError
 from qstar_core.jobs import JOBS, read_problems
 from qstar_core.store import dataset, open_store
@@ -200,6 +201,18 @@ def test_a_published_import_is_estimated_by_what_it_has(tmp_path: Path) -> None:
     assert (figures["train"], figures["test"]) == (2, 0)
     assert figures["import"] == {"lines": 3, "malformed": 1, "problems": 2, "samples": 4}
     assert [m["line"] for m in figures["malformed"]] == [2]
+
+
+def test_a_pool_of_an_import_is_estimated_by_the_rollouts_that_it_has(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.jsonl", [row(1), row(2, ["#### 2"])])
+    pool = {"kind": "stronger", "max_states": 70}
+    run = config(tmp_path, file, policy={}, pools=[pool], rollouts={"max_new_tokens": 10})
+    stage = pipeline.plan(run, until="labels")["pool_stronger"]
+    assert pipeline.estimate(stage, run)["units"] == 0
+    make(run, "problems")
+    states = 2 * 2 * (gsm8k_domain.MAX_STEPS - 1)  # three rollouts count as two of each problem
+    estimate = pipeline.estimate(stage, run)
+    assert (estimate["units"], estimate["policy_tokens"]) == (states, 10 * states)
 
 
 def test_an_import_on_s3(bucket: str, tmp_path: Path) -> None:
