@@ -111,6 +111,7 @@ class Workshop:
         manifest = pipeline.published(stage)
         if manifest is None:
             specs = pipeline.shards(stage, self.config)  # says a missing input
+            pipeline.check_held_out(stage, self.config)
             with pipeline.making(stage, lambda by: self.show.waiting(stage.name, by)):
                 manifest = pipeline.published(stage)  # perhaps by the run that was waited for
                 if manifest is None:

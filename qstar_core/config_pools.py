@@ -30,6 +30,8 @@ USED: dict[str, tuple[str, ...]] = {
     "binary_search": ("samples",),
 }
 """Fields of each kind, besides kind and name."""
+BY_OUTCOME = ("mcts", "binary_search")
+"""Kinds that go on from where trajectories were right or wrong."""
 
 
 class PoolConfig(Section):
@@ -102,6 +104,11 @@ class PoolConfig(Section):
     def draws(self) -> int:
         """Continuations of each state that are drawn in any case."""
         return 1 if self.kind == "stronger" and self.temperature == 0 else self.samples
+
+    @property
+    def by_outcome(self) -> bool:
+        """Whether outcomes, and so the grader, decide what is sampled."""
+        return self.kind in BY_OUTCOME or self.max_samples is not None
 
     def rows(self) -> dict[str, Any]:
         """The fields that its kind uses, for the run key; the policy's identity is added there."""

@@ -50,7 +50,11 @@ def _largest(stage: Stage, config: RunConfig) -> tuple[int, int]:
     """Samples and policy tokens of a pool per problem, at most; 0 where the stage is none."""
     for pool in config.pools:
         if pool.stage == stage.name:
-            return largest(pool, config.rollouts.samples, config.domain.ranges.numbers)
+            size = problem_sets.left_tokens(config.domain, config.rollouts.max_new_tokens)
+            rollouts = config.rollouts.samples
+            if config.rollouts.import_file is not None:  # as many as a problem has on average
+                rollouts = -(-_imported_rollouts(stage) // max(1, count(stage, config, "train")))
+            return largest(pool, rollouts, *size)
     return 0, 0
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import problem_sets, problem_table
+from qstar_core.domains.problem_table import read_problems
 from qstar_core.environment import as_mapping
 from qstar_core.loading import (
     expect,
@@ -45,13 +46,6 @@ Receipt = dict[str, Any]
 UNLIMITED = 1_000_000
 """Policy tokens, value calls and expansions per problem where seconds are the limit: no search gets
 there."""
-
-
-def read_problems(uri: str, split: str) -> list[Problem]:
-    """The problems of a split in their order."""
-    frame = pl.read_parquet(dataset.data_files(uri)).filter(pl.col("split_asked") == split)
-    rows = frame.select("domain", "prompt", "reference", "split").iter_rows()
-    return [Problem(*row) for row in rows]
 
 
 def problem_ids(uri: str, split: str) -> pl.Series:
@@ -226,7 +220,7 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the Q-value model and measures it on held-out problems."""
-    from qstar_core.audit.questions import refuse_leakage
+    from qstar_core.audit.questions import check_leakage
     from qstar_core.audit.steps import conflicts
     from qstar_core.labelling import input_of
     from qstar_core.values.train import train_qvm
@@ -235,8 +229,8 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     frame = pl.read_parquet(labelled)
     if config.rollouts.import_file is not None:  # it may have held-out problems too
         frame = frame.filter(pl.col("split") == "train")
-    known, test = (read_problems(spec["inputs"]["problems"], s) for s in ("train", "test"))
-    allowed = refuse_leakage(known, test, config.qvm.allow)
+    known = read_problems(spec["inputs"]["problems"], "train")
+    allowed = check_leakage(spec["inputs"]["problems"], config)
     folder, found = backbone(config)
     expect(spec, "backbone", found)
     scratch = open_store(spec["uri"]).scratch()

@@ -29,6 +29,7 @@ __all__ = [
     "SWEEPS",
     "Spec",
     "Stage",
+    "check_held_out",
     "check_inputs",
     "estimate",
     "finished",
@@ -51,7 +52,8 @@ CARDS = ("rollouts", "pool", "labels")
 """Beginnings of the names of stages whose data sets get a data card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
-
+SEARCHING = ("evaluation", *SWEEPS)
+"""Stages that search the held-out problems."""
 OF_PROBLEMS = ("unsolvable", "import", "malformed")
 """Figures of problems; the last two of those that were imported with their rollouts."""
 
@@ -93,6 +95,25 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
                 f"{stage.name}: its input {name} is not there yet ({uri})",
                 next_step=f"{command}, or qstar run CONFIG for everything",
             )
+
+
+def check_held_out(stage: Stage, config: RunConfig) -> None:
+    """Makes sure that a stage searches no problem that its Q-value model was trained on.
+
+    Training makes sure of that too, but the model's key has no test problems in it, so others may
+    have taken their place since. Only models that the run has trained are known.
+
+    Args:
+        stage: whose inputs are published.
+        config: of the run.
+
+    Raises:
+        UserError: there are such problems, or near-duplicates, and ``qvm.allow`` does not say so.
+    """
+    if stage.kind in SEARCHING and "qvm" in stage.inputs:
+        from qstar_core.audit.questions import SEARCHED, check_leakage
+
+        check_leakage(stage.inputs["problems"], config, SEARCHED)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:

@@ -29,6 +29,8 @@ MERGING_VERSION = 2
 """Of the rows of methods with ``merge: state``, beside `ROWS_VERSION`."""
 DECODING = 2
 """Version of the order of sums in policies/decoding; it shapes samples below float64."""
+ON_POLICY = ("states", "binary_search")
+"""Kinds of pools whose samples labels take for those of the policy of the rollouts."""
 TO_EVALUATE = ("to evaluate on", "; qstar train-qvm CONFIG and the stages before it need none")
 
 
@@ -187,7 +189,17 @@ def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str,
 
 
 def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> str:
-    """The stage of a pool. The grader is in no key of samples."""
+    """The stage of a pool.
+
+    The grader is in its key where outcomes decide what is sampled, and in no other key of samples.
+    How it is sampled is in the key of the rollouts, but where these are imported.
+
+    Raises:
+        UserError: the pool would continue imported rollouts as if its policy had made them.
+    """
+    imported = config.rollouts.import_file is not None
+    if imported and pool.kind in ON_POLICY:
+        raise _two_policies(pool)
     own = pool.policy or config.policy
     try:
         addresses(own.server)
@@ -196,8 +208,32 @@ def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> 
         what = f"{pool.stage}: {error.what}"
         raise UserError(what, safe=error.safe, next_step=error.next_step) from error
     rows = {"rollouts": stages["rollouts"].key, "policy": policy, **pool.rows()}
+    if imported:
+        rows = {**_pool_sampling(config), **rows}
+    if pool.by_outcome:
+        rows["grader"] = _grader(config)
     add(stages, config.out, pool.stage, {**rows, **_policy_shape(own)}, "problems", "rollouts")
     return pool.stage
+
+
+def _pool_sampling(config: RunConfig) -> dict[str, Any]:
+    """What decides samples of a pool that is otherwise in the key of the rollouts.
+
+    The temperature is that of pools that have none of their own.
+    """
+    rollouts = config.rollouts
+    shape = {"temperature": rollouts.temperature, "max_new_tokens": rollouts.max_new_tokens}
+    return {"seed": config.seed, **shape}
+
+
+def _two_policies(pool: PoolConfig) -> UserError:
+    return UserError(
+        f"{pool.stage}: a pool of kind {pool.kind} and the rollouts that it continues count as "
+        "samples of one policy, and imported rollouts are samples of another one",
+        next_step="take a pool of kind stronger, whose samples are kept apart: write "
+        '"pools: [{kind: stronger, temperature: 1.0}]" and "labels: {method: stronger_policy}" '
+        "into CONFIG; or leave this pool out",
+    )
 
 
 def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -> None:

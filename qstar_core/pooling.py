@@ -16,6 +16,7 @@ from qstar_core.rollouts.bisection import bisection
 from qstar_core.rollouts.continuations import Asking, advance
 from qstar_core.rollouts.from_states import from_states
 from qstar_core.rollouts.paths import PATHS, Path, Sampling, found
+from qstar_core.rollouts.regrade import regrade
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.driver import run
 from qstar_core.search.rollout_mcts import Gathered, rollout_mcts
@@ -46,9 +47,15 @@ def sampling_of(pool: PoolConfig, config: RunConfig, policy: str) -> Sampling:
 
 
 def rollouts_of(files: Sequence[str], problems: Sequence[Problem]) -> dict[str, list[Path]]:
-    """The rollouts of some problems in Parquet files, by problem id, in their order."""
-    ids = pl.Series([problem.id for problem in problems], dtype=pl.String)
+    """The rollouts of some problems in Parquet files, by problem id, in their order.
+
+    They have the outcomes of today's grader, which may decide what is sampled.
+    """
+    known = {problem.id: problem for problem in problems}
+    ids = pl.Series(list(known), dtype=pl.String)
     rows = pl.scan_parquet(list(files)).filter(pl.col("problem_id").is_in(ids.implode()))
+    for domain in {problem.domain for problem in problems}:
+        rows = regrade(rows, domain, lambda: known)
     return {
         str(problem_id): found.to_dicts()
         for (problem_id,), found in rows.collect().group_by("problem_id", maintain_order=True)

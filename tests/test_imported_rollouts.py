@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from qstar_core import pipeline, worker
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS, gsm8k_problems
+from qstar_core.domains import gsm8k as gsm8k_domain
 from qstar_core.errors import UserError
 from qstar_core.jobs import JOBS, read_problems
 from qstar_core.store import dataset, open_store
@@ -31,7 +32,7 @@ def config(tmp_path: Path, file: Path | str, **more: Any) -> RunConfig:
 
 def make(run: RunConfig, *names: str) -> dict[str, dict[str, Any]]:
     """Makes stages as a flow does, in this process; returns their manifests."""
-    stages = pipeline.plan(run, until="labels")
+    stages = pipeline.plan(run, until="qvm" if "qvm" in names else "labels")
     manifests = {}
     for name in names:
         specs = pipeline.shards(stages[name], run)
@@ -106,6 +107,42 @@ def test_the_content_of_the_file_decides_the_keys_and_sampling_does_not(tmp_path
     assert not set(held) & set(base)
 
 
+SAMPLED: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "seed": ({"seed": 9}, {"mcts", "stronger"}),
+    "length": ({"rollouts": {"max_new_tokens": 7}}, {"mcts", "stronger"}),
+    "temperature": ({"rollouts": {"temperature": 0.5}}, {"mcts"}),
+    "samples": ({"rollouts": {"samples": 3}}, set()),
+}
+
+
+@pytest.mark.parametrize("changed", SAMPLED)
+def test_how_a_pool_of_imported_rollouts_is_sampled_decides_its_key(
+    tmp_path: Path, changed: str
+) -> None:
+    file = write(tmp_path / "f.jsonl", [row(1)])
+    kinds = ["mcts", "stronger"]
+
+    def keys(**more: Any) -> dict[str, str]:
+        run = config(tmp_path, file, policy={}, pools=[{"kind": k} for k in kinds], **more)
+        stages = pipeline.plan(run, until="labels")
+        return {kind: stages[f"pool_{kind}"].key for kind in kinds}
+
+    fields, differ = SAMPLED[changed]
+    base, other = keys(), keys(**fields)
+    assert {kind for kind in kinds if base[kind] != other[kind]} == differ
+
+
+@pytest.mark.parametrize("kind", ["states", "binary_search"])
+def test_imported_rollouts_are_not_continued_as_if_they_were_ours(
+    tmp_path: Path, kind: str
+) -> None:
+    file = write(tmp_path / "f.jsonl", [row(1)])
+    run = config(tmp_path, file, policy={}, pools=[{"kind": kind}])
+    with pytest.raises(UserError, match=f"pool_{kind}: .* of another one") as caught:
+        pipeline.plan(run, until="labels")
+    assert "kind: stronger" in caught.value.next_step
+
+
 def test_rows_do_not_depend_on_the_shards_or_the_compression(tmp_path: Path) -> None:
     lines = [row(n % 7, [f"#### {n}", f"{n}\n#### {n % 7}"]) for n in range(20)]
     file = write(tmp_path / "f.jsonl", [*lines[:5], "broken", *lines[5:]])
@@ -166,6 +203,18 @@ def test_a_published_import_is_estimated_by_what_it_has(tmp_path: Path) -> None:
     assert [m["line"] for m in figures["malformed"]] == [2]
 
 
+def test_a_pool_of_an_import_is_estimated_by_the_rollouts_that_it_has(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.jsonl", [row(1), row(2, ["#### 2"])])
+    pool = {"kind": "stronger", "max_states": 70}
+    run = config(tmp_path, file, policy={}, pools=[pool], rollouts={"max_new_tokens": 10})
+    stage = pipeline.plan(run, until="labels")["pool_stronger"]
+    assert pipeline.estimate(stage, run)["units"] == 0
+    make(run, "problems")
+    states = 2 * 2 * (gsm8k_domain.MAX_STEPS - 1)  # three rollouts count as two of each problem
+    estimate = pipeline.estimate(stage, run)
+    assert (estimate["units"], estimate["policy_tokens"]) == (states, 10 * states)
+
+
 def test_an_import_on_s3(bucket: str, tmp_path: Path) -> None:
     file = write(tmp_path / "f.jsonl", [row(1), "x", row(2)])
     open_store(bucket).replace("in/f.jsonl", file.read_bytes())
@@ -196,6 +245,21 @@ def test_held_out_problems_are_labelled_but_never_trained_on(
     JOBS["qvm"](spec, run, lambda *_: None)
     [frame] = trained
     assert frame["split"].to_list() == ["train"] * 6
+
+
+def test_an_imported_test_problem_that_is_held_out_as_well_is_no_leakage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "qstar_core.values.train.train_qvm", lambda *_: ({}, pl.DataFrame({"q": [0.5]}))
+    )
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"question": "What is 2?", "answer": "#### 2"}')
+    lines = [row(1), row(2, split="test")]
+    domain = {"name": "gsm8k", "test_file": str(test)}
+    run = config(tmp_path, write(tmp_path / "f.jsonl", [*lines]), policy={}, domain=domain)
+    made = make(run, "problems", "rollouts", "labels", "qvm")
+    assert "allowed" not in made["qvm"]["figures"]
 
 
 def test_a_worker_that_imports_needs_no_torch_and_knows_its_file(tmp_path: Path) -> None:

@@ -119,6 +119,53 @@ def test_clean_labels_leave_no_remark(tmp_path: Path) -> None:
     assert remarks({"figures": figures, "uri": "x"}) == []
 
 
+WORDS = "Anna buys four red apples and seven green pears on a sunny market day, and eats one. "
+OTHER = "Ben walks nine miles to a lake, swims for half an hour there and takes a bus back home. "
+
+
+def with_test_problem(tmp_path: Path, question: str, **qvm: Any) -> RunConfig:
+    """A run of GSM8K's kind on one training problem and one test problem, made so far."""
+    files = {}
+    for split, text in (("train", WORDS + "How many are left now?"), ("test", question)):
+        file = tmp_path / f"{split}.jsonl"
+        file.write_text(json.dumps({"question": text, "answer": "#### 5"}))
+        files[f"{split}_file"] = str(file)
+    given = {
+        "out": str(tmp_path / "out"),
+        "domain": {"name": "gsm8k", **files},
+        "policy": {"path": str(tiny_policy())},
+        "qvm": qvm,
+        "comparison": {"seconds": [0.5]},
+    }
+    run = RunConfig.model_validate(given)
+    stage = pipeline.plan(run)["problems"]
+    receipts = [jobs.problems(spec, run, lambda *_: None) for spec in pipeline.shards(stage, run)]
+    pipeline.publish(stage, run, receipts)
+    return run
+
+
+def test_other_test_problems_do_not_get_past_the_check_of_training(tmp_path: Path) -> None:
+    good = with_test_problem(tmp_path, OTHER + "How far?")
+    stages = pipeline.plan(good)
+    for stage in stages.values():
+        pipeline.check_held_out(stage, good)
+
+    near = with_test_problem(tmp_path, WORDS + "How many are left then?")
+    later = pipeline.plan(near) | pipeline.plan_comparison(near)
+    assert later["qvm"].key == stages["qvm"].key  # it is not trained, and not checked, again
+    for name in ("evaluation", "comparison", "timing"):
+        assert later[name].key not in [stage.key for stage in stages.values()]
+        with pytest.raises(UserError, match="1 of 1 test problems have a near-dup") as caught:
+            pipeline.check_held_out(later[name], near)
+        assert "nothing was searched" in caught.value.safe
+        assert "qstar run CONFIG --set 'qvm.allow=[near_duplicates]'" in caught.value.next_step
+
+    allowed = near.model_copy(update={"qvm": QvmConfig(allow=["near_duplicates"])})
+    pipeline.check_held_out(later["evaluation"], allowed)
+    given = near.model_copy(update={"qvm": QvmConfig(path="reference:countdown-qvm")})
+    pipeline.check_held_out(pipeline.plan(given)["evaluation"], given)  # trained elsewhere
+
+
 @pytest.mark.slow
 def test_a_policy_is_pretrained_onto_s3(bucket: str) -> None:
     tiny = PretrainConfig(

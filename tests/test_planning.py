@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from qstar_core import pipeline
-from qstar_core.config import PoolConfig, RunConfig
-from qstar_core.domains import countdown
+from qstar_core.config import CountdownRanges, DomainConfig, PoolConfig, RunConfig
+from qstar_core.domains import countdown, gsm8k, problem_sets
 from qstar_core.errors import UserError
 from qstar_core.planning import made_first
 from qstar_core.rollouts.pool_size import largest
@@ -107,6 +107,36 @@ def test_a_missing_pool_names_the_command_that_makes_it(tmp_path: Path) -> None:
     assert "qstar rollouts CONFIG --from-states" in caught.value.next_step
 
 
+@pytest.mark.parametrize("kind", ["states", "stronger", "mcts", "binary_search"])
+def test_how_a_pool_is_sampled_is_in_the_key_of_the_rollouts(tmp_path: Path, kind: str) -> None:
+    rows = plan(tmp_path, pools=[{"kind": kind}])[f"pool_{kind}"].rows
+    assert not {"seed", "max_new_tokens"} & set(rows)
+    assert ("temperature" in rows) == (kind == "stronger")  # its own
+
+
+@pytest.mark.parametrize(
+    ("pool", "decides"),
+    [
+        ({"kind": "states"}, False),
+        ({"kind": "states", "max_samples": 9}, True),
+        ({"kind": "stronger"}, False),
+        ({"kind": "stronger", "temperature": 0.5, "max_samples": 9}, True),
+        ({"kind": "mcts"}, True),
+        ({"kind": "binary_search"}, True),
+    ],
+)
+def test_a_grader_that_decides_what_is_sampled_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: dict[str, Any], decides: bool
+) -> None:
+    name = f"pool_{pool['kind']}"
+    base = plan(tmp_path, pools=[pool])
+    monkeypatch.setattr(countdown, "GRADER_VERSION", "next")
+    graded = plan(tmp_path, pools=[pool])
+    assert (graded[name].key != base[name].key) == decides
+    assert graded["rollouts"].key == base["rollouts"].key
+    assert graded["labels"].key != base["labels"].key
+
+
 @pytest.mark.parametrize(
     ("method", "kind"),
     [("mcts_pool", "mcts"), ("stronger_policy", "stronger"), ("binary_search", "binary_search")],
@@ -139,9 +169,29 @@ LINES = [countdown.expected_tokens(n) for n in (2, 3)]  # left of a play of four
 def test_a_pool_is_no_larger_than_planned(
     tmp_path: Path, pool: dict[str, Any], expected: tuple[int, int]
 ) -> None:
-    assert largest(PoolConfig.model_validate(pool), rollouts=16, numbers=4) == expected
+    size = problem_sets.left_tokens(DomainConfig(ranges=CountdownRanges(numbers=4)), 96)
+    assert largest(PoolConfig.model_validate(pool), 16, *size) == expected
     run = config(tmp_path, pools=[pool], domain={"train_problems": 10})
     name = f"pool_{pool['kind']}"
     estimate = pipeline.estimate(pipeline.plan(run)[name], run)
     assert estimate["policy_tokens"] == 10 * expected[1]
     assert (estimate["units"], estimate["shards"]) == (10 * expected[0], 1)
+
+
+STATES = 3 * (gsm8k.MAX_STEPS - 1)  # of three rollouts
+
+
+@pytest.mark.parametrize(
+    ("pool", "samples", "tokens"),
+    [
+        ({"kind": "states", "samples": 2}, STATES * 2, STATES * 2 * 50),
+        ({"kind": "stronger", "max_states": 4}, 4, 4 * 50),
+        ({"kind": "binary_search", "samples": 2}, 3 * 5 * 2, 3 * 5 * 2 * 50),
+        ({"kind": "mcts", "simulations": 5, "k": 2}, 1, 5 * 2 * (50 + 50)),
+    ],
+)
+def test_where_lengths_are_not_known_a_sample_may_take_all_its_tokens(
+    pool: dict[str, Any], samples: int, tokens: int
+) -> None:
+    size = problem_sets.left_tokens(DomainConfig(name="gsm8k"), 50)
+    assert largest(PoolConfig.model_validate(pool), 3, *size) == (samples, tokens)

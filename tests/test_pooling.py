@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qstar_core.config import CountdownRanges, PoolConfig, RolloutsConfig, RunConfig
-from qstar_core.domains import countdown_problems
+from qstar_core.domains import DOMAINS, countdown_problems
+from qstar_core.grading import Grade, Outcome
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
-from qstar_core.pooling import sample_pool
+from qstar_core.pooling import rollouts_of, sample_pool
 from qstar_core.rollouts.paths import PATHS
 from qstar_core.rollouts.progress import SampleProgress
 from qstar_core.rollouts.quarantine import sample_shard
-from qstar_core.rollouts.sample import sample_rollouts
+from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 from tests.completions_server import Script
 from tests.evaluation.test_run_on_servers import served
 from tests.rollouts.toy import TREE, Toy
@@ -59,6 +63,24 @@ def test_the_rows_of_a_problem_do_not_depend_on_the_others(toy: Toy, pool: PoolC
         new = row["steps"][row["prefix_steps"] :]
         assert row["tokens"] == sum(step["tokens"] for step in new)
         assert (row["grader"], row["split"]) == ("toy", "test")
+
+
+def test_stored_rollouts_have_the_outcomes_of_todays_grader(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "part.parquet"
+    stored = [row for rows in toy.rollouts(5).values() for row in rows]
+    pq.write_table(pa.Table.from_pylist(stored, schema=SCHEMA), file)
+    kept = rollouts_of([str(file)], toy.problems[:2])
+    assert kept == {p.id: toy.rollouts(5)[p.id] for p in toy.problems[:2]}
+    domain = DOMAINS["toy"]
+    monkeypatch.setattr(domain, "GRADER_VERSION", "2")
+    monkeypatch.setattr(domain, "grade", lambda problem, texts: Grade(Outcome.TIMEOUT))
+    found = rollouts_of([str(file)], toy.problems[:2])
+    assert {row["outcome"] for rows in found.values() for row in rows} == {"timeout"}
+    assert {i: [r["rollout_id"] for r in rows] for i, rows in found.items()} == {
+        i: [r["rollout_id"] for r in rows] for i, rows in kept.items()
+    }
 
 
 def test_a_tree_search_holds_no_trajectory_twice(toy: Toy) -> None:

@@ -2,7 +2,8 @@
 
 A Q-value model that was trained on a test problem, or on a copy of it with a word changed, is
 measured by what it remembers. So training refuses labels with leakage unless it is allowed by
-name.
+name, and so does a search with a trained model: a model keeps its key, and is not trained again,
+where the test problems are other ones than then.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from typing import Any
 import polars as pl
 
 from qstar_core.audit.shingles import SEPARATOR, TOKEN, near_duplicates
+from qstar_core.config import RunConfig
+from qstar_core.domains.problem_table import read_problems
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 
 SIMILAR = 0.8
 """Jaccard similarity of word shingles from which on two questions count as near-duplicates."""
 EXAMPLES = 3
+TRAINED, SEARCHED = "trained", "searched"
+COMMAND = {TRAINED: "qstar train-qvm CONFIG", SEARCHED: "qstar run CONFIG"}
+"""What to run where leakage is allowed, by what was refused."""
 
 Row = dict[str, Any]
 
@@ -82,8 +88,28 @@ def leakage(train: pl.DataFrame, test: pl.DataFrame, threshold: float = SIMILAR)
     }
 
 
+def check_leakage(problems: str, config: RunConfig, made: str = TRAINED) -> Row:
+    """`refuse_leakage` of the problems of a run.
+
+    Args:
+        problems: folder of its published problems.
+        config: of the run; rows of an imported file that are test problems are never trained on.
+        made: what is refused.
+
+    Returns:
+        As `refuse_leakage`.
+    """
+    train, test = (read_problems(problems, split) for split in ("train", "test"))
+    if config.rollouts.import_file is not None:
+        train = [problem for problem in train if problem.split == "train"]
+    return refuse_leakage(train, test, config.qvm.allow, made)
+
+
 def refuse_leakage(
-    train: Sequence[Problem], test: Sequence[Problem], allowed: Sequence[str]
+    train: Sequence[Problem],
+    test: Sequence[Problem],
+    allowed: Sequence[str],
+    made: str = TRAINED,
 ) -> Row:
     """Makes sure that no test problem is trained on, unless that is allowed by name.
 
@@ -91,6 +117,7 @@ def refuse_leakage(
         train: problems of the labels.
         test: problems of the evaluation.
         allowed: ``qvm.allow``: of ``leakage`` and ``near_duplicates``.
+        made: what is refused, a key of `COMMAND`.
 
     Returns:
         What was found and allowed: counts by name; empty where nothing was found.
@@ -104,6 +131,7 @@ def refuse_leakage(
             "leakage",
             f"{found['same']:,} of {found['test']:,} test problems are training problems too",
             found["same_examples"][0].strip(),
+            made,
         )
     if found["near"] and "near_duplicates" not in allowed:
         pair = found["near_examples"][0]
@@ -112,16 +140,17 @@ def refuse_leakage(
             f"{found['near']:,} of {found['test']:,} test problems have a near-duplicate among the "
             f"training problems (Jaccard similarity of word shingles at least {SIMILAR:g})",
             f"{pair['test'].strip()} (test) and {pair['train'].strip()} (training)",
+            made,
         )
     counts = {"leakage": found["same"], "near_duplicates": found["near"]}
     return {name: count for name, count in counts.items() if count}
 
 
-def _refusal(name: str, what: str, example: str) -> UserError:
+def _refusal(name: str, what: str, example: str, made: str) -> UserError:
     return UserError(
         f"qvm: {what}, for example {example}",
-        safe="problems, rollouts and labels are kept, and nothing was trained",
-        next_step="take them out of domain.train_file (qstar audit LABELS shows more of them), "
-        "then qstar run CONFIG; or train on them all the same: "
-        f"qstar train-qvm CONFIG --set 'qvm.allow=[{name}]'",
+        safe=f"what is made is kept, and nothing was {made}",
+        next_step="take them out of domain.train_file or test_file (qstar audit LABELS shows "
+        "more of them), then qstar run CONFIG; or go on all the same: "
+        f"{COMMAND[made]} --set 'qvm.allow=[{name}]'",
     )

@@ -131,3 +131,10 @@ def from_question(question: str, reference: object, split: str | None) -> Proble
 def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
     """Policy tokens of a rollout: of a complete play under the reference tokenizer."""
     return countdown.expected_tokens(domain.ranges.numbers)
+
+
+def left_tokens(domain: DomainConfig, max_new_tokens: int) -> tuple[int, list[int]]:
+    """Policy tokens of a line, and of what is left of a play after each line but the last."""
+    numbers = domain.ranges.numbers
+    line = countdown.expected_tokens(numbers) // max(1, numbers - 1) + 1
+    return line, [countdown.expected_tokens(left) for left in range(2, numbers)]

@@ -40,3 +40,11 @@ def from_question(question: str, reference: object, split: str | None) -> Proble
 def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
     """Policy tokens of a rollout: the limit, since nothing better is known of any policy."""
     return max_new_tokens
+
+
+def left_tokens(domain: DomainConfig, max_new_tokens: int) -> tuple[int, list[int]]:
+    """Policy tokens of a line, and of what is left of a solution after each line but the last.
+
+    Any of them may take all that there are.
+    """
+    return max_new_tokens, [max_new_tokens] * (gsm8k.MAX_STEPS - 1)

@@ -4,8 +4,9 @@ Whatever they come from, no problem of one split is in the other: generated ones
 their hash and leave out those of the other split's file, and two files must not share one.
 
 A domain's module of problems (`SOURCES`) offers ``from_row``, ``from_question``,
-``expected_tokens``, an ``EXAMPLE`` row, how many problems it has in ``GENERATED`` unless the user
-says otherwise, ``generate`` where that is not 0, and ``unsolvable`` where it can tell.
+``expected_tokens``, ``left_tokens``, an ``EXAMPLE`` row, how many problems it has in ``GENERATED``
+unless the user says otherwise, ``generate`` where that is not 0, and ``unsolvable`` where it can
+tell.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -32,6 +34,9 @@ from qstar_core.store.uri import is_remote
 
 SOURCES: dict[str, ModuleType] = {"countdown": countdown_problems, "gsm8k": gsm8k_problems}
 GZIP = b"\x1f\x8b"  # how a gzip file begins
+BLOCK = 1024 * 1024
+MAX_BYTES = 2 * 1024**3
+"""Of an unpacked file of problems; some millions of them."""
 BROKEN_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
@@ -123,7 +128,7 @@ def _parse(path: str, content: bytes, domain: str, split: str) -> ProblemFile:
 def _decode(path: str, content: bytes) -> str:
     if content.startswith(GZIP):
         try:
-            content = gzip.decompress(content)
+            content = _unpacked(path, content)
         except BROKEN_GZIP as error:
             step = f"gzip -t {path}   checks it"
             raise UserError(f"{path}: broken gzip file: {error}", next_step=step) from error
@@ -140,6 +145,21 @@ def _decode(path: str, content: bytes) -> str:
             f"{path}, row {row}, byte {error.start + 1} of the file: not UTF-8 ({error.reason})",
             next_step="save it as UTF-8",
         ) from error
+
+
+def _unpacked(path: str, content: bytes) -> bytes:
+    """What a gzip file holds, read in blocks: a small file may hold more than the memory."""
+    blocks, size = [], 0
+    with gzip.open(io.BytesIO(content)) as source:
+        while block := source.read(BLOCK):
+            blocks.append(block)
+            size += len(block)
+            if size > MAX_BYTES:
+                raise UserError(
+                    f"{path}: more than {MAX_BYTES:,} bytes when it is unpacked",
+                    next_step="split it, or take only the problems that the run needs",
+                )
+    return b"".join(blocks)
 
 
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
@@ -240,6 +260,16 @@ def need(domain: DomainConfig, split: str, what: str, otherwise: str = "") -> No
 def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
     """Policy tokens that one rollout takes, at most or about."""
     return int(SOURCES[domain.name].expected_tokens(domain, max_new_tokens))
+
+
+def left_tokens(domain: DomainConfig, max_new_tokens: int) -> tuple[int, list[int]]:
+    """Policy tokens that a step takes, and those left of a rollout after each step but the last.
+
+    Returns:
+        Both at most or about; of the rollout with the most steps.
+    """
+    step, left = SOURCES[domain.name].left_tokens(domain, max_new_tokens)
+    return int(step), list(left)
 
 
 def unsolvable(domain: DomainConfig, split: str, problems: Sequence[Problem]) -> int | None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
@@ -30,6 +30,7 @@ from qstar_core.store.uri import is_remote
 FIELD = "rollouts.import_file"
 MAX_LINE_BYTES = 16 * 1024 * 1024
 MAX_STEPS = 2000  # lines of one sample: each has the ids of all before it hashed
+SHARE = 0.9  # of the free disk space that a copy may take
 SPLITS = ("train", "test")
 MALFORMED = (ValueError, TypeError, KeyError, RecursionError, OverflowError)
 """What a malformed row raises; Unicode and JSON errors are ValueErrors."""
@@ -125,7 +126,7 @@ def uncompressed(path: str) -> Path:
     """A local file with the plain lines: the file itself, or its copy in the cache.
 
     Raises:
-        UserError: there is no such file, or it is a broken gzip file.
+        UserError: there is no such file, it is a broken gzip file, or too large for the disk.
     """
     file = local(path)
     with file.open("rb") as opened:
@@ -137,11 +138,26 @@ def uncompressed(path: str) -> Path:
     made = cache.scratch()
     try:
         with gzip.open(file) as source, (made / "lines").open("wb") as target:
-            shutil.copyfileobj(source, target, 1024 * 1024)
+            _copy(source, target, shutil.disk_usage(made).free, path)
     except problem_sets.BROKEN_GZIP as error:
         what, step = f"{FIELD}: {path} is a broken gzip file: {error}", f"gzip -t {path}"
         raise UserError(what, next_step=f"{step}   checks it") from error
     return cache.settle(made, place) / "lines"
+
+
+def _copy(source: IO[bytes], target: IO[bytes], free: int, path: str) -> None:
+    """Copies in blocks, as long as the disk has room: a small file may hold more than that."""
+    room = int(SHARE * free)
+    while block := source.read(problem_sets.BLOCK):
+        room -= len(block)
+        if room < 0:
+            target.truncate(0)
+            raise UserError(
+                f"{FIELD}: {path} holds more, when it is unpacked, than the cache has room for: "
+                f"{SHARE:.0%} of the {free:,} bytes that were free there",
+                next_step=f"free space in {cache.root()}, or set QSTAR_CACHE to a larger disk",
+            )
+        target.write(block)
 
 
 def lines(file: Path) -> Iterator[Line]:

@@ -17,18 +17,17 @@ said nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from qstar_core.domains import DOMAINS
-from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import ID_DIGITS, content_id
-from qstar_core.mdp import Problem, Step
+from qstar_core.mdp import Step
 from qstar_core.policies import Sample
+from qstar_core.rollouts.grades import graded
 from qstar_core.rollouts.import_file import ImportedRow, ImportedSample, parse
 from qstar_core.rollouts.sample import SCHEMA, rollout_row
 
@@ -56,15 +55,6 @@ def as_sample(sample: ImportedSample) -> Sample:
     *before, last = steps_of(sample.text)
     end = Step(last, logprob=sample.logprob, ended=True)
     return Sample((*(Step(text) for text in before), end), "end")
-
-
-def graded(problem: Problem, texts: Sequence[str]) -> Grade:
-    """The domain's grade; what a grader cannot cope with is its error, not the text's."""
-    try:
-        grade: Grade = DOMAINS[problem.domain].grade(problem, texts)
-    except Exception as error:  # text from elsewhere may be anything
-        return Grade(Outcome.GRADER_ERROR, reason=f"{type(error).__name__}: {error}"[:200])
-    return grade
 
 
 def tables(file: Path, index: Mapping[str, Any], domain: str, sha256: str) -> Iterator[pa.Table]:

@@ -6,31 +6,32 @@ saves is not known before the rollouts are there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qstar_core.config import PoolConfig
-from qstar_core.domains import countdown
 
 
-def largest(pool: PoolConfig, rollouts: int, numbers: int) -> tuple[int, int]:
+def largest(pool: PoolConfig, rollouts: int, step: int, left: Sequence[int]) -> tuple[int, int]:
     """Samples and policy tokens of one problem's pool, at most.
 
     Args:
         pool: its settings.
         rollouts: of the problem, all of them different and of full length.
-        numbers: of a countdown problem.
+        step: tokens of one step, as `qstar_core.domains.problem_sets.left_tokens` says.
+        left: tokens of a continuation of each state of a rollout.
 
     Returns:
         Samples (one search for kind mcts) and tokens.
     """
-    rest = [countdown.expected_tokens(left) for left in range(2, numbers)]  # of a state's ends
+    longest = max(left, default=0)
     if pool.kind == "mcts":
-        line = countdown.expected_tokens(numbers) // max(1, numbers - 1) + 1
-        each = pool.k * (line + pool.rollouts * max(rest, default=0))
+        each = pool.k * (step + pool.rollouts * longest)
         return 1, min(pool.simulations * each, pool.tokens_per_problem or pool.simulations * each)
     if pool.kind == "binary_search":
-        states = rollouts * (numbers - 2).bit_length()
-        return states * pool.samples, states * pool.samples * max(rest, default=0)
+        states = rollouts * len(left).bit_length()
+        return states * pool.samples, states * pool.samples * longest
     draws = pool.draws if pool.max_samples is None else pool.max_samples
-    costs = sorted(rest * rollouts, reverse=True)[: pool.max_states]
+    costs = sorted([*left] * rollouts, reverse=True)[: pool.max_states]
     tokens = sum(costs) * draws
     if pool.tokens_per_problem is not None:
         first = sum(costs) * pool.draws

@@ -12,6 +12,7 @@ import polars as pl
 
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
+from qstar_core.rollouts.grades import graded
 
 COLUMNS = ("outcome", "answer", "grader", "grader_version")
 """What a grader decides of a trajectory."""
@@ -30,13 +31,16 @@ def regrade(
             `qstar_core.rollouts.sample.SCHEMA`, `COLUMNS`, and any others.
         domain: of the trajectories.
         problems: reads their problems, by id; called where something is graded.
+
+    Returns:
+        The trajectories; a plan that may be collected several times and grades nothing then.
     """
     today = DOMAINS[domain].GRADER, DOMAINS[domain].GRADER_VERSION
     graders = trajectories.select("grader", "grader_version").unique().collect()
-    if set(graders.iter_rows()) <= {today}:  # then the plan stays free of Python
+    if set(graders.iter_rows()) <= {today}:
         return trajectories
     known = problems()
-    return trajectories.map_batches(lambda rows: _regraded(rows, today, known), streamable=True)
+    return _regraded(trajectories.collect(), today, known).lazy()
 
 
 def _regraded(
@@ -45,17 +49,17 @@ def _regraded(
     if rows.is_empty():
         return rows
     texts = rows["steps"].list.eval(pl.element().struct.field("text"))
-    graded = []
+    grades = []
     for problem_id, steps, *stored in zip(
         rows["problem_id"], texts, *(rows[name] for name in COLUMNS), strict=True
     ):
         problem = known.get(problem_id)
         if problem is None or (stored[2], stored[3]) == today:
-            graded.append(tuple(stored))
+            grades.append(tuple(stored))
             continue
-        grade = DOMAINS[problem.domain].grade(problem, list(steps))
-        graded.append((str(grade.outcome), grade.answer, *today))
-    columns = zip(COLUMNS, zip(*graded, strict=True), strict=True)
+        grade = graded(problem, list(steps))
+        grades.append((str(grade.outcome), grade.answer, *today))
+    columns = zip(COLUMNS, zip(*grades, strict=True), strict=True)
     return rows.with_columns(
         pl.Series(name, values, dtype=pl.String).cast(rows.schema[name]) for name, values in columns
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,23 @@ def test_load_reads_a_users_file(tmp_path: Path) -> None:
     found = problem_sets.load(file, "countdown", "test")
     assert [p.prompt for p in found.problems] == ["13 10 9 4 > 24\n", "1 1 1 1 > 24\n"]
     assert found.repeated == 1
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = b'{"numbers": [1, 2, 3], "target": 6}\n'
+    fits, bomb = tmp_path / "fits.gz", tmp_path / "bomb.gz"
+    fits.write_bytes(gzip.compress(row * 10))
+    bomb.write_bytes(gzip.compress(row * 1_000_000))
+    monkeypatch.setattr(problem_sets, "MAX_BYTES", 10 * len(row))
+    assert problem_sets.load(fits, "countdown", "train").repeated == 9
+    tracemalloc.start()
+    with pytest.raises(UserError, match=f"bomb.gz: more than {10 * len(row)} bytes") as caught:
+        problem_sets.load(bomb, "countdown", "train")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    assert "split it" in caught.value.next_step
 
 
 def write_rows(file: Path, targets: Sequence[int]) -> str:

@@ -155,6 +155,22 @@ def test_a_run_that_failed_leaves_the_stage_to_the_next(
             shop.make(stage)
 
 
+def test_what_searches_is_checked_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(out=str(tmp_path), policy=PolicyConfig(path=str(tiny_policy())))
+    stage = pipeline.plan(config)["problems"]
+
+    def refuse(stage: pipeline.Stage, config: RunConfig) -> None:
+        raise UserError("a near-duplicate")
+
+    monkeypatch.setattr(pipeline, "check_held_out", refuse)
+    show = StageProgress(Console(file=io.StringIO()))
+    shop = Workshop(config, stages._task_runner(config.runtime), show, Budget(config.runtime))
+    with pytest.raises(UserError, match="near-duplicate"):
+        shop.make(stage)
+
+
 @pytest.mark.parametrize(("stage", "window"), [("comparison", 3), ("timing", 1)])
 def test_shards_whose_time_is_the_result_run_one_at_a_time(
     in_flow_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stage: str, window: int

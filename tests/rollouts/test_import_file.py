@@ -4,7 +4,9 @@ import codecs
 import gzip
 import hashlib
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -110,6 +112,19 @@ def test_a_compressed_file_is_read_from_the_cache(tmp_path: Path) -> None:
     packed.write_bytes(packed.read_bytes()[:-10])
     with pytest.raises(UserError, match="broken gzip file"):
         import_file.uncompressed(str(packed))
+
+
+def test_a_file_that_unpacks_to_more_than_the_disk_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "f.jsonl.gz"
+    packed.write_bytes(gzip.compress(row(77).encode() + b" " * 5_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=5_000_000))
+    with pytest.raises(UserError, match="than the cache has room for: 90% of the 5,000") as caught:
+        import_file.uncompressed(str(packed))
+    assert "QSTAR_CACHE" in caught.value.next_step
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=9_000_000))
+    assert import_file.uncompressed(str(packed)).stat().st_size > 5_000_000
 
 
 def test_a_file_on_s3_is_copied_once(bucket: str, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from qstar_core.domains import countdown_problems, gsm8k
 from qstar_core.grading import Outcome
 from qstar_core.mdp import Problem
 from qstar_core.rollouts import imported
+from qstar_core.rollouts.grades import graded
 from qstar_core.rollouts.import_file import ImportedSample, lines
-from qstar_core.rollouts.imported import as_sample, graded, steps_of, tables
+from qstar_core.rollouts.imported import as_sample, steps_of, tables
 from qstar_core.rollouts.sample import SCHEMA, step_ids
 
 from .import_rows import row, write

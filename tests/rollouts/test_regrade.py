@@ -96,6 +96,29 @@ def test_a_new_grader_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.schema == stored.schema
 
 
+def test_what_the_grader_cannot_cope_with_is_its_error() -> None:
+    stored = trajectories([RIGHT, ["9" * 5000 + " + 2 = 5 | 5 > 6"]]).lazy()
+    found = regrade(stored, "countdown", lambda: by_id(SOLVED)).collect()
+    assert found["outcome"].to_list() == ["correct", "grader_error"]
+    assert found["grader_version"].to_list() == [countdown.GRADER_VERSION] * 2
+
+
+def test_each_trajectory_is_graded_once_however_often_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def grade(problem: Problem, steps: Sequence[str]) -> Grade:
+        asked.append(steps)
+        return Grade(Outcome.CORRECT)
+
+    monkeypatch.setattr(countdown, "grade", grade)
+    found = regrade(trajectories([RIGHT, WRONG]).lazy(), "countdown", lambda: by_id(SOLVED))
+    for _ in range(3):
+        found.collect()
+    assert asked == [RIGHT, WRONG]
+
+
 def test_nothing_to_grade() -> None:
     empty = trajectories([]).lazy()
     assert regrade(empty, "countdown", lambda: by_id(SOLVED)).collect().is_empty()
