@@ -37,7 +37,8 @@ One row per step of every rollout; data set `labels/KEY`. `(rollout_id, step_ind
 """
 LABEL_FILE = """\
 The files' metadata has `qstar.schema_version` ({version}), `qstar.method`, `qstar.gamma`,
-`qstar.parameters` (JSON) and `qstar.problems`, the key of the problems data set with the prompts.
+`qstar.parameters` (JSON) and `qstar.rollouts`, the key of the rollouts that were labelled; their
+manifest names the problems data set with the prompts.
 In the file these columns are dictionary-encoded, and read as what the table says:
 """
 READING = """\

@@ -195,7 +195,7 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     tables = Tables(files(inputs["rollouts"]), pools, ids)
     settings, label = labeller(spec, config, progress)
     method, gamma, own = settings.method, settings.gamma, settings.parameters()
-    schema = file_schema(method, gamma, own, problems=leaf(inputs["problems"]))
+    schema = file_schema(method, gamma, own, rollouts=leaf(inputs["rollouts"]))
     total = len(ids) * config.rollouts.samples
     finished = steps = 0
 

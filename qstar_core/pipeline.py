@@ -49,7 +49,7 @@ MODELS = ("policy", "backbone", "qvm", "prm", "import_file")
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
 CARDS = ("rollouts", "pool", "labels")
-"""Beginnings of the names of stages whose data sets get a data card."""
+"""Kinds of data sets that get a data card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 SEARCHING = ("evaluation", *SWEEPS)
@@ -180,7 +180,7 @@ def _documents(
     stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
 ) -> dict[str, bytes]:
     """The data card of a stage that makes data to be given away."""
-    if not stage.name.startswith(CARDS):
+    if stage.kind not in CARDS:
         return {}
     from qstar_core.audit.card import NAME, card
 

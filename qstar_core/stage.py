@@ -12,7 +12,7 @@ ROWS_VERSION = {
     "problems": 1,
     "rollouts": 1,
     "pool": 1,
-    "labels": 2,
+    "labels": 3,
     "qvm": 1,
     "evaluation": 3,
     "report": 1,

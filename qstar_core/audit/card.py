@@ -2,7 +2,8 @@
 
 It is written before the manifest, which has its sha256, and is made of the rows, of what the run
 key hashes and of the section ``card`` of the configuration. It has no date, no place and no
-measured time, so that equal rows have equal cards.
+measured time, so that equal rows have equal cards. Held-out problems are not in it: the key of
+rollouts and labels knows nothing of them (``qstar audit`` looks for leakage).
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import jinja2
 import polars as pl
 import pyarrow.parquet as pq
 
-from qstar_core.audit.questions import duplicates, leakage
+from qstar_core.audit.questions import duplicates
 from qstar_core.audit.steps import by_step, conflicts
 from qstar_core.config import CardConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.evaluation.report import TEMPLATES
 from qstar_core.evaluation.wording import visible
+from qstar_core.stage import kind_of
 from qstar_core.store import dataset
 
 NAME = "CARD.md"
@@ -62,7 +64,7 @@ def card(
         files: local paths of its Parquet files, in order.
         inputs: folders of the data sets it was made from, by stage name.
     """
-    kind = next(kind for kind in WHAT if str(head["kind"]).startswith(kind))
+    kind = kind_of(str(head["kind"]))
     domain = DOMAINS[head["config"]["domain"]["name"]]
     figures = _of_labels(files, inputs) if kind == "labels" else _of_trajectories(head, files)
     hashed = _hashed(head, inputs)
@@ -77,21 +79,21 @@ def card(
         domain=head["config"]["domain"]["name"],
         policy=policy,
         grader=[domain.GRADER, domain.GRADER_VERSION],
-        made_from=[f"{stage} {key}" for stage, key in head["inputs"].items()],
+        made_from=[f"{stage} {key}" for stage, key in _made_from(head).items()],
         columns=_columns(files[0]) if files else [],
         limits=LIMITS["labels" if kind == "labels" else "rollouts"],
         hashed=json.dumps(hashed, indent=1, default=str).replace("`", "\\u0060"),
-        **{**dict.fromkeys(("outcomes", "steps", "leaked")), **figures},
+        **{**dict.fromkeys(("outcomes", "steps", "twice")), **figures},
     )
 
 
 def _of_labels(files: Sequence[str], inputs: Mapping[str, str]) -> Row:
-    """Counts by step, contradictions, and what is wrong with the questions."""
+    """Counts by step, contradictions, and questions that stand twice."""
     found: Row = {"steps": by_step(files), "conflicts": conflicts(files)}
     if "problems" in inputs:
         known = pl.read_parquet(dataset.data_files(inputs["problems"]))
-        train, test = (known.filter(pl.col("split_asked") == s) for s in ("train", "test"))
-        found |= {"twice": duplicates(train), "leaked": leakage(train, test)}
+        train = known.filter(pl.col("split_asked") == "train")
+        found |= {"twice": duplicates(train), "train": len(train)}
     return found
 
 
@@ -110,6 +112,11 @@ def _of_trajectories(head: Mapping[str, Any], files: Sequence[str]) -> Row:
         "problems": problems,
         "quarantined": len(head["figures"].get("quarantined", [])),
     }
+
+
+def _made_from(head: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of the inputs, less that of the problems, which depends on the held-out ones."""
+    return {stage: key for stage, key in head["inputs"].items() if stage != "problems"}
 
 
 def _hashed(head: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Row]:

@@ -64,7 +64,8 @@ def error_chart(
     """A figure of each method against the samples or the tokens it was given.
 
     Args:
-        rows: of `qstar_core.audit.truth.against_truth`; those without the figure are passed over.
+        rows: of `qstar_core.audit.truth.against_truth`; those without the figure or
+            without what it is drawn against are passed over.
         figure: ``bias`` (signed) or ``mse``.
         size: width and height of the drawing.
         along: ``n`` or ``tokens``.
@@ -73,7 +74,7 @@ def error_chart(
         width, height, the plot's edges, x_ticks and y_ticks, zero (y of the figure 0) and lines
         (method, path, points with x, y and row, end_x, end_y, label_y, value); None without rows.
     """
-    shown = [row for row in rows if row.get(figure) is not None]
+    shown = [r for r in rows if r.get(figure) is not None and r.get(along) is not None]
     if not shown:
         return None
     width, height = size

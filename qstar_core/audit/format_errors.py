@@ -13,20 +13,25 @@ import polars as pl
 
 from qstar_core.grading import Outcome
 from qstar_core.mdp import Problem
+from qstar_core.rollouts.regrade import COLUMNS, regrade
 
 EXAMPLES = 3
 NEGATIVE = [str(Outcome.WRONG), str(Outcome.NO_ANSWER)]
 """Outcomes of trajectories that were graded and not found right."""
+READ = ("problem_id", "steps", "n_steps")
 
 Row = dict[str, Any]
 Lenient = Callable[[Problem, Sequence[str]], bool]
 
 
-def format_errors(files: Sequence[str], problems: Mapping[str, Problem], lenient: Lenient) -> Row:
+def format_errors(
+    files: Sequence[str], domain: str, problems: Mapping[str, Problem], lenient: Lenient
+) -> Row:
     """Counts the trajectories that only their form makes wrong.
 
     Args:
         files: Parquet files of a rollouts data set.
+        domain: of the problems; its grader of today says which are wrong (`regrade`).
         problems: by id; rollouts of other problems are passed over.
         lenient: of the domain; asked once per distinct trajectory.
 
@@ -37,7 +42,9 @@ def format_errors(files: Sequence[str], problems: Mapping[str, Problem], lenient
     negatives = found = steps = 0
     examples: list[Row] = []
     for file in files:
-        for problem_id, texts, count in _distinct(file).iter_rows():
+        rows = pl.scan_parquet(file).select(*READ, *COLUMNS)
+        graded = regrade(rows, domain, lambda: problems)
+        for problem_id, texts, count in _distinct(graded).iter_rows():
             problem = problems.get(problem_id)
             if problem is None:
                 continue
@@ -50,12 +57,11 @@ def format_errors(files: Sequence[str], problems: Mapping[str, Problem], lenient
     return {"negatives": negatives, "lenient": found, "steps": steps, "examples": examples}
 
 
-def _distinct(file: str) -> pl.DataFrame:
-    """The distinct negative trajectories of a file: problem_id, texts, and how often they came."""
+def _distinct(rollouts: pl.LazyFrame) -> pl.DataFrame:
+    """The distinct negative trajectories of some: problem_id, texts, and how often they came."""
     texts = pl.col("steps").list.eval(pl.element().struct.field("text"))
     return (
-        pl.scan_parquet(file)
-        .filter(pl.col("outcome").cast(pl.String).is_in(NEGATIVE), pl.col("n_steps") > 0)
+        rollouts.filter(pl.col("outcome").cast(pl.String).is_in(NEGATIVE), pl.col("n_steps") > 0)
         .select(
             pl.col("problem_id").cast(pl.String),
             texts=texts,

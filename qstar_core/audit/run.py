@@ -80,11 +80,13 @@ def _of_rollouts(source: Source, limit: int, said: Said) -> Row:
     """Negatives of the form and the comparison with the truth, where the domain can say."""
     train = source.problems().filter(pl.col("split_asked") == "train")
     problems = as_problems(train)
-    domain = DOMAINS[source.manifest["config"]["domain"]["name"]]
+    domain = DOMAINS[source.domain]
     found: Row = {}
     if lenient := getattr(domain, "lenient", None):
         said("negatives of the form")
-        found["format_errors"] = format_errors(source.files(ROLLOUTS), problems, lenient)
+        found["format_errors"] = format_errors(
+            source.files(ROLLOUTS), source.domain, problems, lenient
+        )
     if limit and hasattr(domain, "q_star"):
         said("every method against the exact Q*")
         calls = methods(source.settings)
@@ -129,7 +131,7 @@ def _of_labels(found: Row) -> list[dict[str, str]]:
         said.append(
             {
                 "what": f"{count:,} of {actions:,} actions have labels that contradict each other",
-                "next": "qstar label CONFIG --set labels.method=best_of_rollouts   (pools them)",
+                "next": "qstar verify OUT/labels/KEY   (every method gives an action one label)",
             }
         )
     for row in found["steps"]:

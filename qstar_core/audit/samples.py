@@ -9,10 +9,13 @@ group.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from qstar_core.audit.source import Source
+from qstar_core.mdp import Problem
+from qstar_core.rollouts.regrade import regrade
 
 ROLLOUTS = "rollouts"
 IN_ORDER = ("mcts",)
@@ -30,6 +33,26 @@ def sizes(source: Source) -> dict[str, int]:
         drawn = shape.get("samples") or _largest(source.files(pool))
         most[shape["kind"]] = max(most.get(shape["kind"], 1), drawn)
     return most
+
+
+def search_tokens(source: Source, problems: int) -> float | None:
+    """Policy tokens per problem of the searches, simulations that found nothing new included.
+
+    Args:
+        source: of the labels.
+        problems: that were searched.
+
+    Returns:
+        By the manifests of the pools, because the rows of a search count what was new in them
+        alone; None where one does not say.
+    """
+    pools = (source.manifest_of(pool) for pool in source.pools)
+    spent = [pool["figures"].get("tokens") for pool in pools if _is_search(pool)]
+    return None if None in spent else sum(spent) / problems
+
+
+def _is_search(pool: Mapping[str, Any]) -> bool:
+    return pool["rows_from"]["kind"] in IN_ORDER
 
 
 def _largest(files: Sequence[str]) -> int:
@@ -57,15 +80,22 @@ def groups(n: int, used: Iterable[str], there: Mapping[str, int]) -> int:
     return max(1, min(there[name] for name in found) // n)
 
 
-def chunks(source: Source, chosen: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The paths of the chosen problems, a file of rollouts at a time, with those of the pools.
+def chunks(source: Source, problems: Mapping[str, Problem]) -> Iterator[pl.DataFrame]:
+    """The paths of some problems, a file of rollouts at a time, with those of the pools.
+
+    They are graded as today's grader does, as labels made today are (`regrade`).
+
+    Args:
+        source: of the labels.
+        problems: those wanted, by id.
 
     Yields:
         The columns of rollouts with source and prefix_steps, and ``branch``: the id of the last
         action that was given, which names the state a path was continued from; null where
         nothing was given, or a search decided what is.
     """
-    is_chosen = pl.col("problem_id").cast(pl.String).is_in(pl.Series(chosen).implode())
+    chosen = pl.Series(list(problems), dtype=pl.String).implode()
+    is_chosen = pl.col("problem_id").cast(pl.String).is_in(chosen)
     pools = [pl.scan_parquet(file) for pool in source.pools for file in source.files(pool)]
     given = pl.col("steps").list.get(pl.col("prefix_steps") - 1, null_on_oob=True)
     continued = (pl.col("prefix_steps") > 0) & ~pl.col("source").is_in(IN_ORDER)
@@ -81,7 +111,8 @@ def chunks(source: Source, chosen: Sequence[str]) -> Iterator[pl.DataFrame]:
         ours = pl.col("problem_id").cast(pl.String).is_in(roots["problem_id"].unique().implode())
         more = [pool.filter(ours).collect().select(roots.columns) for pool in pools]
         paths = pl.concat([roots, *(part for part in more if len(part))], how="vertical_relaxed")
-        yield paths.with_columns(branch=pl.when(continued).then(given.struct.field("action_id")))
+        graded = regrade(paths.lazy(), source.domain, lambda: problems).collect()
+        yield graded.with_columns(branch=pl.when(continued).then(given.struct.field("action_id")))
 
 
 def group(paths: pl.DataFrame, n: int, number: int) -> pl.DataFrame:

@@ -11,13 +11,11 @@ import polars as pl
 from qstar_core.config import LabelsConfig
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
+from qstar_core.stage import kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import is_remote, join
 
 Manifest = dict[str, Any]
-
-POOL = "pool"
-"""Beginning of the names of stages that make pools, and of their folder."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,24 @@ class Source:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The section ``labels`` of the configuration; what it does not say has its default."""
-        return {**LabelsConfig().model_dump(), **self.manifest["config"]["labels"]}
+        """What decided the labels: the fields of the section ``labels`` of the configuration.
+
+        What the run key hashes goes before the configuration, because a round of fitted Q
+        iteration may have another method than the run; what neither says has its default.
+        """
+        hashed = self.manifest["rows_from"]
+        known = {name: hashed[name] for name in LabelsConfig.model_fields if name in hashed}
+        return {**LabelsConfig().model_dump(), **self.manifest["config"]["labels"], **known}
+
+    @property
+    def domain(self) -> str:
+        """The name of the domain of its problems."""
+        return str(self.manifest["config"]["domain"]["name"])
 
     @property
     def pools(self) -> dict[str, str]:
         """Folders of the pools, by stage name."""
-        return {name: uri for name, uri in self.inputs.items() if name.startswith(POOL)}
+        return {name: uri for name, uri in self.inputs.items() if kind_of(name) == "pool"}
 
     def files(self, stage: str = "labels") -> list[str]:
         """Local paths of the verified Parquet files of the labels or of an input.
@@ -82,8 +91,8 @@ def open_labels(uri: str) -> Source:
     out = _out(folder)
     found = {stage: _beside(out, stage, key) for stage, key in manifest["inputs"].items()}
     inputs = {stage: place for stage, place in found.items() if place is not None}
-    if not str(manifest["kind"]).startswith("labels"):
-        labels = next((place for name, place in inputs.items() if name.startswith("labels")), None)
+    if kind_of(manifest["kind"]) != "labels":
+        labels = next((p for name, p in inputs.items() if kind_of(name) == "labels"), None)
         raise UserError(
             f"{folder} holds {manifest['kind']}, not labels",
             next_step=f"qstar audit {labels or join(out, 'labels/KEY')}",
@@ -100,12 +109,9 @@ def _out(folder: str) -> str:
 
 
 def _beside(out: str, stage: str, key: str) -> str | None:
-    """The folder of an input, if it is there; pools may lie in one folder for all of them."""
-    for room in (stage, POOL if stage.startswith(POOL) else stage):
-        place = join(out, f"{room}/{key}")
-        if dataset.read_manifest(place) is not None:
-            return place
-    return None
+    """The folder of an input, if it is there."""
+    place = join(out, f"{kind_of(stage)}/{key}")
+    return place if dataset.read_manifest(place) is not None else None
 
 
 def as_problems(frame: pl.DataFrame) -> dict[str, Problem]:

@@ -48,10 +48,7 @@ def by_step(files: Sequence[str]) -> list[Row]:
 
 
 def conflicts(files: Sequence[str]) -> Row:
-    """Labels of one state and action that differ.
-
-    Methods that pool what passes through an action never contradict themselves; binary search
-    labels trajectories one by one and may.
+    """Labels of one state and action that differ; every method here gives an action one label.
 
     Args:
         files: Parquet files of a labels data set.

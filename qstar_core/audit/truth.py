@@ -3,13 +3,13 @@
 All methods label the same rollouts, n of each problem, with n continuations of each state that
 these visited (`qstar_core.audit.samples`). Disjoint groups of n measure the variance.
 
-For an action a with value q = Q*(s, a) and the labels y of the G groups that hold it, with m_g the
-mean of y in group g (methods that pool give one value; binary search may give several), m the mean
-of the m_g and s^2 their sample variance (divided by G - 1),
+For an action a with value q = Q*(s, a) and its labels y_g in the G groups that hold it (all methods
+give an action of a group one label), with m the mean of the y_g and s^2 their sample variance
+(divided by G - 1),
 
-    mse  = mean over g of the mean of (y - q)^2
+    mse  = mean over g of (y_g - q)^2
     bias^2 = (m - q)^2 - s^2 / G          unbiased; by chance it may be a little below 0
-    variance = mse - bias^2               = s^2, and what y varies within a group
+    variance = mse - bias^2               = s^2
 
 Figures are means over actions weighted by their label rows. Bias^2 and variance are of actions
 that at least two groups hold; ``share`` is their share of the rows, and on them the two add up to
@@ -29,7 +29,16 @@ from typing import Any
 import polars as pl
 
 from qstar_core import labels
-from qstar_core.audit.samples import ROLLOUTS, chunks, doubled, group, groups, sizes
+from qstar_core.audit.samples import (
+    IN_ORDER,
+    ROLLOUTS,
+    chunks,
+    doubled,
+    group,
+    groups,
+    search_tokens,
+    sizes,
+)
 from qstar_core.audit.source import Source
 from qstar_core.domains import DOMAINS
 from qstar_core.labels.fitted_q import fitted_q_tabular
@@ -47,8 +56,6 @@ USES: dict[str, tuple[str, ...]] = {
     "binary_search": (ROLLOUTS, "binary_search"),
 }
 """The methods in the order of the table, and the sources of the paths each is given."""
-NEEDS = {"mcts_pool": "mcts", "stronger_policy": "stronger", "binary_search": "binary_search"}
-"""The kind of pool without which a method has nothing to go by but the rollouts."""
 TABULAR_ROUNDS = 8
 """Of fitted Q iteration; after as many as a path has steps nothing changes."""
 
@@ -76,18 +83,19 @@ def against_truth(
     Returns:
         ``problems`` compared, ``gamma``, and ``rows`` in the order of methods and n: method, n,
         groups, share, bias (mean of y - q), mse, mse_shared, bias2, variance (None where there is
-        one group) and tokens (policy tokens per problem of the paths it was given); or method
-        and note, where there is nothing to go by.
+        one group) and tokens (policy tokens per problem of the paths it was given; None for a
+        part of a search, whose cost is not known); or method and note, where there is nothing
+        to go by.
     """
     gamma = float(source.settings["gamma"])
     there = sizes(source)
-    able = [name for name in calls if NEEDS.get(name, ROLLOUTS) in there]
+    able = [name for name in calls if labels.POOL_OF.get(name, ROLLOUTS) in there]
     plans = {
-        (name, n): groups(n, USES[name], there) for name in able for n in doubled(there[ROLLOUTS])
+        (name, n): groups(n, USES[name], there) for name in able for n in _samples(name, there)
     }
     totals: dict[Plan, Row] = {plan: {} for plan in plans}
     compared = 0
-    for paths in chunks(source, sorted(problems)[:limit]):
+    for paths in chunks(source, {name: problems[name] for name in sorted(problems)[:limit]}):
         roots = paths.filter(pl.col("source") == ROLLOUTS)
         compared += roots["problem_id"].n_unique()
         for plan, part in _sums(paths, exact(roots, problems, gamma), plans, calls).items():
@@ -95,9 +103,31 @@ def against_truth(
                 totals[plan][figure] = totals[plan].get(figure, 0.0) + value
     rows = [_note(name) for name in calls if name not in able]
     rows += [_figures(*plan, plans[plan], total, compared) for plan, total in totals.items()]
+    spent = search_tokens(source, len(problems))
+    rows = [{**row, **_of_search(row, there, spent)} for row in rows]
     order = list(USES)
     rows.sort(key=lambda row: (order.index(row["method"]), row.get("n", 0)))
     return {"problems": compared, "gamma": gamma, "rows": rows}
+
+
+def _searches(name: str) -> bool:
+    """Whether a method is given the paths of a search."""
+    return not set(IN_ORDER).isdisjoint(USES[name])
+
+
+def _samples(name: str, there: Mapping[str, int]) -> list[int]:
+    """How many samples a method is given: 1, 2, 4, ..., all rollouts; of a search all paths too."""
+    everything = max(there[source] for source in USES[name] if source in there)
+    found = doubled(there[ROLLOUTS])
+    return sorted({*found, everything}) if _searches(name) else found
+
+
+def _of_search(row: Row, there: Mapping[str, int], spent: float | None) -> Row:
+    """The tokens of a method that is given a search: known where it is given the whole of it."""
+    if not _searches(row["method"]) or row.get("tokens") is None:
+        return {}
+    whole = row["n"] == _samples(row["method"], there)[-1]
+    return {"tokens": row["tokens"] + spent if whole and spent is not None else None}
 
 
 def methods(settings: Mapping[str, Any]) -> dict[str, Call]:
@@ -167,7 +197,8 @@ def _sums(
             for plan in asked:
                 given = drawn.filter(pl.col("source").is_in(USES[plan[0]]))
                 if number < plans[plan] and len(given):
-                    tokens[plan] += int(given["tokens"].sum())
+                    drew = ~given["source"].is_in(IN_ORDER)
+                    tokens[plan] += int(given["tokens"].filter(drew).sum())
                     found[plan].append(by_action(calls[plan[0]](given.lazy()), truth))
     return {
         plan: {**errors(pl.concat(parts)), "tokens": tokens[plan] / plans[plan]}
@@ -236,5 +267,5 @@ def _figures(name: str, n: int, groups: int, total: Row, problems: int) -> Row:
 
 
 def _note(name: str) -> Row:
-    kind = NEEDS[name]
+    kind = labels.POOL_OF[name]
     return {"method": name, "note": f"needs a pool: pools: [{{name: {kind}, kind: {kind}}}]"}

@@ -28,8 +28,8 @@ SCHEMA = pa.schema(
         column(
             "problem_id",
             pa.string(),
-            "The problem; its prompt is the row with this id in the problems data set that the "
-            "file's metadata names (qstar.problems)",
+            "The problem; its prompt is the row with this id in the problems data set of the "
+            "rollouts that the file's metadata names (qstar.rollouts)",
         ),
         column("rollout_id", pa.string(), "The trajectory that the step is taken from"),
         column(
@@ -107,7 +107,7 @@ def file_schema(method: str, gamma: float, parameters: Mapping[str, Any], **more
         method: name of the method.
         gamma: discount per step.
         parameters: the method's own.
-        more: what else is to be on record, such as the key of the problems.
+        more: what else is to be on record, such as the key of the rollouts.
     """
     facts = {
         "schema_version": str(SCHEMA_VERSION),

@@ -141,7 +141,8 @@ def publish(
         head: what the manifest says besides the files (kind, key, config, inputs, ...).
         receipts: of all shards, in order.
         documents: small files of the whole data set by name, put before the manifest and listed in
-            it like the others; they replace what a killed run has left of them.
+            it like the others. One that is there already stays as it is and is listed as it is:
+            another machine may be about to publish the same key with it.
 
     Returns:
         The manifest; the one already there if somebody published the same key before.
@@ -168,8 +169,9 @@ def publish(
 
 
 def _document(store: Store, name: str, content: bytes) -> dict[str, Any]:
-    """Puts a small file and returns its entry in the manifest."""
-    store.replace(name, content)
+    """Puts a small file unless it is there, and returns its entry in the manifest."""
+    if not store.put_new(name, content):
+        content = store.read(name)
     sha256 = hashlib.sha256(content).hexdigest()
     return {"name": name, "bytes": len(content), "sha256": sha256}
 

@@ -14,6 +14,7 @@ from qstar_core.domains import countdown
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
 from qstar_core.mdp import Problem
 from qstar_core.rollouts.sample import SCHEMA, step_ids
+from qstar_core.stage import kind_of
 from qstar_core.store import dataset, open_store
 
 PATHS = pa.schema([*SCHEMA, pa.field("source", pa.string()), pa.field("prefix_steps", pa.int32())])
@@ -24,6 +25,9 @@ GOOD, WIN = "3 + 2 = 5 | 5 1 > 6\n", "5 + 1 = 6 | 6 > 6"
 LOSE = "5 - 1 = 4 | 4 > 6"
 BAD, END = "3 - 2 = 1 | 1 1 > 6\n", "1 + 1 = 2 | 2 > 6"
 MISSPELT = "5+1=6 | 6 > 6"
+
+POOL_TOKENS = 500
+"""That a pool says in its manifest to have cost, whatever its rows hold."""
 
 Play = Sequence[str]
 
@@ -72,22 +76,32 @@ def as_paths(rows: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
     return frame.lazy()
 
 
+def key_of(stage: str) -> str:
+    """The key of a stage's data set."""
+    return "key" if stage == kind_of(stage) else stage
+
+
 def write(
-    out: Path | str, kind: str, tables: Mapping[str, pa.Table], config: RunConfig, **head: Any
+    out: Path | str, stage: str, tables: Mapping[str, pa.Table], config: RunConfig, **head: Any
 ) -> str:
-    """A published data set ``{out}/{kind}/key`` with a file per table; returns its folder."""
-    uri = f"{out}/{kind}/key"
+    """A published data set of a stage with a file per table; returns its folder.
+
+    The key is the stage's name where a run may have several stages of its kind, else ``key``.
+    """
+    kind = kind_of(stage)
+    key = key_of(stage)
+    uri = f"{out}/{kind}/{key}"
     receipts = []
     for name, table in tables.items():
         file = open_store(uri).scratch() / f"part-{name}.parquet"
         dataset.write_table(file, table)
         receipts.append(dataset.finish_shard(uri, name, [file], {}))
     about = {
-        "kind": kind.partition("_")[0],
-        "key": "key",
+        "kind": kind,
+        "key": key,
         "uri": uri,
         "config": config.model_dump(mode="json"),
-        "rows_from": {"stage": kind},
+        "rows_from": {"stage": stage},
         "inputs": {},
         "figures": {},
     }
@@ -152,8 +166,9 @@ def write_run(
     for kind, rows in (pools or {}).items():
         table = pa.Table.from_pylist(list(rows), schema=PATHS)
         shape = {"kind": kind, "samples": None}
-        write(out, f"pool_{kind}", {"all": table}, config, rows_from=shape)
-        inputs[f"pool_{kind}"] = "key"
+        stage, figures = f"pool_{kind}", {"tokens": POOL_TOKENS}
+        write(out, stage, {"all": table}, config, rows_from=shape, figures=figures)
+        inputs[stage] = key_of(stage)
     labels = {}
     for name, rows in shards.items():
         frame = best_of_rollouts(as_paths(rows), gamma).collect()

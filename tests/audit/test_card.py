@@ -13,19 +13,23 @@ import yaml
 from qstar_core.audit.card import card, inline
 from qstar_core.config import CardConfig
 from qstar_core.domains import countdown
+from qstar_core.stage import kind_of
 from qstar_core.store import dataset
-from tests.audit.examples import BAD, END, GOOD, LOSE, PROBLEM, WIN, path, write_run
+from tests.audit.examples import BAD, END, GOOD, LOSE, PROBLEM, WIN, key_of, path, write_run
 
 PLAYS = {PROBLEM: [[GOOD, WIN], [BAD, END], [GOOD, LOSE], [GOOD, WIN]]}
 OTHER = [countdown.make_problem([2, 3, 4], 9)]
 
 
-def made(labels: str, stage: str, about: CardConfig | None = None, **head: Any) -> str:
-    """The card of a data set of `write_run`."""
-    uri = labels.replace("/labels/", f"/{stage}/")
-    manifest = {**(dataset.read_manifest(uri) or {}), **head}
+def made(
+    labels: str, stage: str, about: CardConfig | None = None, problems: str = "key", **head: Any
+) -> str:
+    """The card of a data set of `write_run`, whose problems may have another key."""
     out = labels.removesuffix("/labels/key")
-    inputs = {name: f"{out}/{name}/{key}" for name, key in manifest["inputs"].items()}
+    uri = f"{out}/{kind_of(stage)}/{key_of(stage)}"
+    manifest = {**(dataset.read_manifest(uri) or {}), **head}
+    manifest["inputs"] = {**manifest["inputs"], "problems": problems}
+    inputs = {name: f"{out}/{kind_of(name)}/{key}" for name, key in manifest["inputs"].items()}
     return card(manifest, about or CardConfig(), dataset.data_files(uri), inputs)
 
 
@@ -41,7 +45,8 @@ def test_the_card_of_labels_has_counts_columns_and_how_to_go_on(tmp_path: Path) 
     assert "# Q-labels: countdown" in text
     assert "| 1 | 4 | 75.0 % | 1 0 0 0 0 0 0 0 0 3 |" in text
     assert "5 distinct actions, 0 of them" in text
-    assert "of 1 test problems 0 are among them" in text
+    assert "1 training problems: 0 questions stand more than once" in text
+    assert "| made from | rollouts key |" in text
     assert "| step\\_index | int32 |" in text
     assert "No licence is stated" in text
     for command in ("qstar audit .", "qstar verify .", "qstar reproduce manifest.json"):
@@ -74,6 +79,18 @@ def test_equal_rows_have_equal_cards_wherever_and_whenever(tmp_path: Path) -> No
         texts.append([made(labels, stage, **head) for stage in ("rollouts", "labels")])
     assert texts[0] == texts[1]
     assert str(tmp_path) not in texts[0][1]
+
+
+@pytest.mark.parametrize("stage", ["rollouts", "labels"])
+def test_held_out_problems_are_in_no_card(tmp_path: Path, stage: str) -> None:
+    texts = []
+    for name, test in (("a", OTHER), ("b", [PROBLEM, *OTHER])):
+        labels = write_run(tmp_path / name, PLAYS, test=test)
+        problems = tmp_path / name / "problems"
+        (problems / "key").rename(problems / name)
+        texts.append(made(labels, stage, problems=name))
+    assert texts[0] == texts[1]
+    assert ("1 training problems" in texts[0]) == (stage == "labels")
 
 
 def test_licence_and_description_are_those_of_the_configuration(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_doubled_samples_stand_at_equal_distances() -> None:
 
 def test_errors_can_be_drawn_against_tokens() -> None:
     rows = [{**row("a", n, 0.1), "tokens": 30.0 * n} for n in (1, 2, 4)]
-    rows += [{**row("b", 1, 0.2), "tokens": 60.0}]
+    rows += [{**row("b", 1, 0.2), "tokens": 60.0}, {**row("b", 2, 0.2), "tokens": None}]
     chart = error_chart(rows, "mse", along="tokens")
     assert chart is not None
     a, b = chart["lines"]

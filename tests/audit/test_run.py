@@ -10,10 +10,22 @@ import pytest
 from qstar_core.audit import run
 from qstar_core.audit.run import audit, warnings
 from qstar_core.audit.source import open_labels
+from qstar_core.config import RunConfig
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
-from tests.audit.examples import BAD, END, GOOD, LOSE, MISSPELT, PROBLEM, WIN, write_run
+from tests.audit.examples import (
+    BAD,
+    END,
+    GOOD,
+    LOSE,
+    MISSPELT,
+    PROBLEM,
+    WIN,
+    key_of,
+    write,
+    write_run,
+)
 
 PLAYS = {PROBLEM: [[GOOD, WIN], [GOOD, MISSPELT], [BAD, END], [GOOD, LOSE]]}
 CLEAN = [countdown.make_problem([2, 3, 4], 9)]
@@ -80,6 +92,21 @@ def test_what_holds_no_labels_is_refused_with_the_way_out(tmp_path: Path) -> Non
     assert caught.value.next_step == f"qstar audit {tmp_path}/labels/KEY"
     with pytest.raises(UserError, match="no complete data set"):
         open_labels(str(tmp_path / "nowhere"))
+
+
+def test_the_inputs_of_fitted_q_are_found_and_a_round_has_its_own_method(tmp_path: Path) -> None:
+    labels = Path(write_run(tmp_path, PLAYS))
+    manifest = json.loads((labels / "manifest.json").read_text())
+    manifest["config"]["labels"] |= {"method": "fitted_q", "rounds": 2, "gamma": 0.5}
+    manifest["rows_from"] |= {"method": "best_of_rollouts", "gamma": 1.0}
+    write(tmp_path, "qvm_1", {}, RunConfig())
+    manifest["inputs"]["qvm_1"] = key_of("qvm_1")
+    (labels / "manifest.json").write_text(json.dumps(manifest))
+    source = open_labels(str(labels))
+    assert source.inputs["qvm_1"] == str(tmp_path / "qvm" / "qvm_1") and source.missing == ()
+    found = audit(str(labels), problems=0)
+    assert (found["method"], found["gamma"]) == ("best_of_rollouts", 1.0)
+    assert source.settings["rounds"] == 2
 
 
 def test_an_audit_reads_from_s3(bucket: str) -> None:

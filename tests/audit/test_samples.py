@@ -4,10 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from qstar_core.audit.samples import chunks, doubled, group, groups, sizes
+from qstar_core.audit.samples import chunks, doubled, group, groups, search_tokens, sizes
 from qstar_core.audit.source import open_labels
 from qstar_core.domains import countdown
-from tests.audit.examples import BAD, END, GOOD, LOSE, PROBLEM, WIN, Play, path, write_run
+from qstar_core.grading import Grade, Outcome
+from tests.audit.examples import (
+    BAD,
+    END,
+    GOOD,
+    LOSE,
+    POOL_TOKENS,
+    PROBLEM,
+    WIN,
+    Play,
+    path,
+    write_run,
+)
 
 OTHER = countdown.make_problem([1, 1, 4], 6)
 PLAYS: list[Play] = [[GOOD, WIN], [BAD, END], [GOOD, LOSE], [GOOD, WIN]]
@@ -30,10 +42,23 @@ def test_sizes_are_those_of_each_source(labels: str) -> None:
 
 
 def test_chunks_are_whole_problems_with_their_pools(labels: str) -> None:
-    found = list(chunks(open_labels(labels), [PROBLEM.id, OTHER.id]))
+    found = list(chunks(open_labels(labels), {p.id: p for p in (PROBLEM, OTHER)}))
     assert [len(chunk) for chunk in found] == [4 + 4 + 3, 1]
     assert found[0]["branch"].null_count() == 4 + 3
-    assert [len(chunk) for chunk in chunks(open_labels(labels), [OTHER.id])] == [1]
+    assert [len(chunk) for chunk in chunks(open_labels(labels), {OTHER.id: OTHER})] == [1]
+
+
+def test_paths_are_graded_as_today(labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(countdown, "GRADER_VERSION", "tomorrow")
+    monkeypatch.setattr(countdown, "grade", lambda problem, steps: Grade(Outcome.TIMEOUT, ""))
+    found = next(chunks(open_labels(labels), {PROBLEM.id: PROBLEM}))
+    assert found["outcome"].unique().to_list() == ["timeout"]
+    assert found["grader_version"].unique().to_list() == ["tomorrow"]
+    assert found["branch"].null_count() == 4 + 3
+
+
+def test_the_tokens_of_a_search_are_those_of_its_manifest(labels: str) -> None:
+    assert search_tokens(open_labels(labels), 2) == POOL_TOKENS / 2
 
 
 @pytest.mark.parametrize(
@@ -43,7 +68,7 @@ def test_chunks_are_whole_problems_with_their_pools(labels: str) -> None:
 def test_a_group_has_the_continuations_of_the_states_it_visited(
     labels: str, n: int, number: int, roots: int, continued: list[str]
 ) -> None:
-    paths = next(chunks(open_labels(labels), [PROBLEM.id]))
+    paths = next(chunks(open_labels(labels), {PROBLEM.id: PROBLEM}))
     drawn = group(paths, n, number)
     counts = drawn["source"].to_list()
     assert counts.count("rollouts") == roots

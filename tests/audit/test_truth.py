@@ -18,6 +18,7 @@ from tests.audit.examples import (
     END,
     GOOD,
     LOSE,
+    POOL_TOKENS,
     PROBLEM,
     WIN,
     Play,
@@ -147,8 +148,20 @@ def test_a_method_is_given_its_pools_and_no_other(tmp_path: Path) -> None:
     assert by_name["best_of_rollouts", 1]["groups"] == 2
     assert by_name["mcts_pool", 1]["groups"] == 1
     assert by_name["best_of_rollouts", 1]["tokens"] == 40  # a rollout and a continuation
-    assert by_name["mcts_pool", 4]["tokens"] == 20 * 7
+    # what the manifest says of the whole search, and nothing of a part of it
+    assert by_name["mcts_pool", 4]["tokens"] == 20 * 4 + POOL_TOKENS
+    assert by_name["mcts_pool", 1]["tokens"] is by_name["mcts_pool", 2]["tokens"] is None
     assert [n for name, n in by_name if name == "mcts_pool"] == [1, 2, 4]
+
+
+def test_a_search_with_more_paths_than_rollouts_is_given_whole_at_last(tmp_path: Path) -> None:
+    tree = [path(PROBLEM, [GOOD, WIN], k, source="mcts", prefix_steps=1) for k in range(3)]
+    labels = write_run(tmp_path, {PROBLEM: [[GOOD, LOSE]] * 2}, pools={"mcts": tree})
+    found = compared(labels, {"mcts_pool": best, "best_of_rollouts": best})
+    rows = {(row["method"], row["n"]): row["tokens"] for row in found["rows"]}
+    assert [n for name, n in rows if name == "best_of_rollouts"] == [1, 2]
+    assert [n for name, n in rows if name == "mcts_pool"] == [1, 2, 3]
+    assert rows["mcts_pool", 2] is None and rows["mcts_pool", 3] == 20 * 2 + POOL_TOKENS
 
 
 def test_all_seven_methods_are_called_with_their_parameters(tmp_path: Path) -> None:

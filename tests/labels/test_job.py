@@ -55,7 +55,7 @@ def inputs(tmp_path: File) -> dict[str, str]:
     paths = arrow([]).schema.names
     return {
         "problems": published(f"{tmp_path}/problems/abc", {"part-train": problems}),
-        "rollouts": published(f"{tmp_path}/rollouts/abc", cut(ROLLOUTS, 3, SCHEMA.names)),
+        "rollouts": published(f"{tmp_path}/rollouts/def", cut(ROLLOUTS, 3, SCHEMA.names)),
         "pool_a": published(f"{tmp_path}/pool_a/abc", cut(POOL, 2, paths)),
     }
 
@@ -104,4 +104,4 @@ def test_a_shard_reads_the_files_of_its_problems(tmp_path: File, inputs: dict[st
     receipt = jobs.labels(spec | {"start": 0, "stop": 6}, RunConfig(), lambda *event: None)
     assert receipt["rows"] == 24
     facts = pq.read_schema(tmp_path / "labels" / "part-s.parquet").metadata
-    assert facts[b"qstar.problems"] == b"abc"
+    assert facts[b"qstar.rollouts"] == b"def"

@@ -24,7 +24,7 @@ def labels() -> pl.DataFrame:
 @pytest.fixture
 def file(tmp_path: File, labels: pl.DataFrame) -> File:
     path = tmp_path / "labels.parquet"
-    schema = file_schema("soft", 0.5, {"eta": 0.2}, problems="abc")
+    schema = file_schema("soft", 0.5, {"eta": 0.2}, rollouts="abc")
     with LabelFile(path, schema) as written:
         written.write(labels.head(5))
         written.write(labels.tail(-5))
@@ -46,7 +46,7 @@ def test_the_file_says_how_its_labels_were_made(file: File) -> None:
     assert facts["qstar.method"] == "soft"
     assert float(facts["qstar.gamma"]) == 0.5
     assert json.loads(facts["qstar.parameters"]) == {"eta": 0.2}
-    assert facts["qstar.problems"] == "abc"
+    assert facts["qstar.rollouts"] == "abc"
     assert facts["qstar.schema_version"] == "1"
 
 

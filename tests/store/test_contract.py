@@ -137,6 +137,24 @@ def test_a_data_set_is_published(root: str) -> None:
     assert dataset.publish(root, {"kind": "again"}, receipts) == manifest
 
 
+def test_of_two_machines_one_puts_the_card_and_both_name_it(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipts = [make_shard(root, "a", 3)]
+    schema, others = dataset._schema, []
+
+    def slow(store: Store, files: list[dict[str, object]]) -> list[list[str]]:
+        if not others:  # another one publishes between our card and our manifest
+            others.append({})
+            others[0] = dataset.publish(root, {}, receipts, {"CARD.md": b"the other card"})
+        return schema(store, files)
+
+    monkeypatch.setattr(dataset, "_schema", slow)
+    assert dataset.publish(root, {}, receipts, {"CARD.md": b"card"}) == others[0]
+    assert dataset.read_complete(root) == others[0]
+    assert open_store(root).read("CARD.md") == b"card"
+
+
 def test_what_a_kill_after_the_manifest_left_is_cleared(root: str) -> None:
     store = open_store(root)
     with dataset.making(root, no_wait):

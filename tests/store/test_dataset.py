@@ -83,13 +83,15 @@ def test_a_document_is_listed_with_its_sha256_and_survives(tmp_path: Path) -> No
         dataset.read_complete(uri)
 
 
-def test_a_document_that_a_killed_run_has_left_is_replaced(tmp_path: Path) -> None:
+def test_a_document_that_is_there_already_stays_and_is_listed_as_it_is(tmp_path: Path) -> None:
     uri = str(tmp_path / "set")
     receipts = [make_shard(uri, "a", 3)]
-    open_store(uri).put_new("CARD.md", b"first")
-    manifest = dataset.publish(uri, {}, receipts, {"CARD.md": b"second"})
+    open_store(uri).put_new("CARD.md", b"first")  # by a killed run, or by one about to publish
+    manifest = dataset.publish(uri, {}, receipts, {"CARD.md": b"the second"})
+    card = tmp_path / "set" / "CARD.md"
+    assert card.read_bytes() == b"first"
+    assert manifest["files"][-1]["sha256"] == dataset.sha256_of(card)
     assert dataset.read_complete(uri) == manifest
-    assert (tmp_path / "set" / "CARD.md").read_bytes() == b"second"
 
 
 def test_a_document_is_never_put_into_a_published_data_set(tmp_path: Path) -> None:
