@@ -113,7 +113,7 @@ def show_dataset(console: Console, uri: str) -> None:
     Raises:
         UserError: there is no complete data set at the path.
     """
-    folder = uri.removesuffix(f"/{dataset.MANIFEST}").rstrip("/") or uri
+    folder = dataset.folder_of(uri)
     manifest = _manifest(folder)
     console.print(tables.summary_table(manifest))
     for table in tables.figures_tables(manifest["figures"], manifest["kind"]):

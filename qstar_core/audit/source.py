@@ -81,7 +81,7 @@ def open_labels(uri: str) -> Source:
     Raises:
         UserError: there is no complete data set, or it holds no labels.
     """
-    folder = uri.removesuffix(f"/{dataset.MANIFEST}").rstrip("/") or uri
+    folder = dataset.folder_of(uri)
     manifest = dataset.read_complete(folder)
     if manifest is None:
         raise UserError(

@@ -20,6 +20,7 @@ from qstar_core.keys import ID_DIGITS
 from qstar_core.stage import kind_of
 from qstar_core.store import open_store
 from qstar_core.store.dataset import MANIFEST, is_plain
+from qstar_core.store.dataset import folder_of as folder_of
 from qstar_core.store.uri import is_remote, join
 
 Manifest = dict[str, Any]
@@ -68,14 +69,6 @@ class _Manifest(_Form):
     files: list[_File]
     columns: list[tuple[str, str]] = Field(default=[], alias="schema", strict=False)
     shards: list[_Shard] = []
-
-
-def folder_of(uri: str) -> str:
-    """The data set that a folder or the path of its manifest names; absolute where it is local."""
-    if is_remote(uri):
-        return _without_manifest(uri)
-    folder, name = os.path.split(os.path.abspath(uri))
-    return folder if name == MANIFEST else os.path.join(folder, name)
 
 
 def _without_manifest(uri: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -214,6 +215,14 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
                 next_step="do not use this data set: qstar did not write its manifest",
             )
     return manifest
+
+
+def folder_of(uri: str) -> str:
+    """The data set that a folder or the path of its manifest names; absolute where it is local."""
+    if is_remote(uri):
+        return uri.removesuffix(f"/{MANIFEST}").rstrip("/")
+    folder, name = os.path.split(os.path.abspath(uri))
+    return folder if name == MANIFEST else os.path.join(folder, name)
 
 
 def is_plain(name: str) -> bool:

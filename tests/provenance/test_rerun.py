@@ -54,7 +54,7 @@ def test_an_input_that_is_gone_is_said(labels: Path, rollouts: Path, tmp_path: P
 
 def test_an_input_that_would_have_another_key_is_not_taken(labels: Path, tmp_path: Path) -> None:
     planned = rerun.prepare(str(labels), str(tmp_path / "again"), ["rollouts.temperature=0.5"])
-    with pytest.raises(UserError, match="the input rollouts .* gives") as caught:
+    with pytest.raises(UserError, match=r"the input rollouts .* gives") as caught:
         rerun.take_inputs(planned)
     assert caught.value.safe == "nothing was started"
     assert not (tmp_path / "again" / "rollouts").exists()
@@ -65,7 +65,7 @@ def test_the_policy_of_a_pool_that_has_moved_is_said_with_the_override(
 ) -> None:
     pools = [{"kind": "states"}, {"kind": "stronger", "policy": {"path": "/gone/away"}}]
     edit(labels, lambda m: m["config"].update(pools=pools))
-    with pytest.raises(UserError, match="pools.1.policy.path: /gone/away, which") as caught:
+    with pytest.raises(UserError, match=r"pools\.1\.policy\.path: /gone/away, which") as caught:
         rerun.prepare(str(labels), str(tmp_path))
     assert "--set pools.1.policy.path=PATH" in caught.value.next_step
 

@@ -58,7 +58,9 @@ def test_deep_looks_at_each_input_once_and_a_manifest_names_its_data_set(labels:
     assert all(each.intact for each in found)
 
 
-@pytest.mark.parametrize("named", [".", "./", "manifest.json", "../{key}", "../{key}/manifest.json"])
+@pytest.mark.parametrize(
+    "named", [".", "./", "manifest.json", "../{key}", "../{key}/manifest.json"]
+)
 def test_a_data_set_is_found_from_inside_its_folder(
     labels: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:

@@ -119,6 +119,16 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
         dataset.read_manifest(uri)
 
 
+@pytest.mark.parametrize("named", ["", ".", "manifest.json", "./manifest.json/", "../a", "../a/"])
+def test_a_manifest_or_its_folder_names_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert dataset.folder_of(named) == str(tmp_path / "a")
+    assert dataset.folder_of("s3://b/a/manifest.json") == dataset.folder_of("s3://b/a/")
+
+
 def test_equal_tables_give_equal_bytes(tmp_path: Path) -> None:
     table = pa.table({"x": ["a", "b"], "y": [[1.0], [2.0, 3.0]]})
     for name in ("one", "two"):
