@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import json
 import math
 import shutil
@@ -145,7 +146,7 @@ def uncompressed(path: str) -> Path:
     return cache.settle(made, place) / "lines"
 
 
-def _copy(source: IO[bytes], target: IO[bytes], free: int, path: str) -> None:
+def _copy(source: io.BufferedIOBase, target: IO[bytes], free: int, path: str) -> None:
     """Copies in blocks, as long as the disk has room: a small file may hold more than that."""
     room = int(SHARE * free)
     while block := source.read(problem_sets.BLOCK):
