@@ -187,12 +187,19 @@ def say_retries(screen: Console) -> None:
 
 
 def notes(screen: Console, config: RunConfig) -> None:
-    """Says which rows of the users' problem files are not used."""
+    """Says which rows of the users' problem files are not used, and whether the policy fits."""
     from flows.tables import say
     from qstar_core.domains import problem_sets
 
     for note in problem_sets.notes(config.domain):
         say(screen, f"Note: {note}")
+    start = config.qvm.init or config.policy.path
+    if config.domain.name != "countdown" and start.startswith("reference:"):
+        say(
+            screen,
+            f"Note: {start} has learnt countdown alone; samples of it, and a Q-value model that "
+            f"starts from it, know nothing of {config.domain.name}: name a model with policy.path.",
+        )
 
 
 def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:

@@ -53,8 +53,12 @@ def print_verified(console: Console, found: Sequence[Verified]) -> None:
             say(console, f"{finding.file}: {finding.what}")
     damaged = next((each for each in found if not each.intact), None)
     if damaged is not None:
-        again = "then the command that made it again: the same key gives the same rows"
-        say(console, f"Next: {removal(damaged.uri)}   {again}")
+        again = "only then make it anew: the same key gives the same rows"
+        say(
+            console,
+            "Next: mend what is named above (put a file back, rename it, restore a copy)",
+            f"      {removal(damaged.uri)}   where nothing can be mended, and {again}",
+        )
 
 
 def show_lineage(console: Console, uri: str, as_json: bool) -> bool:

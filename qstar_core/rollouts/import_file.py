@@ -233,6 +233,8 @@ def _sample(place: int, sample: object) -> ImportedSample:
         raise TypeError(f"samples.{place}.logprob must be a number, got {logprob!r:.80}")
     if not math.isfinite(logprob):
         raise ValueError(f"samples.{place}.logprob must be finite, got {logprob}")
+    if logprob > 0:
+        raise ValueError(f"samples.{place}.logprob must not be above 0, got {logprob}")
     text = _text(sample, "text")
     if text.count("\n") >= MAX_STEPS:
         raise ValueError(f"samples.{place} has more than {MAX_STEPS:,} lines")

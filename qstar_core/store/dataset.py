@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -23,14 +24,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qstar_core.errors import UserError
+from qstar_core.keys import ID_DIGITS
 from qstar_core.store import Store, cache, open_store, retries
 from qstar_core.store.cache import sha256_of as sha256_of
 from qstar_core.store.lock import exclusive
-from qstar_core.store.uri import is_remote, removal
+from qstar_core.store.uri import is_remote, leaf, removal
 
 MANIFEST = "manifest.json"
 ROW_GROUP_ROWS = 65_536
 DOWNLOADS = 8  # files fetched side by side
+_KEY = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -235,12 +238,20 @@ def read_complete(uri: str) -> dict[str, Any] | None:
     """The manifest of a complete data set whose files are all there with their sizes, else None.
 
     Raises:
-        UserError: a file is missing or was changed in size; says how to make it anew.
+        UserError: a file is missing or was changed in size; says how to make it anew. Or the
+            folder has the name of another key: it was renamed, or swapped with another.
     """
     manifest = read_manifest(uri)
     if manifest is None:
         return None
     store = open_store(uri)
+    key, named = manifest.get("key"), leaf(store.root)
+    if key != named and _KEY.fullmatch(named) and _KEY.fullmatch(str(key)):
+        raise UserError(
+            f"{store.root} holds the data set with the key {key}, not the one it is named after",
+            safe="nothing was changed",
+            next_step=f"rename the folder to {key}, or run the stage again where it is missing",
+        )
     sizes = store.sizes() if is_remote(uri) else {}  # one listing instead of many requests
     for entry in manifest["files"]:
         if sizes.get(entry["name"]) != entry["bytes"] and not _is_whole(store, entry):

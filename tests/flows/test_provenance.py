@@ -55,7 +55,8 @@ def test_verify_ends_with_1_for_damage_and_2_for_no_data_set(out: Path) -> None:
     found = say("verify", stage(out, "rollouts"))
     assert found.exit_code == 1
     assert f"damage  {part.name}: its content was changed" in found.output
-    assert f"Next: rm -r {part.parent}" in found.output
+    assert "Next: mend what is named above" in found.output
+    assert f"rm -r {part.parent}" in found.output
     assert say("verify", out).exit_code == 2
     (part.parent / "manifest.json").write_text("{")
     assert say("verify", part.parent).exit_code == 1

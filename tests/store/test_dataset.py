@@ -111,6 +111,17 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert "rm -r" in caught.value.next_step
 
 
+def test_a_folder_with_the_name_of_another_key_is_refused(tmp_path: Path) -> None:
+    key, other = "0" * 24, "1" * 24
+    shard = make_shard(str(tmp_path / key), "a", 3)
+    dataset.publish(str(tmp_path / key), {"kind": "labels", "key": key}, [shard])
+    assert dataset.read_complete(str(tmp_path / key)) is not None
+    (tmp_path / key).rename(tmp_path / other)
+    with pytest.raises(UserError, match=f"the key {key}") as caught:
+        dataset.read_complete(str(tmp_path / other))
+    assert f"rename the folder to {key}" in caught.value.next_step
+
+
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     uri = str(tmp_path / "set")
     dataset.publish(uri, {}, [make_shard(uri, "a", 3)])
