@@ -46,6 +46,20 @@ def test_a_file_is_imported_and_its_manifest_labelled(
     config = ROOT / "deployments" / "import-example.yaml"
     same = qstar("label", config, "--out", out, "--set", f"rollouts.import_file={file}", **env)
     assert "labels is already there." in same.stdout, same.stdout + same.stderr
+    checked = qstar("verify", one_folder(out, "labels"), "--deep")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    made_again = qstar("reproduce", one_folder(out, "labels"), **env)
+    assert made_again.returncode == 0, made_again.stdout + made_again.stderr
+    assert "equal, 5 rows" in made_again.stdout
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        config.read_text(encoding="utf-8").replace(
+            "import_file: samples.jsonl", f"import_file: {file}"
+        )
+    )
+    kept = qstar("gc", out, "--keep", own, "--delete")
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    assert "0 of 3 not needed" in kept.stdout
     shown = qstar("show", one_folder(out, "problems"))
     assert "quarantine.jsonl" in shown.stdout
     assert re.search(r"4\s+samples is empty", shown.stdout)
