@@ -15,6 +15,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -113,9 +114,14 @@ class Damaged(Exception):
     """A file is not what its entry says; the argument is its name."""
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def scratch() -> Path:
     """A new folder that is removed when this process ends, or later when it was killed."""
-    return Path(tempfile.mkdtemp(dir=_own_scratch(os.getpid())))
+    with _ONE_AT_A_TIME:  # or threads that come first together make a folder each
+        own = _own_scratch(os.getpid())
+    return Path(tempfile.mkdtemp(dir=own))
 
 
 @functools.lru_cache(maxsize=1)

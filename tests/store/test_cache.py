@@ -139,3 +139,13 @@ def test_all_of_the_cache_may_be_removed(entry: dict[str, object], own_cache: Pa
     shutil.rmtree(own_cache / "files")
     assert (cache.copies([entry], source.fetch) / "part.parquet").is_file()
     assert source.fetched == 2
+
+
+def test_threads_that_come_first_together_share_one_folder_that_goes_with_them(
+    own_cache: Path,
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: cache.scratch(), range(32)))
+    assert len({folder.parent for folder in made}) == 1
+    cache.leave()
+    assert not list((own_cache / "scratch").iterdir())
