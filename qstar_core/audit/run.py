@@ -9,11 +9,11 @@ import polars as pl
 
 from qstar_core.audit.format_errors import format_errors
 from qstar_core.audit.questions import SIMILAR, duplicates, leakage
-from qstar_core.audit.samples import ROLLOUTS
 from qstar_core.audit.source import Source, as_problems, open_labels
 from qstar_core.audit.steps import by_step, conflicts
 from qstar_core.audit.truth import PROBLEMS, against_truth, methods
 from qstar_core.domains import DOMAINS
+from qstar_core.labels.steps import ROOT
 
 Row = dict[str, Any]
 Said = Callable[[str], None]
@@ -55,7 +55,7 @@ def audit(
     if "problems" in source.inputs:
         said("questions")
         found |= _questions(source, files, threshold)
-        if ROLLOUTS in source.inputs:
+        if ROOT in source.inputs:
             found |= _of_rollouts(source, problems, said)
     return {**found, "warnings": warnings(found)}
 
@@ -84,9 +84,7 @@ def _of_rollouts(source: Source, limit: int, said: Said) -> Row:
     found: Row = {}
     if lenient := getattr(domain, "lenient", None):
         said("negatives of the form")
-        found["format_errors"] = format_errors(
-            source.files(ROLLOUTS), source.domain, problems, lenient
-        )
+        found["format_errors"] = format_errors(source.files(ROOT), source.domain, problems, lenient)
     if limit and hasattr(domain, "q_star"):
         said("every method against the exact Q*")
         calls = methods(source.settings)

@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 
 from qstar_core.audit.source import Source
+from qstar_core.labels.steps import ROOT, as_paths
 from qstar_core.mdp import Problem
 from qstar_core.rollouts.regrade import regrade
 
-ROLLOUTS = "rollouts"
 IN_ORDER = ("mcts",)
 """Sources whose paths are not independent of those before them."""
 
@@ -27,7 +27,7 @@ def sizes(source: Source) -> dict[str, int]:
 
     Of an adaptive pool those that it draws in any case count; of a search all its paths.
     """
-    most = {ROLLOUTS: _largest(source.files(ROLLOUTS))}
+    most = {ROOT: _largest(source.files(ROOT))}
     for pool in source.pools:
         shape = source.manifest_of(pool)["rows_from"]
         drawn = shape.get("samples") or _largest(source.files(pool))
@@ -99,13 +99,8 @@ def chunks(source: Source, problems: Mapping[str, Problem]) -> Iterator[pl.DataF
     pools = [pl.scan_parquet(file) for pool in source.pools for file in source.files(pool)]
     given = pl.col("steps").list.get(pl.col("prefix_steps") - 1, null_on_oob=True)
     continued = (pl.col("prefix_steps") > 0) & ~pl.col("source").is_in(IN_ORDER)
-    for file in source.files(ROLLOUTS):
-        roots = (
-            pl.scan_parquet(file)
-            .filter(is_chosen)
-            .with_columns(source=pl.lit(ROLLOUTS), prefix_steps=pl.lit(0, pl.Int32))
-            .collect()
-        )
+    for file in source.files(ROOT):
+        roots = pl.scan_parquet(file).filter(is_chosen).pipe(as_paths).collect()
         if roots.is_empty():
             continue
         ours = pl.col("problem_id").cast(pl.String).is_in(roots["problem_id"].unique().implode())
@@ -125,7 +120,7 @@ def group(paths: pl.DataFrame, n: int, number: int) -> pl.DataFrame:
     """
     drawn = paths.filter(pl.col("sample_index") // n == number)
     ids = pl.col("steps").list.eval(pl.element().struct.field("action_id"))
-    visited = drawn.filter(pl.col("source") == ROLLOUTS).select(ids).explode("steps").to_series()
+    visited = drawn.filter(pl.col("source") == ROOT).select(ids).explode("steps").to_series()
     branch = pl.col("branch")
     kept = branch.is_null() | branch.is_in(visited.unique().implode())
     return drawn.filter(kept).drop("branch")

@@ -31,7 +31,6 @@ import polars as pl
 from qstar_core import labels
 from qstar_core.audit.samples import (
     IN_ORDER,
-    ROLLOUTS,
     chunks,
     doubled,
     group,
@@ -42,18 +41,19 @@ from qstar_core.audit.samples import (
 from qstar_core.audit.source import Source
 from qstar_core.domains import DOMAINS
 from qstar_core.labels.fitted_q import fitted_q_tabular
+from qstar_core.labels.steps import ROOT
 from qstar_core.mdp import Problem
 
 PROBLEMS = 1000
 """Problems that are compared with the truth unless more are asked for."""
 USES: dict[str, tuple[str, ...]] = {
-    "best_of_rollouts": (ROLLOUTS, "states", "binary_search"),
-    "mcts_pool": (ROLLOUTS, "mcts"),
-    "fitted_q": (ROLLOUTS, "states", "binary_search"),
-    "stronger_policy": (ROLLOUTS, "stronger"),
-    "mean_of_rollouts": (ROLLOUTS, "states"),
-    "soft": (ROLLOUTS, "states"),
-    "binary_search": (ROLLOUTS, "binary_search"),
+    "best_of_rollouts": (ROOT, "states", "binary_search"),
+    "mcts_pool": (ROOT, "mcts"),
+    "fitted_q": (ROOT, "states", "binary_search"),
+    "stronger_policy": (ROOT, "stronger"),
+    "mean_of_rollouts": (ROOT, "states"),
+    "soft": (ROOT, "states"),
+    "binary_search": (ROOT, "binary_search"),
 }
 """The methods in the order of the table, and the sources of the paths each is given."""
 TABULAR_ROUNDS = 8
@@ -89,14 +89,14 @@ def against_truth(
     """
     gamma = float(source.settings["gamma"])
     there = sizes(source)
-    able = [name for name in calls if labels.POOL_OF.get(name, ROLLOUTS) in there]
+    able = [name for name in calls if labels.POOL_OF.get(name, ROOT) in there]
     plans = {
         (name, n): groups(n, USES[name], there) for name in able for n in _samples(name, there)
     }
     totals: dict[Plan, Row] = {plan: {} for plan in plans}
     compared = 0
     for paths in chunks(source, {name: problems[name] for name in sorted(problems)[:limit]}):
-        roots = paths.filter(pl.col("source") == ROLLOUTS)
+        roots = paths.filter(pl.col("source") == ROOT)
         compared += roots["problem_id"].n_unique()
         for plan, part in _sums(paths, exact(roots, problems, gamma), plans, calls).items():
             for figure, value in part.items():
@@ -118,7 +118,7 @@ def _searches(name: str) -> bool:
 def _samples(name: str, there: Mapping[str, int]) -> list[int]:
     """How many samples a method is given: 1, 2, 4, ..., all rollouts; of a search all paths too."""
     everything = max(there[source] for source in USES[name] if source in there)
-    found = doubled(there[ROLLOUTS])
+    found = doubled(there[ROOT])
     return sorted({*found, everything}) if _searches(name) else found
 
 
