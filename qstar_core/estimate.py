@@ -27,6 +27,8 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "pool": _pool_units(stage, config, train),
         "labels": (rollouts, unit),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
+        "sft": (train, "problems"),
+        "rounds": (1, "table"),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
         "timing": (searches * len(config.comparison.seconds), "searches"),

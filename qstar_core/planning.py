@@ -19,7 +19,12 @@ from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS, problem_sets
 from qstar_core.errors import UserError
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import backbone, identity
+from qstar_core.policies.checkpoint import (
+    backbone_identity,
+    check_made,
+    identity,
+    sft_base_identity,
+)
 from qstar_core.policies.served import addresses
 from qstar_core.rollouts import import_file
 from qstar_core.stage import SWEEPS, Stage, add, kind_of
@@ -47,6 +52,12 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
             cannot be written, or its bucket not be reached.
     """
+    check_made(config.policy.path, "policy.path")
+    return plan_round(config, until)
+
+
+def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
+    """As `plan`, where the policy is perhaps one that a round before has still to make."""
     stages = _up_to_the_labels(config)
     partial = config.rollouts.import_file is not None or not problem_sets.count(
         config.domain, "test"
@@ -66,6 +77,39 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     return stages
 
 
+def plan_policy(config: RunConfig) -> dict[str, Stage]:
+    """The stages of ``qstar train-policy`` in order: problems, rollouts, sft.
+
+    Raises:
+        UserError: as `plan`; or nothing is sampled, as qvm.path brings a Q-value model.
+    """
+    check_made(config.policy.path, "policy.path")
+    stages = _up_to_the_labels(config)
+    if "rollouts" not in stages:
+        raise UserError(
+            "sft: this run has no rollouts to train a policy on: qvm.path names a trained "
+            "Q-value model",
+            next_step="leave qvm.path out",
+        )
+    stages = {name: stages[name] for name in ("problems", "rollouts")}
+    add_sft(stages, config)
+    return stages
+
+
+def add_sft(stages: dict[str, Stage], config: RunConfig) -> Stage:
+    """Adds the fine-tuning of the policy on the rollouts of a run, which are among its stages."""
+    decided = {
+        "rollouts": stages["rollouts"].key,
+        "base": sft_base_identity(config),
+        "chat": config.policy.chat,
+        "seed": config.seed,
+        "grader": _grader(config),
+        **config.sft.rows(),
+    }
+    add(stages, config.out, "sft", decided, "problems", "rollouts")
+    return stages["sft"]
+
+
 def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     """The stages of ``qstar compare`` in order: those of a run up to the Q-value model, then ours.
 
@@ -76,6 +120,7 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     Raises:
         UserError: as `plan`.
     """
+    check_made(config.policy.path, "policy.path")
     stages = _up_to_the_labels(config)
     search = _add_the_value_model(stages, config)
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
@@ -260,8 +305,7 @@ def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -
 def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
     """The training of the Q-value model on the labels of a round."""
     labels, qvm = f"labels{ending}", f"qvm{ending}"
-    _, start = backbone(config)
-    fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
+    fit = {"labels": stages[labels].key, "backbone": backbone_identity(config), "seed": config.seed}
     add(stages, config.out, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
     return qvm
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from qstar_core.keys import content_id
+from qstar_core.keys import ID_DIGITS, content_id
 from qstar_core.store.uri import join
 
 ROWS_VERSION = {
@@ -14,8 +15,10 @@ ROWS_VERSION = {
     "pool": 1,
     "labels": 3,
     "qvm": 1,
+    "sft": 1,
     "evaluation": 3,
     "report": 1,
+    "rounds": 1,
     "comparison": 2,
     "timing": 2,
     "comparison_report": 1,
@@ -27,8 +30,10 @@ COMMANDS = {
     "pool": "rollouts",
     "labels": "label",
     "qvm": "train-qvm",
+    "sft": "train-policy",
     "evaluation": "evaluate",
     "report": "report",
+    "rounds": "run",
     "comparison": "compare",
     "timing": "compare",
     "comparison_report": "compare",
@@ -36,8 +41,17 @@ COMMANDS = {
 """Which command makes a kind of data set."""
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
-SEVERAL = ("pool", "labels", "qvm")
-"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``."""
+SEVERAL = ("pool", "labels", "qvm", "evaluation")
+"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``; the
+``evaluation_2`` is that of the second round of expert iteration."""
+FINE_TUNED = re.compile(rf"(?:.*/)?sft/([0-9a-f]{{{ID_DIGITS}}})/?")
+"""Where a run puts a fine-tuned policy."""
+
+
+def fine_tuned(path: str) -> str | None:
+    """The run key of a fine-tuned policy that a path names, made or yet to be; else None."""
+    found = FINE_TUNED.fullmatch(path)
+    return found[1] if found else None
 
 
 def kind_of(name: str) -> str:

@@ -22,8 +22,12 @@ from qstar_core.mdp import Problem
 SIMILAR = 0.8
 """Jaccard similarity of word shingles from which on two questions count as near-duplicates."""
 EXAMPLES = 3
-TRAINED, SEARCHED = "trained", "searched"
-COMMAND = {TRAINED: "qstar train-qvm CONFIG", SEARCHED: "qstar run CONFIG"}
+TRAINED, TUNED, SEARCHED = "trained", "fine-tuned", "searched"
+COMMAND = {
+    TRAINED: "qstar train-qvm CONFIG",
+    TUNED: "qstar train-policy CONFIG",
+    SEARCHED: "qstar run CONFIG",
+}
 """What to run where leakage is allowed, by what was refused."""
 
 Row = dict[str, Any]
@@ -148,7 +152,7 @@ def refuse_leakage(
 
 def _refusal(name: str, what: str, example: str, made: str) -> UserError:
     return UserError(
-        f"qvm: {what}, for example {example}",
+        f"{'sft' if made == TUNED else 'qvm'}: {what}, for example {example}",
         safe=f"what is made is kept, and nothing was {made}",
         next_step="take them out of domain.train_file or test_file (qstar audit LABELS shows "
         "more of them), then qstar run CONFIG; or go on all the same: "

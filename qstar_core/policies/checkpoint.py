@@ -12,7 +12,8 @@ from typing import Any
 from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.store import cache
+from qstar_core.stage import fine_tuned
+from qstar_core.store import cache, dataset
 from qstar_core.store.cache import sha256_of
 from qstar_core.store.uri import is_remote
 
@@ -35,7 +36,11 @@ KINDS = {  # field: architecture, its name, an example
     "policy.path": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
     "qvm.path": (TOKEN_CLASSIFIER, "trained Q-value model", "reference:countdown-qvm"),
     "prm.path": (TOKEN_CLASSIFIER, "trained reward model", "reference:countdown-qvm"),
+    "sft.base": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
 }
+BY_KEY = "sft:"
+"""What the identity of a fine-tuned policy begins with: it goes by the key of its data set, which
+is known before the policy is there."""
 
 
 def resolve_checkpoint(path: str, field: str) -> Path:
@@ -51,7 +56,10 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         UserError: there is no such checkpoint, it has no safetensors weights, it is a policy
             where a Q-value model is wanted or the other way round, or that has several labels.
     """
-    if path.startswith("reference:"):
+    if fine_tuned(path):
+        check_made(path, field)
+        folder = dataset.local_folder(path.rstrip("/"))
+    elif path.startswith("reference:"):
         folder = REFERENCE / path.removeprefix("reference:")
     elif is_remote(path):
         folder = _from_s3(path, field)
@@ -69,6 +77,19 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         )
     _check_kind(folder, field)
     return folder
+
+
+def check_made(path: str, field: str) -> None:
+    """Makes sure that a fine-tuned policy, if a path names one, is published.
+
+    Raises:
+        UserError: it is not.
+    """
+    if fine_tuned(path) and dataset.read_complete(path.rstrip("/")) is None:
+        raise UserError(
+            f"{field}: there is no fine-tuned policy at {path} (yet)",
+            next_step="qstar train-policy CONFIG, with the configuration that it is made from",
+        )
 
 
 def _check_kind(folder: Path, field: str) -> None:
@@ -108,6 +129,27 @@ def backbone(config: RunConfig) -> tuple[Path, str]:
         return folder, fingerprint(folder, config.policy.dtype)
     folder = resolve_checkpoint(config.qvm.init, "qvm.init")
     return folder, fingerprint(folder, "float32")
+
+
+def backbone_identity(config: RunConfig) -> str:
+    """What the QVM starts from, for its run key; a fine-tuned policy need not be there yet."""
+    path = config.policy.path if config.qvm.init is None else config.qvm.init
+    key = fine_tuned(path)
+    return backbone(config)[1] if key is None else BY_KEY + key
+
+
+def sft_base(config: RunConfig) -> tuple[Path, str]:
+    """Folder and fingerprint of the causal LM that is fine-tuned: sft.base, or the policy."""
+    path = config.policy.path if config.sft.base is None else config.sft.base
+    given = config.sft.base is not None or config.policy.backend == "server"
+    folder = resolve_checkpoint(path, "sft.base" if given else "policy.path")
+    return folder, fingerprint(folder, "float32")
+
+
+def sft_base_identity(config: RunConfig) -> str:
+    """What is fine-tuned, for the run key; a fine-tuned policy need not be there yet."""
+    key = fine_tuned(config.policy.path if config.sft.base is None else config.sft.base)
+    return sft_base(config)[1] if key is None else BY_KEY + key
 
 
 def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:
@@ -182,6 +224,8 @@ def resolve_adapter(path: str) -> Path:
 def identity(policy: PolicyConfig) -> str:
     """The fingerprint that the configured policy will have.
 
+    A fine-tuned policy goes by the key of its data set instead, whether it is there or not.
+
     Raises:
         UserError: its checkpoint or its adapter is missing.
     """
@@ -189,14 +233,11 @@ def identity(policy: PolicyConfig) -> str:
         from qstar_core.policies.served import served_fingerprint
 
         return served_fingerprint(policy)
-    return policy_fingerprint(
-        resolve_checkpoint(policy.path, "policy.path"),
-        policy.dtype,
-        backend=policy.backend,
-        chat=policy.chat,
-        lora=resolve_adapter(policy.lora) if policy.lora is not None else None,
-        engine=policy.engine,
-    )
+    lora = resolve_adapter(policy.lora) if policy.lora is not None else None
+    how = _how(policy.dtype, policy.backend, policy.chat, lora, policy.engine)
+    if key := fine_tuned(policy.path):
+        return f"{BY_KEY}{key}:{policy.dtype}" + (f":{content_id(how)}" if how else "")
+    return _run(resolve_checkpoint(policy.path, "policy.path"), policy.dtype, how)
 
 
 def policy_fingerprint(
@@ -220,6 +261,19 @@ def policy_fingerprint(
         lora: folder of an adapter put on the weights.
         engine: arguments of the engine.
     """
+    return _run(folder, dtype, _how(dtype, backend, chat, lora, engine))
+
+
+def _run(folder: Path, dtype: str, how: dict[str, Any]) -> str:
+    """The fingerprint of a checkpoint that is run in some way."""
+    plain = fingerprint(folder, dtype)
+    return content_id("policy", plain, how) if how else plain
+
+
+def _how(
+    dtype: str, backend: str, chat: bool, lora: Path | None, engine: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """How a checkpoint is run where that is not the plain way; see `policy_fingerprint`."""
     how: dict[str, Any] = {"backend": backend} if backend != "transformers" else {}
     if chat:
         how["chat"] = True
@@ -227,8 +281,7 @@ def policy_fingerprint(
         how["lora"] = fingerprint(lora, dtype)
     if engine:
         how["engine"] = dict(engine)
-    plain = fingerprint(folder, dtype)
-    return content_id("policy", plain, how) if how else plain
+    return how
 
 
 @lru_cache(maxsize=64)

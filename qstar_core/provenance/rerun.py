@@ -41,7 +41,7 @@ PAGES = ("report", "comparison_report")
 DOCUMENTS = (".md", ".html")
 """Ends of the names of files for people: said when they differ, but no part of the result."""
 FILES = ("domain.train_file", "domain.test_file", "rollouts.import_file")
-FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.path")
+FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.path", "sft.base")
 
 WITHOUT_MODELS = ("problems", "rollouts", "labels")
 """Kinds that ask for no model where rollouts are imported."""
@@ -96,6 +96,8 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
     _check_given(config, kind, folder)
     if kind in COMPARED:
         plan = pipeline.plan_comparison(config)
+    elif kind == "sft":
+        plan = pipeline.plan_policy(config)
     else:
         plan = pipeline.plan(config, until="labels" if kind == "pool" else kind)
     able = [stage for stage in plan.values() if stage.kind == kind]
