@@ -20,7 +20,7 @@ from qstar_core.planning import made_first, plan, plan_comparison, plan_policy
 from qstar_core.policies.checkpoint import BY_KEY
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.sharding import Spec, count, parts
-from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, kind_of
+from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, fine_tuned, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import leaf
 
@@ -104,10 +104,11 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
 
 
 def check_held_out(stage: Stage, config: RunConfig) -> None:
-    """Makes sure that a stage searches no problem that its Q-value model was trained on.
+    """Makes sure that a stage searches no problem that its models were trained on.
 
-    Training makes sure of that too, but the model's key has no test problems in it, so others may
-    have taken their place since. Only models that the run has trained are known.
+    Training makes sure of that too, but the models' keys have no test problems in them, so others
+    may have taken their place since. Only models that this pipeline has trained are known: the
+    Q-value model of the run, and a fine-tuned policy with those that it was trained from.
 
     Args:
         stage: whose inputs are published.
@@ -120,6 +121,10 @@ def check_held_out(stage: Stage, config: RunConfig) -> None:
         from qstar_core.audit.questions import SEARCHED, check_leakage
 
         check_leakage(stage.inputs["problems"], config, SEARCHED)
+    if stage.kind in SEARCHING and fine_tuned(config.policy.path):
+        from qstar_core.audit.policies import check_policy
+
+        check_policy(config, stage.inputs["problems"])
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:

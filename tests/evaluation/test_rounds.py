@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_the_stage_writes_the_table_and_shows_it(tmp_path: Path) -> None:
     assert receipt["rows"] == 3
     dataset.publish(spec["uri"], {"key": "k"}, [receipt])
 
-    console = Console(width=120, record=True, quiet=True)
+    console = Console(width=120, record=True, file=StringIO())
     for shown in figures_tables(receipt["figures"], "rounds"):
         console.print(shown)
     text = console.export_text()
