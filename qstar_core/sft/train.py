@@ -213,7 +213,7 @@ def dataset(sequences: Sequences) -> Dataset:
 def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arguments:
     """The configuration in TRL's words; `pace` completes it."""
     parts = config.batch_size if config.packing else config.accumulation
-    return Arguments(
+    found = Arguments(
         output_dir=str(resume),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size // parts,
@@ -246,6 +246,8 @@ def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arg
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
     )
+    found._n_gpu = min(1, found.n_gpu)  # one process, one GPU: TRL refuses nn.DataParallel
+    return found
 
 
 def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
