@@ -19,12 +19,7 @@ from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS, problem_sets
 from qstar_core.errors import UserError
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import (
-    backbone_identity,
-    check_made,
-    identity,
-    sft_base_identity,
-)
+from qstar_core.policies.checkpoint import backbone, check_made, identity, sft_base
 from qstar_core.policies.served import addresses
 from qstar_core.rollouts import import_file
 from qstar_core.stage import SWEEPS, Stage, add, kind_of
@@ -100,7 +95,7 @@ def add_sft(stages: dict[str, Stage], config: RunConfig) -> Stage:
     """Adds the fine-tuning of the policy on the rollouts of a run, which are among its stages."""
     decided = {
         "rollouts": stages["rollouts"].key,
-        "base": sft_base_identity(config),
+        "base": sft_base(config)[1],
         "chat": config.policy.chat,
         "seed": config.seed,
         "grader": _grader(config),
@@ -305,7 +300,8 @@ def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -
 def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
     """The training of the Q-value model on the labels of a round."""
     labels, qvm = f"labels{ending}", f"qvm{ending}"
-    fit = {"labels": stages[labels].key, "backbone": backbone_identity(config), "seed": config.seed}
+    _, start = backbone(config)
+    fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
     add(stages, config.out, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
     return qvm
 

@@ -122,34 +122,31 @@ def label_names(config: Mapping[str, Any]) -> list[str]:
 
 
 def backbone(config: RunConfig) -> tuple[Path, str]:
-    """Folder and fingerprint of the causal LM that the QVM starts from: qvm.init, or the policy."""
+    """Folder and identity of the causal LM that the QVM starts from: qvm.init, or the policy."""
     if config.qvm.init is None:
         served = config.policy.backend == "server"  # then the policy's folder is not needed
-        folder = resolve_checkpoint(config.policy.path, "qvm.init" if served else "policy.path")
-        return folder, fingerprint(folder, config.policy.dtype)
-    folder = resolve_checkpoint(config.qvm.init, "qvm.init")
-    return folder, fingerprint(folder, "float32")
-
-
-def backbone_identity(config: RunConfig) -> str:
-    """What the QVM starts from, for its run key; a fine-tuned policy need not be there yet."""
-    path = config.policy.path if config.qvm.init is None else config.qvm.init
-    key = fine_tuned(path)
-    return backbone(config)[1] if key is None else BY_KEY + key
+        field = "qvm.init" if served else "policy.path"
+        return _start(config.policy.path, field, config.policy.dtype)
+    return _start(config.qvm.init, "qvm.init", "float32")
 
 
 def sft_base(config: RunConfig) -> tuple[Path, str]:
-    """Folder and fingerprint of the causal LM that is fine-tuned: sft.base, or the policy."""
-    path = config.policy.path if config.sft.base is None else config.sft.base
-    given = config.sft.base is not None or config.policy.backend == "server"
-    folder = resolve_checkpoint(path, "sft.base" if given else "policy.path")
-    return folder, fingerprint(folder, "float32")
+    """Folder and identity of the causal LM that is fine-tuned: sft.base, or the policy."""
+    if config.sft.base is None and config.policy.backend != "server":
+        return _start(config.policy.path, "policy.path", "float32")
+    return _start(config.sft.base or config.policy.path, "sft.base", "float32")
 
 
-def sft_base_identity(config: RunConfig) -> str:
-    """What is fine-tuned, for the run key; a fine-tuned policy need not be there yet."""
-    key = fine_tuned(config.policy.path if config.sft.base is None else config.sft.base)
-    return sft_base(config)[1] if key is None else BY_KEY + key
+def _start(path: str, field: str, dtype: str) -> tuple[Path, str]:
+    """Folder and fingerprint of what a training starts from.
+
+    A fine-tuned policy goes by its key, and its folder is where it will be if it is yet to be made.
+    """
+    key = fine_tuned(path)
+    if key is not None and dataset.read_complete(path.rstrip("/")) is None:
+        return Path(path), BY_KEY + key
+    folder = resolve_checkpoint(path, field)
+    return folder, fingerprint(folder, dtype) if key is None else BY_KEY + key
 
 
 def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:

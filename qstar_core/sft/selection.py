@@ -3,7 +3,7 @@
 Pure polars. Everything is chosen by hashes of content, nothing by position, so the choice depends
 neither on the order of the rows nor on the shards, and that of one problem not on the others.
 
-1. ReST-EM (arXiv 2312.06585, section 4) keeps at most ten correct solutions per problem, at random;
+1. ReST-EM (arXiv 2312.06585) keeps at most ten correct solutions per problem, at random;
    here it is ``sft.per_problem``, by hash, and equal solutions count once.
 2. Held-out problems, for the loss by which the checkpoint is chosen, are kept out by hash.
 """

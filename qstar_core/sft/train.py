@@ -1,7 +1,7 @@
 """Fine-tunes a causal LM on solutions with TRL's SFTTrainer and saves a plain checkpoint.
 
 Loss: the mean over the tokens of the solutions of -ln p(token | all before), the prompt's tokens
-masked. This is the M-step of ReST-EM (arXiv 2312.06585, equation 4) with a reward of 0 or 1.
+masked. This is the M-step of ReST-EM (arXiv 2312.06585, algorithm 1) with a reward of 0 or 1.
 
 1. With ``packing`` TRL puts whole solutions into rows of ``max_length`` tokens (best-fit
    decreasing) and restarts the positions at each. There is no attention mask then: flash attention
