@@ -26,6 +26,7 @@ def remarks(manifest: Manifest) -> list[str]:
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
         *_of_labels(figures),
+        *_of_policy(figures),
     ]
 
 
@@ -56,6 +57,23 @@ def _of_labels(figures: dict[str, Any]) -> list[str]:
         )
     for name, count in figures.get("allowed", {}).items():
         found.append(f"{count:,} test problems are trained on, allowed by qvm.allow: {name}")
+    return found
+
+
+def _of_policy(figures: dict[str, Any]) -> list[str]:
+    """Of a policy that was fine-tuned."""
+    found = []
+    if figures.get("too_long"):
+        found.append(
+            f"{figures['too_long']:,} solutions are longer than sft.max_length and left out"
+        )
+    before, after = figures.get("heldout_loss_before"), figures.get("heldout_loss")
+    if before is not None and after is not None and after >= before:
+        found.append(
+            f"the held-out loss did not fall ({before:.4f} before, {after:.4f} after): the policy "
+            "has learnt nothing that holds elsewhere; more solutions or a smaller "
+            "sft.learning_rate may help"
+        )
     return found
 
 

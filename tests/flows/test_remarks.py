@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.remarks import doubts
+from flows.remarks import doubts, remarks
 
 QUIET: dict[str, Any] = {
     "problems": {"figures": {"train": 2000, "test": 500}},
@@ -30,3 +30,13 @@ def test_a_value_model_at_chance_is_said() -> None:
     assert doubts({"qvm": {"figures": {"heldout": [first, final]}}}) == [
         "The Q-value model ranks steps no better than chance: held-out AUC first (0.53)."
     ]
+
+
+def test_what_to_know_of_a_fine_tuned_policy() -> None:
+    figures = {"too_long": 3, "heldout_loss_before": 0.5, "heldout_loss": 0.6}
+    long, loss = remarks({"figures": figures, "uri": "x"})
+    assert long == "3 solutions are longer than sft.max_length and left out"
+    assert "did not fall (0.5000 before, 0.6000 after)" in loss
+    fine = {"too_long": 0, "heldout_loss_before": 0.5, "heldout_loss": 0.4}
+    assert remarks({"figures": fine, "uri": "x"}) == []
+    assert remarks({"figures": {**fine, "heldout_loss": None}, "uri": "x"}) == []

@@ -16,7 +16,7 @@ from qstar_core.policies.text import Vocabulary
 from qstar_core.sft import checkpoints
 from qstar_core.sft import train as training
 from qstar_core.sft.sequences import Sequences
-from tests.models import tiny_policy
+from tests.models import copied, tiny_policy
 
 SMALL = {"bf16": False, "batch_size": 8, "learning_rate": 1e-3, "epochs": 2.0, "max_length": 64}
 PROMPT = 4  # tokens
@@ -164,6 +164,13 @@ def test_a_checkpoint_is_as_precise_as_its_base(tmp_path: Path) -> None:
     chosen = config(epochs=1.0, gradient_checkpointing=True, bf16=True)
     weights, _ = trained(tmp_path, chosen, base=tmp_path / "base")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+
+
+def test_the_chat_template_stays_with_the_policy(tmp_path: Path) -> None:
+    base = copied(tiny_policy(), tmp_path / "base")
+    (base / "chat_template.jinja").write_text("{{ messages[0].content }} 1 ")
+    trained(tmp_path, config(epochs=1.0), made(8, 0), Sequences(), base=base)
+    assert Vocabulary(tmp_path / "out", chat=True).tokenizer.chat_template.endswith(" 1 ")
 
 
 def test_the_best_checkpoint_is_published(tmp_path: Path) -> None:
