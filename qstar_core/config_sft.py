@@ -58,7 +58,7 @@ class SftConfig(Section):
     """Matrix products in bfloat16; the weights that are trained stay in float32."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: slower, less memory."""
-    evaluate_every: int | None = Field(default=None, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
     """Updates between two looks at the held-out loss, each of which leaves a checkpoint to resume
     from; None is a tenth of the training."""
     keep_best: bool = True

@@ -60,7 +60,7 @@ OTHER: dict[str, Any] = {
     "sft.batch_size": 64,
     "sft.accumulation": 2,
     "sft.lora": {"rank": 4},
-    "sft.evaluate_every": 7,
+    "sft.eval_every": 7,
     "domain.train_problems": 1999,
     "domain.test_problems": 499,
     "domain.train_file": "FILE",

@@ -49,7 +49,7 @@ from qstar_core.sft.packing import check_apart
 from qstar_core.sft.sequences import Sequences, check_fits
 
 Progress = Callable[[int, int, str], None]
-LOOKS = 10  # at the held-out loss, unless evaluate_every says otherwise
+LOOKS = 10  # at the held-out loss, unless eval_every says otherwise
 
 
 class Trainer(SFTTrainer):
@@ -201,7 +201,7 @@ def rows_of(trainer: Trainer) -> int:
 def pace(args: Arguments, total: int, config: SftConfig) -> None:
     """Sets what goes by the number of updates, which is known when the data are packed."""
     args.warmup_steps = round(config.warmup * total)
-    args.eval_steps = args.save_steps = config.evaluate_every or max(1, total // LOOKS)
+    args.eval_steps = args.save_steps = config.eval_every or max(1, total // LOOKS)
     args.logging_steps = min(10, args.eval_steps)
 
 

@@ -31,7 +31,7 @@ SMALL = [
     "sft.min_problems=5",
     "sft.bf16=false",
     "sft.batch_size=4",
-    "sft.evaluate_every=3",
+    "sft.eval_every=3",
     "evaluation.max_policy_tokens=80",
     "evaluation.bootstrap_samples=200",
     "evaluation.report_trees=2",
@@ -104,7 +104,7 @@ def test_a_killed_training_of_the_policy_ends_in_equal_weights(
     qstar: Qstar, prefect_server: str, tmp_path: Path
 ) -> None:
     env = {"PREFECT_API_URL": prefect_server}
-    more = ("sft.epochs=12.0", "sft.evaluate_every=1")
+    more = ("sft.epochs=12.0", "sft.eval_every=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     made = qstar("rollouts", *arguments(whole, *more), **env)
     assert made.returncode == 0, made.stderr

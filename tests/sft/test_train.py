@@ -95,7 +95,7 @@ def test_the_loss_is_that_of_the_solutions_tokens(tmp_path: Path) -> None:
 def test_a_broken_training_resumes_and_ends_in_equal_weights(
     tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    chosen = config(evaluate_every=3, **more)
+    chosen = config(eval_every=3, **more)
     whole, figures = trained(tmp_path / "whole", chosen)
     asked: list[int] = []
 
@@ -115,7 +115,7 @@ def test_a_broken_training_resumes_and_ends_in_equal_weights(
 
 
 def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
-    chosen = config(evaluate_every=4)
+    chosen = config(eval_every=4)
     whole, _ = trained(tmp_path, chosen)
     for path in (tmp_path / "resume").iterdir():
         weights = path / "model.safetensors"
@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_whole_when_its_state_is_there(tmp_path: Path) -> None:
-    trained(tmp_path, config(evaluate_every=4, keep_best=False))
+    trained(tmp_path, config(eval_every=4, keep_best=False))
     resume = tmp_path / "resume"
     last = checkpoints.last_whole(resume)
     assert last is not None and last.endswith("checkpoint-16")
@@ -177,7 +177,7 @@ def test_the_best_checkpoint_is_published(tmp_path: Path) -> None:
     """Held-out solutions that contradict those trained on: the loss on them only rises."""
     other = made(12, 1)
     other.ids = [[*ids[:PROMPT], *reversed(ids[PROMPT:])] for ids in other.ids]
-    chosen = config(evaluate_every=2, epochs=6.0, learning_rate=0.01)
+    chosen = config(eval_every=2, epochs=6.0, learning_rate=0.01)
     best, figures = trained(tmp_path / "best", chosen, held=other)
     last, at_end = trained(
         tmp_path / "last", chosen.model_copy(update={"keep_best": False}), held=other
