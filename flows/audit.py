@@ -201,7 +201,9 @@ def truth_table(truth: Row) -> Table:
     Args:
         truth: of `qstar_core.audit.truth.against_truth`.
     """
-    title = f"Methods against the exact Q* on {truth['problems']:,} problems, gamma {truth['gamma']:g}"
+    title = (
+        f"Methods against the exact Q* on {truth['problems']:,} problems, gamma {truth['gamma']:g}"
+    )
     table = Table(title=title, **COMPACT)
     table.add_column("method", no_wrap=True)
     names = (

@@ -80,9 +80,7 @@ def import_rollouts(
     verbose: bool,
 ) -> None:
     """Makes problems and rollouts from a file of texts, with a configuration or without one."""
-    from flows.tables import say
     from qstar_core.config_file import default_config
-    from qstar_core.store.uri import join
 
     given = [*(overrides or []), f"rollouts.import_file={json.dumps(file, ensure_ascii=False)}"]
     if path is None:
@@ -91,9 +89,7 @@ def import_rollouts(
     else:
         given += [f"domain.name={json.dumps(domain)}"] if domain else []
         config = load(path, given, out)
-    manifest = make("rollouts", "rollouts", config, verbose)
-    following = join(manifest["uri"], "manifest.json")
-    say(console(), f"      qstar label {shlex.quote(following)}   (a manifest is a configuration)")
+    make("rollouts", "rollouts", config, verbose)
 
 
 def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from qstar_core.store.uri import is_remote, join, leaf
 
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
+NEXT_COMMANDS = {"rollouts": "label", "pool": "label", "labels": "train-qvm", "qvm": "evaluate"}
+"""What usually follows a kind of data set that a command of one stage has made."""
 
 Manifest = dict[str, Any]
 
@@ -92,7 +94,11 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     if stage == "evaluation":
         console.print(tables.comparison_table(manifest["figures"].get("comparison", [])))
         following.append(f"      qstar explain {uri} 1")
+    if command := NEXT_COMMANDS.get(manifest["kind"]):
+        recipe = shlex.quote(join(manifest["uri"], dataset.MANIFEST))
+        following.append(f"      qstar {command} {recipe}   (a manifest is a configuration)")
     if stage == "labels":
+        following.append(f"      qstar audit {uri}")
         for other in relatives(manifest["uri"], manifest)[:1]:
             what = "which labels changed, and why"
             following.append(f"      qstar diff {shlex.quote(other)} {uri}   ({what})")

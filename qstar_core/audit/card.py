@@ -48,6 +48,8 @@ LIMITS = {
         "docs/labels.md compares the methods with the exact values where these are known.",
     ),
 }
+NAMED_POLICIES = 5
+
 MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
 Row = dict[str, Any]
@@ -68,7 +70,8 @@ def card(
     domain = DOMAINS[head["config"]["domain"]["name"]]
     figures = _of_labels(files, inputs) if kind == "labels" else _of_trajectories(head, files)
     hashed = _hashed(head, inputs)
-    policy = next((str(part["policy"]) for part in hashed.values() if "policy" in part), "")
+    policies = [str(part["policy"]) for part in hashed.values() if "policy" in part]
+    imported = any("import_file" in part for part in hashed.values())
     text = _environment().get_template("card.md.j2")
     return text.render(
         head=head,
@@ -77,7 +80,7 @@ def card(
         what=WHAT[kind],
         rows=sum(pq.read_metadata(file).num_rows for file in files),
         domain=head["config"]["domain"]["name"],
-        policy=policy,
+        policy=_policies(files) if imported else "".join(policies[:1]),
         grader=[domain.GRADER, domain.GRADER_VERSION],
         made_from=[f"{stage} {key}" for stage, key in _made_from(head).items()],
         columns=_columns(files[0]) if files else [],
@@ -127,6 +130,14 @@ def _hashed(head: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Row
         if manifest is not None and stage != "problems":
             found[stage] = manifest["rows_from"]
     return found
+
+
+def _policies(files: Sequence[str]) -> str:
+    """Those that wrote imported trajectories, as their rows say."""
+    column = pl.scan_parquet(files).select(pl.col("policy").cast(pl.String).unique())
+    found = sorted(column.collect(engine="streaming").to_series())
+    more = f" and {len(found) - NAMED_POLICIES:,} more" if len(found) > NAMED_POLICIES else ""
+    return ", ".join(found[:NAMED_POLICIES]) + more
 
 
 def _columns(file: str) -> list[tuple[str, str, str]]:

@@ -8,7 +8,6 @@ from qstar_core.audit.page import render
 from tests.evaluation.examples import HOSTILE
 from tests.evaluation.test_report import Outline
 
-
 OWN = {"step": 1, "n": 4, "good": 3, "missed": 1, "wrong": 0, "bias": -0.25, "mse": 0.25}
 
 
