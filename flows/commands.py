@@ -196,6 +196,13 @@ def notes(screen: Console, config: RunConfig) -> None:
             f"Note: {start} has learnt countdown alone; samples of it, and a Q-value model that "
             f"starts from it, know nothing of {config.domain.name}: name a model with policy.path.",
         )
+    for pool in config.pools:
+        if pool.kind == "stronger" and pool.policy is None:
+            say(
+                screen,
+                f"Note: {pool.stage} names no policy, so the run's own continues, at temperature "
+                f"{pool.temperature:g}: its labels are values of that, not of a stronger policy.",
+            )
 
 
 def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
