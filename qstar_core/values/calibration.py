@@ -70,10 +70,13 @@ class Calibration:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Method, temperature, shift and, where nothing was fitted, why."""
-        told = {"method": self.method, "temperature": round(1 / self.slope, 6)}
-        told |= {"shift": round(self.shift, 6)} if self.method == "platt" else {}
-        return told | ({"skipped": self.skipped} if self.skipped else {})
+        """Method, temperature, shift, and why nothing was fitted (empty where it was)."""
+        return {
+            "method": self.method,
+            "temperature": round(1 / self.slope, 6),
+            "shift": round(self.shift, 6),
+            "skipped": self.skipped,
+        }
 
 
 def logits(q: Array) -> Array:
