@@ -27,8 +27,8 @@ NAME = "README.md"
 TAGS = ["reasoning", "value-model", "process-supervision", "qstar"]
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 LOADING = """\
-from transformers import AutoModelForTokenClassification, AutoTokenizer
-model, tokenizer = (kind.from_pretrained(".") for kind in (AutoModelForTokenClassification, AutoTokenizer))
+from transformers import AutoModelForTokenClassification as Model, AutoTokenizer as Tokenizer
+tokenizer, model = Tokenizer.from_pretrained("."), Model.from_pretrained(".")
 q = model(**tokenizer(text, return_tensors="pt")).logits[0, -1, 0].sigmoid().item()"""
 """``text`` is the prompt and the steps, the scored one last."""
 LIMITS = (

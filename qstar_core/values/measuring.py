@@ -48,6 +48,20 @@ OF_LABELS = {"auc": "auc_label", "brier": "brier", "ece": "ece", "spearman": "sp
 RAW = "q_raw"
 """Column with the predictions before calibration."""
 KEY = ("rollout_id", "step_index")
+COLUMNS = (
+    "problem_id",
+    "domain",
+    "rollout_id",
+    "step_index",
+    "n_steps",
+    "state_id",
+    "action_id",
+    "q",
+    RAW,
+    "y",
+    "q_star",
+    "reported",
+)
 DECIMALS = 6
 
 Row = dict[str, Any]
@@ -94,6 +108,7 @@ def measure(
     frame = frame.rename({"q": RAW}).with_columns(
         q=pl.Series(calibrated, dtype=pl.Float64), reported=reported
     )
+    frame = frame.select(COLUMNS)
     return Measured(figures_of(frame, calibration), frame, calibration)
 
 
