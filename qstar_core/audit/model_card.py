@@ -121,7 +121,7 @@ def _labels_key(head: Mapping[str, Any]) -> str:
     return found[0]
 
 
-def _counts(files: Sequence[str]) -> Row:
+def _counts(files: list[str]) -> Row:
     """Problems, rollouts and steps of the labels."""
     rows = pl.scan_parquet(files)
     counts = rows.select(

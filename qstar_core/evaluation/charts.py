@@ -130,8 +130,9 @@ def reliability_chart(
 
     Returns:
         width, height, the plot's edges, ticks, points (x, y, and the row's figures), path (the
-        line through the points), before (that of before calibration, empty if it is the same), bars (x, y, width, height: share of predictions in the bin)
-        and the baseline of the bars; None without rows.
+        line through the points), before (the same before calibration, empty where that changed
+        nothing), bars (x, y, width, height: share of predictions in the bin) and the baseline of
+        the bars; None without rows.
     """
     if not table:
         return None

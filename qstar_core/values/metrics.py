@@ -124,7 +124,8 @@ def reliability(scores: Array, targets: Array, bins: int = BINS) -> list[dict[st
 
 def bin_of(scores: Array, bins: int = BINS) -> Array:
     """The bin of each prediction, from 0."""
-    return np.clip((np.asarray(scores) * bins).astype(int), 0, bins - 1)
+    places: Array = np.clip((np.asarray(scores) * bins).astype(int), 0, bins - 1)
+    return places
 
 
 def calibration_error(

@@ -11,6 +11,7 @@ from qstar_core import pipeline
 from qstar_core.audit.model_card import NAME, front_matter, model_card
 from qstar_core.config import CardConfig
 from qstar_core.domains.problem_table import read_problems
+from qstar_core.evaluation.wording import MINUS
 from qstar_core.provenance.manifests import inputs
 from qstar_core.store import dataset
 from qstar_core.values.score import TransformersValue
@@ -102,7 +103,7 @@ def test_what_is_not_known_is_said(model: str) -> None:
     text = rendered(model, calibration=skipped)
     assert "None was fitted: 3 held-out \\<b\\>" in text and "No licence is stated" in text
     platt = {**none, "method": "platt", "skipped": "", "shift": -0.25}
-    assert ", shift −0.250, fitted on" in rendered(model, calibration=platt)
+    assert f", shift {MINUS}0.250, fitted on" in rendered(model, calibration=platt)
     unknown = [{**row, "auc_truth": None} for row in figures["heldout"]]
     text = rendered(model, heldout=unknown, overall={**figures["overall"], "auc_truth": None})
     assert "| AUC, exact Q" not in text and "AUC, labels" in text
