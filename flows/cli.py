@@ -169,14 +169,25 @@ def pretrain(
 
 @app.command()
 def show(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Folder or s3:// URI of a data set.")
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATASET...",
+            help="Folder or s3:// URI of a data set; several Q-value models are put side by side.",
+        ),
     ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Of Q-value models: all figures as JSON.")
+    ] = False,
 ) -> None:
-    """Show a data set: manifest, schema, figures, first rows."""
+    """Show a data set: manifest, schema, figures, first rows; or compare Q-value models."""
     from flows.inspect import show_dataset
+    from flows.value_models import show_models
 
-    show_dataset(commands.console(), dataset)
+    if len(datasets) > 1 or as_json:
+        show_models(commands.console(), datasets, as_json)
+    else:
+        show_dataset(commands.console(), datasets[0])
 
 
 @app.command()

@@ -13,6 +13,7 @@ from flows.progress import count
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
+from qstar_core.policies.checkpoint import REFERENCE
 from qstar_core.provenance.manifests import relatives
 from qstar_core.store import dataset, filesystem, open_store
 from qstar_core.store.uri import is_remote, join, leaf
@@ -119,8 +120,8 @@ def show_dataset(console: Console, uri: str) -> None:
     Raises:
         UserError: there is no complete data set at the path.
     """
-    folder = dataset.folder_of(uri)
-    manifest = _manifest(folder)
+    folder = folder_named(uri)
+    manifest = manifest_of(folder)
     console.print(tables.summary_table(manifest))
     for table in tables.figures_tables(manifest["figures"], manifest["kind"]):
         console.print(table)
@@ -135,7 +136,19 @@ def show_dataset(console: Console, uri: str) -> None:
             tables.say(console, f"{folder}/{entry['name']}")
 
 
-def _manifest(folder: str) -> Manifest:
+def folder_named(uri: str) -> str:
+    """The folder of a data set: a path, ``s3://``, or ``reference:NAME`` that comes with qstar."""
+    if uri.startswith("reference:"):
+        return str(REFERENCE / uri.removeprefix("reference:"))
+    return dataset.folder_of(uri)
+
+
+def manifest_of(folder: str) -> Manifest:
+    """The manifest of a complete data set.
+
+    Raises:
+        UserError: there is none; names those that are near.
+    """
     if is_remote(folder):
         open_store(folder).check("DATASET")
     there = is_remote(folder) or Path(folder).is_dir()
@@ -154,6 +167,8 @@ def _manifest(folder: str) -> Manifest:
         what, base = f"{folder} is a file; a data set is a folder with a manifest", path.parent
     else:
         what, base = f"no complete data set at {folder}: it has no {dataset.MANIFEST}", path
+    if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+        raise _nothing_to_measure(folder)
     found = _datasets(base)
     if found:
         raise UserError(
@@ -161,6 +176,16 @@ def _manifest(folder: str) -> Manifest:
             next_step=f"qstar show {found[0]}",
         )
     raise UserError(what, next_step="qstar run CONFIG makes data sets and says where they lie")
+
+
+def _nothing_to_measure(folder: str) -> UserError:
+    """Said of a checkpoint that no run of qstar has published."""
+    return UserError(
+        f"{folder} is a checkpoint without {dataset.MANIFEST}: it has no figures, and there are "
+        "no labels to measure it against",
+        next_step=f"qstar evaluate CONFIG --set qvm.path={shlex.quote(folder)}   says what "
+        "searches reach with it",
+    )
 
 
 def _datasets(base: Path) -> list[str]:

@@ -150,7 +150,15 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
     single.add_column(style="bold")
     single.add_column(overflow="fold")
     tables = [single]
+    own: tuple[str, ...] = ()
+    if kind == "qvm":
+        from flows.value_models import NAMED, model_tables
+
+        own = NAMED
+        tables += model_tables(figures)
     for name, value in figures.items():
+        if name in own:
+            continue
         if name == "comparison":
             tables.append(comparison_table(value))
         elif name == "sweeps":

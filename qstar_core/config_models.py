@@ -108,6 +108,9 @@ class QvmConfig(Section):
     weight_decay: Float = Field(default=0.01, ge=0.0)
     warmup_steps: int = Field(default=20, ge=1)
     bf16: bool = True
+    calibration: Literal["none", "temperature", "platt"] = "temperature"
+    """Fitted on half of the held-out problems and stored in the head: ``temperature`` divides the
+    logit by T, ``platt`` shifts it too; see docs/value-models.md."""
     allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
     """What training refuses otherwise: test problems among the training problems (``leakage``), or
     near-duplicates of them. No part of the key: it decides whether there are rows, not which."""

@@ -179,7 +179,12 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
 def _documents(
     stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
 ) -> dict[str, bytes]:
-    """The data card of a stage that makes data to be given away."""
+    """The card of a stage that makes data, or a model, to be given away."""
+    if stage.kind == "qvm":
+        from qstar_core.audit import model_card
+
+        text = model_card.model_card(head, config.card, stage.inputs)
+        return {model_card.NAME: text.encode()}
     if stage.kind not in CARDS:
         return {}
     from qstar_core.audit.card import NAME, card

@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "prm.path": None,
     "prm.dtype": None,
     "qvm.holdout": 0.2,
+    "qvm.calibration": "none",
     "labels.gamma": 0.9,
     "evaluation.baseline": "greedy",
     "comparison.tokens": [100, 200],

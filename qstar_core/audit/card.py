@@ -21,7 +21,7 @@ from qstar_core.audit.steps import by_step, conflicts
 from qstar_core.config import CardConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.evaluation.report import TEMPLATES
-from qstar_core.evaluation.wording import visible
+from qstar_core.evaluation.wording import number, percent, visible
 from qstar_core.stage import kind_of
 from qstar_core.store import dataset
 
@@ -72,8 +72,7 @@ def card(
     hashed = _hashed(head, inputs)
     policies = [str(part["policy"]) for part in hashed.values() if "policy" in part]
     imported = any("import_file" in part for part in hashed.values())
-    text = _environment().get_template("card.md.j2")
-    return text.render(
+    return markdown("card.md.j2").render(
         head=head,
         about=about,
         title=f"{TITLES[kind]}: {head['config']['domain']['name']}",
@@ -147,8 +146,8 @@ def _columns(file: str) -> list[tuple[str, str, str]]:
     return [(f.name, str(f.type), text) for f, text in zip(schema, told, strict=True)]
 
 
-def _environment() -> jinja2.Environment:
-    """Templates of Markdown: what is not ours goes through one of the filters."""
+def markdown(name: str) -> jinja2.Template:
+    """A template of Markdown: what is not ours goes through one of the filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=False,  # not HTML
@@ -158,7 +157,8 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(inline=inline, quoted=json.dumps, cleaned=visible)
-    return environment
+    environment.filters.update(number=number, percent=percent)
+    return environment.get_template(name)
 
 
 def inline(text: object) -> str:

@@ -8,7 +8,7 @@ the soft targets y, which has the same minimum and steeper gradients near 0 and 
 2. Distinct trajectories count once, however often the policy sampled them. Those without any
    positive label may be subsampled (`qstar_core.values.data.subsample_negatives`).
 3. A share of the training problems is held out by hash and never trained on; all figures come
-   from them. Where the domain knows the exact Q*, the AUC against it is reported as well.
+   from them (`qstar_core.values.measuring`), and the calibration that is stored in the head.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from qstar_core.config import QvmConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
+from qstar_core.values.calibration import scale_head
 from qstar_core.values.data import (
     Batch,
     Sequences,
@@ -37,7 +38,7 @@ from qstar_core.values.data import (
     subsample_negatives,
     trajectories,
 )
-from qstar_core.values.metrics import by_step, reliability
+from qstar_core.values.measuring import measure
 from qstar_core.values.model import initialise, load_tokenizer, step_logits
 
 Progress = Callable[[int, int, str], None]
@@ -86,8 +87,8 @@ def train_qvm(
         progress: called with (updates done, updates in all, a note).
 
     Returns:
-        Figures ({"heldout": by step, "reliability", "loss", ...}) and the held-out predictions,
-        one row per step.
+        Figures (loss, trajectories, updates, and those of `measuring.figures_of`) and the held-out
+        predictions, one row per step.
     """
     tokenizer = load_tokenizer(backbone)
     model = initialise(backbone, seed)
@@ -106,15 +107,16 @@ def train_qvm(
     tokenizer.save_pretrained(out)
     heldout = encode(frame.filter(is_held), prompts, tokenizer)
     predictions = predict(model, heldout, problems, config.batch_size)
+    found = measure(predictions, labels, problems, config.calibration, seed)
+    scale_head(out, found.calibration)
     figures = {
         "loss": loss,
         "trajectories": len(data),
         "updates": count_batches(len(data), config.batch_size, config.epochs),
         "heldout_trajectories": len(heldout),
-        "heldout": by_step(predictions),
-        "reliability": reliability(predictions["q"].to_numpy(), predictions["y"].to_numpy()),
+        **found.figures,
     }
-    return figures, predictions
+    return figures, found.predictions
 
 
 def _fit(
@@ -161,7 +163,7 @@ def predict(
     for start in range(0, len(data), batch_size):
         rows = range(start, min(start + batch_size, len(data)))
         batch = collate(data, list(rows)).to(device)
-        q += torch.sigmoid(step_logits(model, batch)).tolist()
+        q += torch.sigmoid(step_logits(model, batch).double()).tolist()  # float32 ends at logit 17
     truth = []
     for problem_id, actions in data.frame.select("problem_id", "actions").iter_rows():
         domain = DOMAINS[known[problem_id].domain]
