@@ -27,6 +27,8 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "pool": _pool_units(stage, config, train),
         "labels": (rollouts, unit),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
+        "annotations": (1, "file"),
+        "prm": _prm_units(rollouts, config),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
         "timing": (searches * len(config.comparison.seconds), "searches"),
@@ -37,6 +39,13 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     cut = parts(stage, config)
     tokens = sum(shard_tokens(stage, config, part) for part in cut)
     return {"shards": len(cut), "units": units, "unit": unit, "policy_tokens": tokens}
+
+
+def _prm_units(rollouts: int, config: RunConfig) -> tuple[int, str]:
+    """Trajectories that training passes through; how many a file has is not known before."""
+    if config.prm.annotations is not None:
+        return 0, "uncounted solutions"
+    return round(rollouts * config.prm.epochs), "trajectories"
 
 
 def _pool_units(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str]:
