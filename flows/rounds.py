@@ -71,7 +71,7 @@ def rounds_table(rows: list[Row]) -> Table:
     Args:
         rows: of `round_rows`.
     """
-    title = "Rounds of fitted Q iteration, on held-out problems"
+    title = "Rounds of fitted Q iteration on held-out problems; regret of the argmax of siblings"
     table = Table(title=title, **COMPACT)
     steps = {name: list(dict.fromkeys(s for row in rows for s in row[name])) for name in FIGURES}
     columns = ["round", "updates", "loss", *(f"AUC\n{step}" for step in steps["auc"])]
@@ -83,7 +83,6 @@ def rounds_table(rows: list[Row]) -> Table:
         cells += [_shown(row["auc"].get(step), ".3f") for step in steps["auc"]]
         cells += [_shown(row["regret"].get(step), ".4f") for step in steps["regret"]] or [UNKNOWN]
         table.add_row(*map(plain, [*cells, _shown(row["change"], ".4f")]))
-    table.caption = plain("regret: what the best of the siblings is worth more than the argmax")
     return table
 
 

@@ -28,7 +28,7 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "labels": (rollouts, unit),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
         "annotations": (1, "file"),
-        "prm": _prm_units(rollouts, config),
+        "prm": _prm_units(stage, rollouts, config),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
         "timing": (searches * len(config.comparison.seconds), "searches"),
@@ -41,11 +41,13 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     return {"shards": len(cut), "units": units, "unit": unit, "policy_tokens": tokens}
 
 
-def _prm_units(rollouts: int, config: RunConfig) -> tuple[int, str]:
+def _prm_units(stage: Stage, rollouts: int, config: RunConfig) -> tuple[int, str]:
     """Trajectories that training passes through; how many a file has is not known before."""
     if config.prm.annotations is not None:
-        return 0, "uncounted solutions"
-    return round(rollouts * config.prm.epochs), "trajectories"
+        manifest = dataset.read_manifest(stage.inputs["annotations"]) if stage.inputs else None
+        read = (manifest or {}).get("figures", {}).get("import", {})
+        rollouts = int(read.get("solutions", 0))
+    return round(rollouts * config.prm.epochs), "trajectories" if rollouts else "uncounted"
 
 
 def _pool_units(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str]:
