@@ -222,7 +222,7 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the Q-value model and measures it on held-out problems.
 
-    All labels are in memory, about 230 MB per million steps; see `qstar_core.labels.reading`.
+    All labels are in memory, about 290 MB per million steps; see `qstar_core.labels.reading`.
     """
     from qstar_core.audit.questions import check_leakage
     from qstar_core.audit.steps import conflicts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def test_the_rounds_side_by_side(tmp_path: Path) -> None:
     assert (one["round"], one["change"], one["regret"]) == (1, None, {})
     assert one["auc"] == {"first": 0.75, "final": 0.875}  # Q* where it is known
     assert (two["change"], two["regret"]) == (0.25, {"first": 0.125})
-    screen = Console(width=120, record=True, quiet=False, file=open("/dev/null", "w"))
+    screen = Console(width=120, record=True, file=io.StringIO())
     screen.print(rounds_table([one, two]))
     lines = screen.export_text().splitlines()
     assert lines[-2].split() == ["1", "1,200", "0.2500", "0.750", "0.875", "-", "-"]
