@@ -30,7 +30,8 @@ def round_rows(stages: Mapping[str, Stage]) -> list[Row]:
     """
     models = [stage for stage in stages.values() if stage.kind == "qvm"]
     labels = [stage for stage in stages.values() if _of_a_round(stage)]
-    rows, before = [], None
+    rows: list[Row] = []
+    before: list[str] | None = None
     for number, (label, model) in enumerate(zip(labels, models, strict=False), start=1):
         manifest = dataset.read_manifest(model.uri)
         if manifest is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from qstar_core.annotations import table as annotations
+from qstar_core.annotations import table as annotated
 from qstar_core.labels import schema as labels
 from qstar_core.rollouts import sample
 from qstar_core.rollouts.paths import PATH_COLUMNS
@@ -75,7 +75,7 @@ def render() -> str:
         LABEL_FILE.format(version=labels.SCHEMA_VERSION) + textwrap.fill(repeated, WIDTH),
         READING,
         f"## Annotations\n\n{ANNOTATIONS}",
-        _table(annotations.SCHEMA),
+        _table(annotated.SCHEMA),
     ]
     return "\n".join(parts)
 

@@ -254,7 +254,7 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     return _put(spec, scratch, files, figures)
 
 
-def annotations(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+def step_annotations(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Reads a file of step annotations."""
     from qstar_core.annotations.table import write_annotations
 
@@ -374,7 +374,7 @@ JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "pool": pool,
     "labels": labels,
     "qvm": qvm,
-    "annotations": annotations,
+    "annotations": step_annotations,
     "prm": prm,
     "evaluation": evaluation,
     "report": report,

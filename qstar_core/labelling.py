@@ -41,7 +41,7 @@ def labeller(spec: Spec, config: RunConfig, progress: Progress) -> tuple[LabelsC
     Returns:
         The settings of the method, and the labels of the paths of whole problems by it.
     """
-    own = {name: spec[name] for name in ("method", "gamma") if name in spec}
+    own: dict[str, Any] = {name: spec[name] for name in ("method", "gamma") if name in spec}
     settings = config.labels.model_copy(update=own)
     method = METHODS[settings.method]
     label = partial(method, gamma=settings.gamma, **settings.parameters())

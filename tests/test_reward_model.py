@@ -135,4 +135,4 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path: Path) -> None:
     [spec] = pipeline.shards(stage, run)
     annotations(tmp_path).write_text("{}\n")
     with pytest.raises(UserError, match=r"prm\.annotations: .* has changed since the run was"):
-        jobs.annotations(spec, run, lambda *_: None)
+        jobs.step_annotations(spec, run, lambda *_: None)

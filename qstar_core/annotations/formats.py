@@ -154,7 +154,8 @@ class MathShepherd(_Row):
     def row(self) -> AnnotatedRow:
         """The solution, its steps with their ``Step N:``."""
         *parts, rest = self.input.split(TAG)
-        labels, place = [], 0
+        labels: list[float] = []
+        place = 0
         for part in parts:
             if not self.label.startswith(part, place):
                 raise ValueError(f"label differs from input before step {len(labels) + 1}")

@@ -196,7 +196,11 @@ def _rows(
             place = {"state_id": state, "action_id": action, "step_index": t, "n_steps": len(ids)}
             label = {"action": text, "y": y, "gamma": 1.0, "n_samples": 1}
             bounds = {"success_low": 0.0, "success_high": 1.0, "line": line.number}
-            of = {"problem_id": problem.id, "prompt": problem.prompt, "rollout_id": solution_id}
+            of: dict[str, Any] = {
+                "problem_id": problem.id,
+                "prompt": problem.prompt,
+                "rollout_id": solution_id,
+            }
             of |= {"reference": problem.reference, "ended": solution.finished and t == len(ids)}
             rows.append({**of, **place, **label, **bounds})
     return rows
