@@ -94,6 +94,11 @@ class QvmConfig(TrainingConfig):
 
     path: str | None = None
     """A trained QVM to evaluate with instead of training one."""
+    init: str | None = None
+    """Folder, ``s3://`` URI or hub name of the backbone; None is the policy itself."""
+    allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
+    """What training refuses otherwise: test problems among the training problems (``leakage``), or
+    near-duplicates of them. No part of the key: it decides whether there are rows, not which."""
     score_dtype: Literal["float64", "float32", "bfloat16"] = "float64"
     score_batch_size: int = runtime_only(256, ge=1)
     """Texts in one batch."""
@@ -120,6 +125,10 @@ class PrmConfig(TrainingConfig):
     path: str | None = None
     """Folder, ``s3://`` URI or hub name of a token-classification checkpoint with one label, the
     probability that a step is right, read at its last token. None trains one."""
+    init: str | None = None
+    """As ``qvm.init``."""
+    allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
+    """As ``qvm.allow``, of the annotations too."""
     annotations: str | None = None
     """JSONL, plain or gzip, of step annotations to train on, a path or ``s3://`` URI: PRM800K,
     Math-Shepherd, or rows of question, steps and labels. None is the run's own rollouts, labelled

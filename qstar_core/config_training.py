@@ -6,14 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from qstar_core.config_section import Float, Section, runtime_only
+from qstar_core.config_section import Float, Section
 
 
 class TrainingConfig(Section):
     """Training of a model that gives each step a value, from a causal LM: the QVM, the PRM."""
 
-    init: str | None = None
-    """Folder, ``s3://`` URI or hub name of the backbone; None is the policy itself."""
     loss: Literal["bce", "mse"] = "bce"
     holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the training problems kept out, for the held-out figures."""
@@ -27,6 +25,3 @@ class TrainingConfig(Section):
     weight_decay: Float = Field(default=0.01, ge=0.0)
     warmup_steps: int = Field(default=20, ge=1)
     bf16: bool = True
-    allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
-    """What training refuses otherwise: test problems among the training problems (``leakage``), or
-    near-duplicates of them. No part of the key: it decides whether there are rows, not which."""
