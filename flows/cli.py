@@ -107,10 +107,27 @@ def label(config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbo
 
 @app.command(name="train-qvm")
 def train_qvm(
+    config: ConfigFile,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+    method: Annotated[
+        str | None, typer.Option("--method", help="As --set labels.method=METHOD.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="As --set labels.rounds=L, of fitted_q.")
+    ] = None,
+) -> None:
+    """Train the Q-value model on the labels; with fitted_q in rounds, each on the last one."""
+    commands.train_qvm(config, out, set_, verbose, method, rounds)
+
+
+@app.command(name="train-prm")
+def train_prm(
     config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
 ) -> None:
-    """Train the Q-value model on the labels."""
-    commands.single("qvm", "train_qvm", config, out, set_, verbose)
+    """Train a process reward model on labels of the rollouts, or on prm.annotations."""
+    commands.single("prm", "train_prm", config, out, set_, verbose)
 
 
 @app.command()

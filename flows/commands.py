@@ -59,6 +59,7 @@ def whole(
         from flows.sweeps import show_end
     else:
         from flows.inspect import show_end
+    say_rounds(screen, stages)
     show_end(screen, config, manifests, again)
     say_doubts(screen, stages)
     say_retries(screen)
@@ -69,6 +70,32 @@ def single(
 ) -> None:
     """Runs the flow of one stage, in the file ``flows.{flow}``, unless its data set is there."""
     make(stage, flow, load(path, overrides, out), verbose)
+
+
+def train_qvm(
+    path: str,
+    out: str | None,
+    overrides: list[str] | None,
+    verbose: bool,
+    method: str | None,
+    rounds: int | None,
+) -> None:
+    """Runs ``qstar train-qvm``, with a label method and rounds of fitted Q iteration if given.
+
+    Raises:
+        UserError: rounds of another method.
+    """
+    from qstar_core.errors import UserError
+
+    chosen = {"labels.method": method, "labels.rounds": rounds}
+    given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
+    config = load(path, [*(overrides or []), *given], out)
+    if rounds is not None and config.labels.method != "fitted_q":
+        raise UserError(
+            f"--rounds {rounds}: {config.labels.method} has no rounds, only fitted_q has",
+            next_step=f"qstar train-qvm {path} --method fitted_q --rounds {rounds}",
+        )
+    make("qvm", "train_qvm", config, verbose)
 
 
 def import_rollouts(
@@ -110,10 +137,14 @@ def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, A
         screen.print(f"{stage} is already there.")
     else:
         if found is not None:  # a missing input is said before Prefect is started
-            pipeline.check_inputs(found, pipeline.made_first(stages, stage))
+            first = pipeline.made_first(stages, stage)
+            for name in (*first, stage):
+                pipeline.check_inputs(stages[name], first)
         start_prefect(verbose)
         name = "report_comparison" if stage == "comparison_report" else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
+    if stage == "qvm":
+        say_rounds(screen, stages)
     show_stage_end(screen, stage, manifest)
     if stage in ("qvm", "evaluation", "comparison_report"):
         say_doubts(screen, stages)
@@ -171,6 +202,14 @@ def say_doubts(screen: Console, stages: Mapping[str, Stage]) -> None:
     found = {name: pipeline.published(stages[name]) or {} for name in known}
     for line in doubts(found):
         say(screen, f"Note: {line}")
+
+
+def say_rounds(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Shows the rounds of fitted Q iteration, where there are several."""
+    from flows.rounds import round_rows, rounds_table
+
+    if "qvm_1" in stages:
+        screen.print(rounds_table(round_rows(stages)))
 
 
 def say_retries(screen: Console) -> None:

@@ -15,6 +15,7 @@ from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerC
 from qstar_core.config_pools import PoolConfig, check_apart
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
+from qstar_core.config_training import TrainingConfig
 
 __all__ = [
     "RUNTIME_ONLY",
@@ -35,6 +36,7 @@ __all__ = [
     "SearchConfig",
     "Section",
     "ServerConfig",
+    "TrainingConfig",
 ]
 
 

@@ -28,6 +28,7 @@ from qstar_core.loading import (
     load_policy,
     load_reward_model,
     load_value,
+    planned_annotations,
     planned_file,
     told,
 )
@@ -219,16 +220,19 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
 
 def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Trains the Q-value model and measures it on held-out problems."""
+    """Trains the Q-value model and measures it on held-out problems.
+
+    All labels are in memory, about 290 MB per million steps; see `qstar_core.labels.reading`.
+    """
     from qstar_core.audit.questions import check_leakage
     from qstar_core.audit.steps import conflicts
     from qstar_core.labelling import input_of
+    from qstar_core.labels.reading import read_labels
     from qstar_core.values.train import train_qvm
 
     labelled = dataset.data_files(input_of(spec, "labels") or "")
-    frame = pl.read_parquet(labelled)
-    if config.rollouts.import_file is not None:  # it may have held-out problems too
-        frame = frame.filter(pl.col("split") == "train")
+    imported = config.rollouts.import_file is not None  # may have held-out problems too
+    frame = read_labels(labelled, "train" if imported else None)
     known = read_problems(spec["inputs"]["problems"], "train")
     allowed = check_leakage(spec["inputs"]["problems"], config)
     folder, found = backbone(config)
@@ -248,6 +252,31 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())
     return _put(spec, scratch, files, figures)
+
+
+def step_annotations(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Reads a file of step annotations."""
+    from qstar_core.annotations.table import write_annotations
+
+    file = planned_annotations(spec, config)
+    scratch = open_store(spec["uri"]).scratch()
+    asked = config.domain.name, config.prm.neutral
+    figures = write_annotations(file, *asked, scratch, progress)
+    return _put(spec, scratch, sorted(scratch.iterdir()), figures)
+
+
+def prm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Trains the process reward model and measures it on held-out problems."""
+    from qstar_core.reward_model import train
+
+    scratch, start = open_store(spec["uri"]).scratch(), time.monotonic()
+
+    def report(step: int, of: int, note: str) -> None:
+        progress(step, of, "updates", note)
+
+    figures = train(spec, config, scratch, report)
+    figures["seconds"] = round(time.monotonic() - start, 3)
+    return _put(spec, scratch, sorted(f for f in scratch.iterdir() if f.is_file()), figures)
 
 
 def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -286,8 +315,8 @@ def _search(
         expect(spec, "qvm", value.fingerprint)
     policy = load_policy(config.policy)
     expect(spec, "policy", policy.fingerprint)
-    prm = load_reward_model(config, method)
-    if prm is not None:
+    prm = load_reward_model(config, method, spec["inputs"])
+    if prm is not None and config.prm.path is not None:
         expect(spec, "prm", prm.fingerprint)
     table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
     return table, figures | told(policy, config.policy)
@@ -345,6 +374,8 @@ JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "pool": pool,
     "labels": labels,
     "qvm": qvm,
+    "annotations": step_annotations,
+    "prm": prm,
     "evaluation": evaluation,
     "report": report,
     "comparison": sweep,

@@ -44,7 +44,7 @@ __all__ = [
     "shards",
 ]
 
-MODELS = ("policy", "backbone", "qvm", "prm", "import_file")
+MODELS = ("policy", "backbone", "qvm", "prm", "import_file", "annotations")
 """Models and files of the user whose fingerprints are among the rows of a stage."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
@@ -98,9 +98,9 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
 
 
 def check_held_out(stage: Stage, config: RunConfig) -> None:
-    """Makes sure that a stage searches no problem that its Q-value model was trained on.
+    """Makes sure that a stage searches no problem that its models were trained on.
 
-    Training makes sure of that too, but the model's key has no test problems in it, so others may
+    Training makes sure of that too, but a model's key has no test problems in it, so others may
     have taken their place since. Only models that the run has trained are known.
 
     Args:
@@ -108,12 +108,18 @@ def check_held_out(stage: Stage, config: RunConfig) -> None:
         config: of the run.
 
     Raises:
-        UserError: there are such problems, or near-duplicates, and ``qvm.allow`` does not say so.
+        UserError: there are such problems, or near-duplicates, and ``qvm.allow`` or ``prm.allow``
+            does not say so.
     """
-    if stage.kind in SEARCHING and "qvm" in stage.inputs:
-        from qstar_core.audit.questions import SEARCHED, check_leakage
+    if stage.kind not in SEARCHING:
+        return
+    from qstar_core.audit.questions import SEARCHED, check_leakage
 
+    if "qvm" in stage.inputs:
         check_leakage(stage.inputs["problems"], config, SEARCHED)
+    if "prm" in stage.inputs:
+        annotations = stage.inputs.get("annotations")
+        check_leakage(stage.inputs["problems"], config, SEARCHED, "prm", annotations)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -133,8 +139,8 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "threads": config.runtime.threads or cores,
         "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
     }
-    if "method" in stage.rows:
-        base["method"] = stage.rows["method"]  # of labels: a round may have another than the run
+    if stage.kind == "labels":  # a round, or those of the PRM, may have others than the run
+        base |= {name: stage.rows[name] for name in ("method", "gamma")}
     cut = parts(stage, config)
     if len(cut) > 1 and stage.name not in ALONE:
         share = max(1, cores // min(config.runtime.workers, len(cut)))

@@ -28,7 +28,8 @@ def parts(stage: Stage, config: RunConfig) -> list[Spec]:
         ]
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
-    return [{"shard": "model" if stage.kind == "qvm" else "html"}]
+    names = {"qvm": "model", "prm": "model", "annotations": "file"}
+    return [{"shard": names.get(stage.kind, "html")}]
 
 
 def _labelled(config: RunConfig) -> int:

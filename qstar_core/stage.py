@@ -14,6 +14,8 @@ ROWS_VERSION = {
     "pool": 1,
     "labels": 3,
     "qvm": 2,
+    "annotations": 1,
+    "prm": 1,
     "evaluation": 3,
     "report": 1,
     "comparison": 2,
@@ -27,6 +29,8 @@ COMMANDS = {
     "pool": "rollouts",
     "labels": "label",
     "qvm": "train-qvm",
+    "annotations": "train-prm",
+    "prm": "train-prm",
     "evaluation": "evaluate",
     "report": "report",
     "comparison": "compare",
@@ -37,7 +41,8 @@ COMMANDS = {
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
 SEVERAL = ("pool", "labels", "qvm")
-"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``."""
+"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``labels_prm``,
+``qvm_1``."""
 
 
 def kind_of(name: str) -> str:

@@ -44,7 +44,13 @@ OTHER: dict[str, Any] = {
     "qvm.backend": None,  # these four are tested in policies/test_scoring.py
     "qvm.engine": None,
     "prm.path": None,
-    "prm.dtype": None,
+    "prm.init": "TINY",
+    "prm.loss": "mse",
+    "prm.dtype": "float32",
+    "prm.annotations": "ANNOTATIONS",
+    "prm.neutral": None,  # of annotations; tested in test_prm_stages.py
+    "prm.estimation": "soft",
+    "prm.holdout": 0.2,
     "qvm.holdout": 0.2,
     "qvm.calibration": "none",
     "labels.gamma": 0.9,
@@ -63,6 +69,7 @@ OTHER: dict[str, Any] = {
 IMPORTED = (
     '{"question": "3 2 1 > 6", "reference": {"numbers": [1, 2, 3], "target": 6}, "samples": ["6"]}'
 )
+ASTAR = {"name": "A*", "algorithm": "astar", "reward": "prm"}
 JUDGED = ("comparison.baseline", "comparison.correction")  # decide the figures of a comparison
 METHOD = {
     "name": "other",
@@ -133,6 +140,10 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
 ) -> None:
     if name.startswith("pretrain.") or name == "evaluation.methods":
         return  # not a stage of a run; the methods have a test of their own
+    if name.startswith("prm."):
+        tree = base.model_dump()
+        tree["evaluation"] |= {"methods": [ASTAR], "baseline": "A*"}
+        base = RunConfig.model_validate(tree)
     new = OTHER[name] if name in OTHER else (None if runtime else changed(value))
     if new == "FILE":
         new = str(tmp_path / "p.jsonl")
@@ -140,6 +151,9 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
     if new == "IMPORT":
         new = str(tmp_path / "i.jsonl")
         Path(new).write_text(IMPORTED)
+    if new == "ANNOTATIONS":
+        new = str(tmp_path / "a.jsonl")
+        Path(new).write_text("not read before the run\n")
     if new == "TINY":
         new = str(tiny_policy())
     if runtime:

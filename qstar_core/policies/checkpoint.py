@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
@@ -100,13 +100,14 @@ def label_names(config: Mapping[str, Any]) -> list[str]:
     return list(labels.values()) if labels else [f"LABEL_{k}" for k in range(count)]
 
 
-def backbone(config: RunConfig) -> tuple[Path, str]:
-    """Folder and fingerprint of the causal LM that the QVM starts from: qvm.init, or the policy."""
-    if config.qvm.init is None:
+def backbone(config: RunConfig, model: Literal["qvm", "prm"] = "qvm") -> tuple[Path, str]:
+    """Folder and fingerprint of the causal LM that a model starts from: its init, or the policy."""
+    init, field = getattr(config, model).init, f"{model}.init"
+    if init is None:
         served = config.policy.backend == "server"  # then the policy's folder is not needed
-        folder = resolve_checkpoint(config.policy.path, "qvm.init" if served else "policy.path")
+        folder = resolve_checkpoint(config.policy.path, field if served else "policy.path")
         return folder, fingerprint(folder, config.policy.dtype)
-    folder = resolve_checkpoint(config.qvm.init, "qvm.init")
+    folder = resolve_checkpoint(init, field)
     return folder, fingerprint(folder, "float32")
 
 

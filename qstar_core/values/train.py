@@ -22,7 +22,7 @@ import polars as pl
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from qstar_core.config import QvmConfig
+from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
@@ -71,7 +71,7 @@ def train_qvm(
     problems: list[Problem],
     backbone: Path,
     out: Path,
-    config: QvmConfig,
+    config: TrainingConfig,
     seed: int,
     progress: Progress,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -122,7 +122,7 @@ def train_qvm(
 def _fit(
     model: torch.nn.Module,
     data: Sequences,
-    config: QvmConfig,
+    config: TrainingConfig,
     seed: int,
     device: torch.device,
     progress: Progress,
