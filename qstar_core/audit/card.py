@@ -133,7 +133,7 @@ def _hashed(head: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Row
 
 def _policies(files: Sequence[str]) -> str:
     """Those that wrote imported trajectories, as their rows say."""
-    column = pl.scan_parquet(files).select(pl.col("policy").cast(pl.String).unique())
+    column = pl.scan_parquet(list(files)).select(pl.col("policy").cast(pl.String).unique())
     found = sorted(column.collect(engine="streaming").to_series())
     more = f" and {len(found) - NAMED_POLICIES:,} more" if len(found) > NAMED_POLICIES else ""
     return ", ".join(found[:NAMED_POLICIES]) + more

@@ -34,7 +34,7 @@ def own(files: Sequence[str], problems: Mapping[str, Problem], limit: int, gamma
     chosen = sorted(problems)[:limit]
     columns = ("problem_id", "rollout_id", "action_id", "action")
     rows = (
-        pl.scan_parquet(files)
+        pl.scan_parquet(list(files))
         .select(pl.col(*columns).cast(pl.String), "step_index", "y")
         .filter(pl.col("problem_id").is_in(chosen))
         .collect(engine="streaming")
