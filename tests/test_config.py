@@ -51,6 +51,7 @@ OTHER: dict[str, Any] = {
     "prm.neutral": None,  # of annotations; tested in test_prm_stages.py
     "prm.estimation": "soft",
     "prm.holdout": 0.2,
+    "prm.calibration": "none",
     "qvm.holdout": 0.2,
     "qvm.calibration": "none",
     "labels.gamma": 0.9,

@@ -255,6 +255,7 @@ def test_an_imported_test_problem_that_is_held_out_as_well_is_no_leakage(
     monkeypatch.setattr(
         "qstar_core.values.train.train_qvm", lambda *_: ({}, pl.DataFrame({"q": [0.5]}))
     )
+    monkeypatch.setattr("qstar_core.audit.model_card.model_card", lambda *_: "of nothing\n")
     test = tmp_path / "test.jsonl"
     test.write_text('{"question": "What is 2?", "answer": "#### 2"}')
     lines = [row(1), row(2, split="test")]
