@@ -17,6 +17,7 @@ from qstar_core.policies.checkpoint import REFERENCE
 from qstar_core.provenance.manifests import relatives
 from qstar_core.store import dataset, filesystem, open_store
 from qstar_core.store.uri import is_remote, join, leaf
+from qstar_core.values.side_by_side import KINDS
 
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
@@ -93,6 +94,11 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     if stage == "evaluation":
         console.print(tables.comparison_table(manifest["figures"].get("comparison", [])))
         following.append(f"      qstar explain {uri} 1")
+    if manifest["kind"] in KINDS:
+        from flows.value_models import model_tables
+
+        for table in model_tables(manifest["figures"]):
+            console.print(table)
     if stage == "labels":
         for other in relatives(manifest["uri"], manifest)[:1]:
             what = "which labels changed, and why"
