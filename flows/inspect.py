@@ -17,6 +17,7 @@ from qstar_core.policies.checkpoint import REFERENCE
 from qstar_core.provenance.manifests import relatives
 from qstar_core.store import dataset, filesystem, open_store
 from qstar_core.store.uri import is_remote, join, leaf
+from qstar_core.values.side_by_side import KINDS
 
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
@@ -98,6 +99,11 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     if command := NEXT_COMMANDS.get(manifest["kind"]):
         recipe = shlex.quote(join(manifest["uri"], dataset.MANIFEST))
         following.append(f"      qstar {command} {recipe}   (a manifest is a configuration)")
+    if manifest["kind"] in KINDS:
+        from flows.value_models import model_tables
+
+        for table in model_tables(manifest["figures"]):
+            console.print(table)
     if stage == "labels":
         following.append(f"      qstar audit {uri}")
         for other in relatives(manifest["uri"], manifest)[:1]:

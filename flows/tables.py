@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qstar_core.rollouts.figures import drift_in_words
+from qstar_core.values.side_by_side import KINDS
 
 CELL_CHARACTERS = 48
 COMPACT: dict[str, Any] = {
@@ -151,7 +152,7 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
     single.add_column(overflow="fold")
     tables = [single]
     own: tuple[str, ...] = ()
-    if kind == "qvm":
+    if kind in KINDS:
         from flows.value_models import NAMED, model_tables
 
         own = NAMED

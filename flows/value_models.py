@@ -14,7 +14,7 @@ from flows.tables import COMPACT, cell, percent, plain, say
 from qstar_core.errors import UserError
 from qstar_core.provenance import manifests
 from qstar_core.stage import kind_of
-from qstar_core.values.side_by_side import FIGURES, STEPS, means, model_row
+from qstar_core.values.side_by_side import FIGURES, KINDS, STEPS, means, model_row
 
 Row = Mapping[str, Any]
 
@@ -174,9 +174,9 @@ def show_models(console: Console, uris: Sequence[str], as_json: bool) -> None:
     for uri in uris:
         folder = folder_named(uri)
         manifest = manifest_of(folder)
-        if manifest["kind"] != "qvm":
+        if manifest["kind"] not in KINDS:
             raise UserError(
-                f"{uri} is of kind {manifest['kind']}: Q-value models alone are shown side by side",
+                f"{uri} is of kind {manifest['kind']}: value models alone are shown side by side",
                 next_step=f"qstar show {uri}   or qstar diff A B for the rows of two data sets",
             )
         rows.append({**model_row(manifest, _labels_of(folder, manifest)), "uri": folder})
@@ -197,7 +197,7 @@ def show_models(console: Console, uris: Sequence[str], as_json: bool) -> None:
 def _labels_of(folder: str, manifest: Row) -> Row | None:
     """The manifest of a model's labels, if they lie beside it."""
     for name, uri in manifests.inputs(folder, dict(manifest)).items():
-        if kind_of(name) == "labels":
+        if kind_of(name) in ("labels", "annotations"):
             try:
                 return manifests.read(uri)
             except UserError:

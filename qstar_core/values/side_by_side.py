@@ -10,10 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from qstar_core.config import LABEL_PARAMETERS
+from qstar_core.keys import content_id
+
 STEPS = ("first", "second", "final")
 """Steps whose figures are compared."""
-GROUP = ("loss", "labels", "gamma")
+GROUP = ("loss", "labels", "gamma", "settings")
 """What models share whose figures are averaged over seeds."""
+OF_SEED = ("seed", "labels")
+"""What the run key hashes and another seed changes: the labels are of other rollouts."""
+KINDS = ("qvm", "prm")
+"""Kinds of data sets that are value models; a process reward model is measured in the same way."""
 FIGURES = (
     *(f"auc_{step}" for step in STEPS),
     "brier",
@@ -34,12 +41,13 @@ def model_row(manifest: Mapping[str, Any], labels: Mapping[str, Any] | None = No
             configuration.
 
     Returns:
-        uri, key, loss, labels (the method, and the round of fitted Q iteration), gamma, seed,
-        updates, trajectories, temperature, against (``Q*`` where it is known, else ``labels``) and
+        uri, key, loss, labels (the method, its parameters, and the round of fitted Q iteration),
+        gamma, seed, settings (hash of all that decides the training but seed and labels), updates,
+        trajectories, temperature, against (``Q*`` where it is known, else ``labels``) and
         the `FIGURES`: AUC and regret among siblings by step against that, and Brier score and
         calibration error, before and after calibration, of all steps against the labels.
     """
-    config, figures = manifest["config"], manifest["figures"]
+    config, figures, decided = manifest["config"], manifest["figures"], manifest["rows_from"]
     steps = {row["step"]: row for row in figures.get("heldout", [])}
     regret = {row["step"]: row for row in figures.get("regret", [])}
     overall = figures.get("overall", {})
@@ -49,9 +57,10 @@ def model_row(manifest: Mapping[str, Any], labels: Mapping[str, Any] | None = No
     return {
         "uri": manifest.get("uri"),
         "key": manifest["key"],
-        "loss": config["qvm"].get("loss"),
+        "loss": config[manifest.get("kind", "qvm")].get("loss"),
         **_of_labels(manifest, labels),
         "seed": config["seed"],
+        "settings": content_id({k: v for k, v in decided.items() if k not in OF_SEED}),
         "updates": figures.get("updates"),
         "trajectories": figures.get("trajectories"),
         "temperature": figures.get("calibration", {}).get("temperature"),
@@ -63,14 +72,18 @@ def model_row(manifest: Mapping[str, Any], labels: Mapping[str, Any] | None = No
 
 
 def _of_labels(manifest: Mapping[str, Any], labels: Mapping[str, Any] | None) -> Row:
-    """Method, round and discount of the labels."""
+    """Method, parameters, round and discount of the labels."""
     made_from = manifest["config"]["labels"] if labels is None else labels["rows_from"]
-    method, gamma = made_from["method"], made_from["gamma"]
-    number = None if labels is None else made_from.get("round")
-    if method == "fitted_q" and number is None:
+    if "method" not in made_from:
+        return {"labels": str(made_from.get("stage")), "gamma": 1.0}  # such as annotations
+    method = made_from["method"]
+    own = [n for n in LABEL_PARAMETERS.get(method, ()) if made_from.get(n) is not None]
+    told = [f"{name} {made_from[name]}" for name in own]
+    if method == "fitted_q":
         name = next((n for n in manifest["inputs"] if n.startswith("labels")), "labels")
-        number = name.partition("_")[2] or made_from.get("rounds")
-    return {"labels": f"{method}, round {number}" if number else method, "gamma": gamma}
+        configured = name.partition("_")[2] or made_from.get("rounds")
+        told.append(f"round {made_from.get('round', configured)}")
+    return {"labels": ", ".join([method, *told]), "gamma": made_from["gamma"]}
 
 
 def means(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -86,8 +99,8 @@ def means(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
         groups.setdefault(tuple(row[name] for name in GROUP), []).append(row)
     found = []
     for shared, its in groups.items():
-        if len({row["seed"] for row in its}) < 2 or len({row["seed"] for row in its}) < len(its):
-            continue  # no seeds to compare, or models that differ in something else too
+        if len(its) < 2 or len({row["seed"] for row in its}) < len(its):
+            continue
         mean: Row = {**dict(zip(GROUP, shared, strict=True)), "models": len(its), "sd": {}}
         for name in FIGURES:
             values = [row[name] for row in its]

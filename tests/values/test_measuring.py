@@ -106,6 +106,13 @@ def test_few_problems_fit_nothing_and_say_so() -> None:
     assert found.predictions["reported"].all()
 
 
+def test_nothing_held_out_has_no_figures() -> None:
+    predictions, labels = example()
+    found = measure(predictions.clear(), labels, PROBLEMS, "temperature", 0).figures
+    assert found["overall"]["auc_truth"] is None and found["overall"]["n"] == 0
+    assert found["reliability"] == [] and found["calibration"]["problems"] == 0
+
+
 @pytest.mark.parametrize("gamma", [1.0, 0.5])
 def test_the_exact_value_has_the_discount_of_the_labels(gamma: float) -> None:
     predictions, labels = example(gamma)

@@ -30,7 +30,15 @@ def manifest(seed: int = 0, loss: str = "bce", exact: bool = True, **more: Any) 
         "qvm": {"loss": loss},
         "labels": {"method": "best_of_rollouts", "gamma": 1.0, "rounds": 2},
     }
-    head = {"key": f"{seed:024d}", "uri": "u", "config": config, "inputs": {"labels": "k"}}
+    decided = {"seed": seed, "labels": f"of seed {seed}", "loss": loss, "epochs": 3.0}
+    head = {
+        "kind": "qvm",
+        "rows_from": decided,
+        "key": f"{seed:024d}",
+        "uri": "u",
+        "config": config,
+        "inputs": {"labels": "k"},
+    }
     return {**head, "figures": figures, **more}
 
 
@@ -77,6 +85,11 @@ def test_a_model_of_an_older_qstar_lacks_figures_only() -> None:
             {"rows_from": {"method": "best_of_rollouts", "gamma": 0.9}},
             "best_of_rollouts",
         ),
+        (
+            {"labels": "k"},
+            {"rows_from": {"method": "soft", "eta": 0.1, "gamma": 0.9}},
+            "soft, eta 0.1",
+        ),
     ],
 )
 def test_the_round_of_fitted_q_iteration_is_said(
@@ -100,3 +113,13 @@ def test_means_are_over_seeds_of_models_that_are_alike_otherwise() -> None:
 def test_models_that_differ_in_more_than_their_seed_are_not_averaged() -> None:
     twice = [model_row(manifest(0)), model_row(manifest(0)), model_row(manifest(1))]
     assert means(twice) == [] == means([])
+    longer = manifest(1)
+    longer["rows_from"]["epochs"] = 9.0
+    assert means([model_row(manifest(0)), model_row(longer)]) == []
+
+
+def test_a_process_reward_model_is_a_row_too() -> None:
+    head = manifest(kind="prm", inputs={"annotations": "k"})
+    head["config"]["prm"] = {"loss": "mse"}
+    row = model_row(head, {"rows_from": {"stage": "annotations"}})
+    assert (row["loss"], row["labels"], row["gamma"]) == ("mse", "annotations", 1.0)

@@ -165,29 +165,3 @@ def test_a_score_is_the_sigmoid_of_the_last_logit(labels: pl.DataFrame, tmp_path
     ids = value.tokenizer(text, return_tensors="pt")["input_ids"]
     expected = torch.sigmoid(value.scorer.model(ids).logits[0, -1, 0]).item()
     assert value.score([text], [False])[0] == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_saved_model_gives_the_calibrated_predictions(
-    labels: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qstar_core.values.measuring.MIN_PROBLEMS", 2)
-    texts = {}
-    for p in PROBLEMS:
-        texts[p.id] = p.prompt
-    for method in ("none", "platt"):
-        out = tmp_path / method
-        config = QvmConfig(
-            holdout=0.3, batch_size=16, bf16=False, calibration=method, learning_rate=0.05
-        )
-        figures, found = train_qvm(labels, PROBLEMS, tiny_policy(), out, config, 0, lambda *_: None)
-        assert figures["calibration"]["method"] == method
-        assert figures["calibration"]["skipped"] == ""
-        first = found.filter(pl.col("step_index") == 1).head(8)
-        actions = labels.join(first, on=["rollout_id", "step_index"], how="semi").sort("action_id")
-        q = dict(zip(first["action_id"], first["q"], strict=True))
-        asked = [texts[p] + a for p, a in actions.select("problem_id", "action").iter_rows()]
-        value = TransformersValue(out, "float64", "cpu", 8)
-        scored = value.score(asked, actions["ended"].to_list())
-        assert scored == pytest.approx([q[name] for name in actions["action_id"]], abs=1e-5)
-        raw, calibrated = found["q_raw"].to_numpy(), found["q"].to_numpy()
-        assert (abs(raw - calibrated).max() > 1e-3) == (method == "platt")
