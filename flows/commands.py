@@ -245,7 +245,7 @@ def notes(screen: Console, config: RunConfig) -> None:
 
 
 def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
-    """Says that a comparison trains a Q-value model before it compares anything."""
+    """Says which models a comparison trains before it compares anything."""
     from flows.tables import say
     from qstar_core import pipeline
 
@@ -255,6 +255,12 @@ def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
             "Note: qvm.path names no Q-value model, and this configuration has trained none yet: "
             "the stages rollouts, labels and qvm come first.",
             "      --set qvm.path=FOLDER, or reference:NAME, compares with one that is there.",
+        )
+    if "prm" in stages and pipeline.published(stages["prm"]) is None:
+        say(
+            screen,
+            "Note: prm.path names no process reward model, and this configuration has trained none "
+            "yet: its labels and its training come first.",
         )
 
 

@@ -46,7 +46,7 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
         config: of the run.
         until: the last stage wanted. Where rollouts are imported or nothing is held out, what
             only later stages need (the policy, held-out problems) is not asked for then, and
-            they are left out.
+            they are left out. Before ``prm`` is nothing that a reward model is not made from.
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
@@ -55,8 +55,11 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     partial = config.rollouts.import_file is not None or not problem_sets.count(
         config.domain, "test"
     )
-    judged = not (partial and until in BEFORE_TRAINING)
-    stages = _up_to_the_labels(config, judged and trains(config, config.evaluation.methods, until))
+    judged = trains(config, config.evaluation.methods, until)
+    judged = judged and not (partial and until in BEFORE_TRAINING)
+    stages = _up_to_the_labels(config, judged, alone=until == "prm")
+    if until == "prm":
+        return stages
     if partial and until in stages:
         return stages
     search = _add_the_value_model(stages, config)
@@ -136,12 +139,13 @@ def made_first(stages: dict[str, Stage], name: str) -> list[str]:
     return rounds if name == "labels" else []
 
 
-def _up_to_the_labels(config: RunConfig, judged: bool) -> dict[str, Stage]:
+def _up_to_the_labels(config: RunConfig, judged: bool, alone: bool = False) -> dict[str, Stage]:
     """The problems and, unless the models are given, all stages up to the last labels.
 
     Args:
         config: of the run.
         judged: whether it trains a process reward model; its stages come before the labels.
+        alone: whether nothing is wanted but that.
     """
     open_store(config.out).check("out")
     addresses(config.policy.server)  # of every backend: they are written into specifications
@@ -157,7 +161,8 @@ def _up_to_the_labels(config: RunConfig, judged: bool) -> dict[str, Stage]:
         train = problem_sets.shape(domain, "train", config.seed)
     add(stages, config.out, "problems", {"train": train, "test": test, **imported})
     made_from, pools = dict[str, Any](), list[str]()
-    if config.qvm.path is None or (judged and config.prm.annotations is None):
+    valued = config.qvm.path is None and not alone
+    if valued or (judged and config.prm.annotations is None):
         rollouts = {"problems": train, **(imported or _sampling(config))}
         add(stages, config.out, "rollouts", rollouts, "problems")
         pools = [_add_pool(stages, config, pool) for pool in config.pools]
@@ -165,7 +170,7 @@ def _up_to_the_labels(config: RunConfig, judged: bool) -> dict[str, Stage]:
         made_from |= {"pools": [stages[name].key for name in pools]} if pools else {}
     if judged:
         add_prm(stages, config, made_from, pools)
-    if config.qvm.path is None:
+    if valued:
         _add_rounds(stages, config, made_from, pools)
     return stages
 

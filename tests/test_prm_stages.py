@@ -48,9 +48,8 @@ def test_a_run_trains_one_where_a_method_asks_it_and_none_is_named(tmp_path: Pat
 def test_train_prm_plans_one_whatever_the_methods(tmp_path: Path) -> None:
     stages = plan(tmp_path, until="prm")
     assert made_first(stages, "prm") == ["labels_prm"]
+    assert list(stages) == ["problems", "rollouts", "labels_prm", "prm"]
     assert stages["prm"] == plan(tmp_path, **JUDGED)["prm"]
-    assert list(stages["evaluation"].inputs) == ["problems", "qvm"]
-    assert stages["evaluation"] == plan(tmp_path)["evaluation"]
     assert "prm" not in plan(tmp_path, until="prm", prm={"path": str(tiny_qvm())})
 
 
@@ -78,6 +77,8 @@ def test_annotations_need_no_rollouts(tmp_path: Path) -> None:
     assert list(stages["evaluation"].inputs) == ["problems", "prm", "annotations"]
     assert made_first(stages, "prm") == ["problems", "annotations"]
     assert pipeline.estimate(stages["prm"], config(tmp_path, **given))["unit"] == "uncounted"
+    bare = {**annotated(tmp_path), "domain": {"name": "gsm8k"}}  # no problems of any split
+    assert list(plan(tmp_path, "prm", **bare)) == ["problems", "annotations", "prm"]
 
 
 def test_the_content_of_annotations_and_what_neutral_means_are_in_their_key(

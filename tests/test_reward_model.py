@@ -12,11 +12,13 @@ from transformers import AutoModelForTokenClassification
 
 from flows.remarks import remarks
 from qstar_core import jobs, pipeline
-from qstar_core.config import CountdownRanges, PrmConfig, RunConfig
+from qstar_core.config import CountdownRanges, EvaluationConfig, PrmConfig, RunConfig
 from qstar_core.domains import countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.loading import load_reward_model
 from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.provenance.garbage import planned
+from qstar_core.provenance.rerun import prepare
 from qstar_core.reward_model import LABEL, reworded, targets
 from tests.models import tiny_policy
 from tests.test_jobs import play
@@ -127,6 +129,19 @@ def test_annotations_of_test_problems_are_refused_unless_allowed_by_name(tmp_pat
     with pytest.raises(UserError, match="1 of 3 test problems are training") as caught:
         pipeline.check_held_out(pipeline.plan(run)["evaluation"], run)
     assert "nothing was searched" in caught.value.safe
+
+
+def test_what_train_prm_made_is_made_again_and_kept_though_no_run_needs_it(tmp_path: Path) -> None:
+    run = run_of(tmp_path, OTHER)
+    unasked = run.model_copy(update={"evaluation": EvaluationConfig()})
+    assert "annotations" not in pipeline.plan(unasked)
+    make(unasked, "problems", "annotations")
+    stages = pipeline.plan(unasked, until="prm")
+    prepared = prepare(stages["annotations"].uri, str(tmp_path / "again"))
+    assert prepared.target.key == stages["annotations"].key
+    assert [stage.name for stage in prepared.stages] == ["annotations"]
+    kept = planned(unasked, str(tmp_path / "out"))
+    assert kept >= {f"{stage.kind}/{stage.key}" for stage in stages.values()}
 
 
 def test_a_file_that_changed_after_the_plan_is_refused(tmp_path: Path) -> None:
