@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, model_validator
 
 from qstar_core.config_section import Float, Section, runtime_only
+from qstar_core.config_training import TrainingConfig
 
 REFUSED_ARGUMENTS = {  # of policy.engine and qvm.engine, with the reason
     "trust_remote_code": "code that comes with a checkpoint is never run",
@@ -88,26 +89,13 @@ class PolicyConfig(Section):
         return self
 
 
-class QvmConfig(Section):
+class QvmConfig(TrainingConfig):
     """Training of the Q-value model."""
 
     path: str | None = None
     """A trained QVM to evaluate with instead of training one."""
     init: str | None = None
     """Folder, ``s3://`` URI or hub name of the backbone; None is the policy itself."""
-    loss: Literal["bce", "mse"] = "bce"
-    holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of the training problems kept out, for the held-out figures."""
-    negative_share: Float = Field(default=1.0, gt=0.0, le=1.0)
-    """Share of the trajectories without any positive label that are trained on, chosen by hash;
-    each of them then counts 1 / negative_share. Saves time where the policy seldom succeeds."""
-    epochs: Float = Field(default=3.0, gt=0.0)
-    batch_size: int = Field(default=128, ge=1)
-    """Trajectories per update."""
-    learning_rate: Float = Field(default=1e-3, gt=0.0)
-    weight_decay: Float = Field(default=0.01, ge=0.0)
-    warmup_steps: int = Field(default=20, ge=1)
-    bf16: bool = True
     allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
     """What training refuses otherwise: test problems among the training problems (``leakage``), or
     near-duplicates of them. No part of the key: it decides whether there are rows, not which."""

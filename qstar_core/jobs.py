@@ -223,7 +223,8 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     from qstar_core.audit.questions import check_leakage
     from qstar_core.audit.steps import conflicts
     from qstar_core.labelling import input_of
-    from qstar_core.values.train import train_qvm
+    from qstar_core.values.trackers import following
+    from qstar_core.values.train import Surroundings, train_qvm
 
     labelled = dataset.data_files(input_of(spec, "labels") or "")
     frame = pl.read_parquet(labelled)
@@ -233,13 +234,16 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     allowed = check_leakage(spec["inputs"]["problems"], config)
     folder, found = backbone(config)
     expect(spec, "backbone", found)
-    scratch = open_store(spec["uri"]).scratch()
+    store = open_store(spec["uri"])
+    scratch, kept = store.scratch(), store.kept(spec["shard"])
+    around = Surroundings(kept, following(config.runtime.trackers, spec["uri"]))
     start = time.monotonic()
 
     def report(step: int, of: int, note: str) -> None:
         progress(step, of, "updates", note)
 
-    figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
+    given = frame, known, folder, scratch, config.qvm, config.seed, report, around
+    figures, predictions = train_qvm(*given)
     figures["seconds"] = round(time.monotonic() - start, 3)
     if conflicting := conflicts(labelled)["conflicting"]:
         figures["conflicts"] = conflicting
@@ -247,7 +251,9 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
         figures["allowed"] = allowed
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())
-    return _put(spec, scratch, files, figures)
+    receipt = _put(spec, scratch, files, figures)
+    shutil.rmtree(kept, ignore_errors=True)
+    return receipt
 
 
 def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:

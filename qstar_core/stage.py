@@ -13,7 +13,7 @@ ROWS_VERSION = {
     "rollouts": 1,
     "pool": 1,
     "labels": 3,
-    "qvm": 1,
+    "qvm": 2,
     "evaluation": 3,
     "report": 1,
     "comparison": 2,
