@@ -34,6 +34,7 @@ from qstar_core.loading import (
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
+from qstar_core.policies.licence import licence_of
 from qstar_core.search.budget import Budget
 from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset, open_store
@@ -245,6 +246,7 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     given = frame, known, folder, scratch, config.qvm, config.seed, report, around
     figures, predictions = train_qvm(*given)
     figures["seconds"] = round(time.monotonic() - start, 3)
+    figures["licence"] = licence_of(folder)
     if conflicting := conflicts(labelled)["conflicting"]:
         figures["conflicts"] = conflicting
     if allowed:
