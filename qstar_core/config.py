@@ -183,6 +183,9 @@ class RuntimeConfig(Section):
     """Where shards are worked on: worker processes of this machine, or a Ray cluster."""
     ray_address: str | None = runtime_only(None)
     """Of a Ray cluster, ``host:port`` or ``ray://host:port``; None starts one on this machine."""
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = runtime_only(["tensorboard"])
+    """What records loss, learning rate, tokens per second and memory of a training; see
+    docs/training.md."""
     gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
     """GPUs that Ray reserves for each shard."""
 

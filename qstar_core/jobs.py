@@ -35,6 +35,7 @@ from qstar_core.loading import (
 from qstar_core.mdp import Problem
 from qstar_core.memory import give_back
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
+from qstar_core.policies.licence import licence_of
 from qstar_core.search.budget import Budget
 from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset, open_store
@@ -228,7 +229,8 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     from qstar_core.audit.steps import conflicts
     from qstar_core.labelling import input_of
     from qstar_core.labels.reading import read_labels
-    from qstar_core.values.train import train_qvm
+    from qstar_core.values.trackers import following
+    from qstar_core.values.train import Surroundings, train_qvm
 
     labelled = dataset.data_files(input_of(spec, "labels") or "")
     imported = config.rollouts.import_file is not None  # may have held-out problems too
@@ -237,21 +239,27 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     allowed = check_leakage(spec["inputs"]["problems"], config)
     folder, found = backbone(config)
     expect(spec, "backbone", found)
-    scratch = open_store(spec["uri"]).scratch()
+    store = open_store(spec["uri"])
+    scratch, kept = store.scratch(), store.kept(spec["shard"])
+    around = Surroundings(kept, following(config.runtime.trackers, spec["uri"]))
     start = time.monotonic()
 
     def report(step: int, of: int, note: str) -> None:
         progress(step, of, "updates", note)
 
-    figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
+    given = frame, known, folder, scratch, config.qvm, config.seed, report, around
+    figures, predictions = train_qvm(*given)
     figures["seconds"] = round(time.monotonic() - start, 3)
+    figures["licence"] = licence_of(folder)
     if conflicting := conflicts(labelled)["conflicting"]:
         figures["conflicts"] = conflicting
     if allowed:
         figures["allowed"] = allowed
     dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
     files = sorted(f for f in scratch.iterdir() if f.is_file())
-    return _put(spec, scratch, files, figures)
+    receipt = _put(spec, scratch, files, figures)
+    shutil.rmtree(kept, ignore_errors=True)
+    return receipt
 
 
 def step_annotations(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -268,15 +276,22 @@ def step_annotations(spec: Spec, config: RunConfig, progress: Progress) -> Recei
 def prm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the process reward model and measures it on held-out problems."""
     from qstar_core.reward_model import train
+    from qstar_core.values.trackers import following
+    from qstar_core.values.train import Surroundings
 
-    scratch, start = open_store(spec["uri"]).scratch(), time.monotonic()
+    store, start = open_store(spec["uri"]), time.monotonic()
+    scratch, kept = store.scratch(), store.kept(spec["shard"])
+    around = Surroundings(kept, following(config.runtime.trackers, spec["uri"]), "prm")
 
     def report(step: int, of: int, note: str) -> None:
         progress(step, of, "updates", note)
 
-    figures = train(spec, config, scratch, report)
+    figures = train(spec, config, scratch, report, around)
     figures["seconds"] = round(time.monotonic() - start, 3)
-    return _put(spec, scratch, sorted(f for f in scratch.iterdir() if f.is_file()), figures)
+    files = sorted(f for f in scratch.iterdir() if f.is_file())
+    receipt = _put(spec, scratch, files, figures)
+    shutil.rmtree(kept, ignore_errors=True)
+    return receipt
 
 
 def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:

@@ -166,6 +166,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
     Raises:
         UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
+    figures = _figures(stage, config, receipts)
     head = {
         "kind": stage.kind,
         "key": stage.key,
@@ -174,11 +175,13 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "rows_from": stage.rows,
         "config": config.model_dump(mode="json"),
         "inputs": {name: leaf(uri) for name, uri in stage.inputs.items()},
-        "figures": _figures(stage, config, receipts),
+        "figures": figures,
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.kind]},
     }
+    if "licence" in figures:  # of the model that a trained one started from
+        head["licence"] = figures.pop("licence")
     return dataset.publish(stage.uri, head, receipts, _documents(stage, config, head, receipts))
 
 

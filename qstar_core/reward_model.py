@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -30,8 +30,11 @@ from qstar_core.domains.problem_table import read_problems
 from qstar_core.errors import UserError
 from qstar_core.labels.reading import read_labels
 from qstar_core.loading import expect
-from qstar_core.policies.checkpoint import backbone
+from qstar_core.policies.checkpoint import backbone, licence_of
 from qstar_core.store import dataset
+
+if TYPE_CHECKING:
+    from qstar_core.values.train import Surroundings
 
 LABEL = "right"
 """Name of the one label of the head."""
@@ -57,7 +60,11 @@ def targets(labels: pl.DataFrame, prm: PrmConfig) -> pl.DataFrame:
 
 
 def train(
-    spec: Spec, config: RunConfig, folder: Path, progress: Callable[[int, int, str], None]
+    spec: Spec,
+    config: RunConfig,
+    folder: Path,
+    progress: Callable[[int, int, str], None],
+    around: Surroundings,
 ) -> dict[str, Any]:
     """Trains a PRM into a folder: the checkpoint, and the held-out predictions.
 
@@ -66,6 +73,7 @@ def train(
         config: of the run.
         folder: where the files are written.
         progress: called with (updates done, updates in all, a note).
+        around: where checkpoints go, and who follows the training.
 
     Returns:
         Figures of `qstar_core.values.train.train_qvm`, the share of right steps, and what is
@@ -89,7 +97,10 @@ def train(
     start, found = backbone(config, "prm")
     expect(spec, "backbone", found)
     with reworded():
-        figures, predictions = train_qvm(frame, known, start, folder, prm, config.seed, progress)
+        figures, predictions = train_qvm(
+            frame, known, start, folder, prm, config.seed, progress, around
+        )
+    figures["licence"] = licence_of(start)
     figures["right_share"] = round(float(frame["y"].mean() or 0.0), 6)  # type: ignore[arg-type]
     if conflicting := conflicts(files)["conflicting"]:
         figures["conflicts"] = conflicting

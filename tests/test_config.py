@@ -40,6 +40,8 @@ OTHER: dict[str, Any] = {
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
     "qvm.loss": "mse",
+    "qvm.weighting": "interval",
+    "qvm.optimizer": "adamw",
     "qvm.score_dtype": "float32",
     "qvm.backend": None,  # these four are tested in policies/test_scoring.py
     "qvm.engine": None,

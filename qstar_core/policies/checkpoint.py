@@ -12,6 +12,7 @@ from typing import Any, Literal
 from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
+from qstar_core.policies.licence import CARD
 from qstar_core.store import cache
 from qstar_core.store.cache import sha256_of
 from qstar_core.store.uri import is_remote
@@ -144,7 +145,7 @@ def _from_hub(name: str, field: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(SHAPING)))
+        return Path(snapshot_download(name, allow_patterns=[*SHAPING, CARD]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
