@@ -30,7 +30,8 @@ from qstar_core.domains.problem_table import read_problems
 from qstar_core.errors import UserError
 from qstar_core.labels.reading import read_labels
 from qstar_core.loading import expect
-from qstar_core.policies.checkpoint import backbone, licence_of
+from qstar_core.policies.checkpoint import backbone
+from qstar_core.policies.licence import licence_of
 from qstar_core.store import dataset
 
 if TYPE_CHECKING:

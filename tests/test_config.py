@@ -54,6 +54,8 @@ OTHER: dict[str, Any] = {
     "prm.estimation": "soft",
     "prm.holdout": 0.2,
     "prm.calibration": "none",
+    "prm.weighting": "interval",
+    "prm.optimizer": "adamw",
     "qvm.holdout": 0.2,
     "qvm.calibration": "none",
     "labels.gamma": 0.9,
