@@ -45,9 +45,13 @@ def run(
     out: Out = None,
     set_: Sets = None,
     verbose: Verbose = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Of expert iteration: overrides rounds.")
+    ] = None,
 ) -> None:
     """Run the whole pipeline; what is already there is kept."""
-    commands.whole("run", config, plan, out, set_, verbose)
+    given = [*(set_ or []), *([] if rounds is None else [f"rounds={rounds}"])]
+    commands.whole("run", config, plan, out, given, verbose)
 
 
 @app.command()
@@ -128,6 +132,14 @@ def train_prm(
 ) -> None:
     """Train a process reward model on labels of the rollouts, or on prm.annotations."""
     commands.single("prm", "train_prm", config, out, set_, verbose)
+
+
+@app.command(name="train-policy")
+def train_policy(
+    config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
+) -> None:
+    """Fine-tune the policy on its correct rollouts; see docs/training-policies.md."""
+    commands.single("sft", "train_policy", config, out, set_, verbose)
 
 
 @app.command()

@@ -35,15 +35,17 @@ def whole(
     screen = console()
     say_defaults(screen, config)
     notes(screen, config)
-    stages = (pipeline.plan_comparison if compares else pipeline.plan)(config)
     if compares:
-        say_training(screen, stages)
+        rounds = [pipeline.Round(1, config, pipeline.plan_comparison(config))]
+        say_training(screen, rounds[0].stages)
+    else:
+        rounds = pipeline.rounds(config)
     if plan:
         from flows.tables import plan_table
 
-        screen.print(plan_table(inspect.plan_rows(stages, config)))
+        screen.print(plan_table(inspect.plan_rows(rounds)))
         return
-    manifests = inspect.all_published(stages)
+    manifests = inspect.all_made(rounds)
     if manifests is None:
         start_prefect(verbose)
         if compares:
@@ -59,9 +61,12 @@ def whole(
         from flows.sweeps import show_end
     else:
         from flows.inspect import show_end
-    say_rounds(screen, stages)
-    show_end(screen, config, manifests, again)
-    say_doubts(screen, stages)
+    last = rounds[-1]
+    say_rounds(screen, last.stages)
+    if len(rounds) > 1:
+        inspect.show_rounds(screen, rounds, manifests)
+    show_end(screen, config, {n: manifests[last.label(n)] for n in last.stages}, again)
+    say_doubts(screen, last.stages)
     say_retries(screen)
 
 
@@ -126,6 +131,8 @@ def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, A
 
     if stage == "comparison_report":
         stages = pipeline.plan_comparison(config)
+    elif stage == "sft":
+        stages = pipeline.plan_policy(config)
     else:
         stages = pipeline.plan(config, until=stage)
     found = stages.get(stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,42 @@ def all_published(stages: dict[str, pipeline.Stage]) -> dict[str, Manifest] | No
     return manifests
 
 
-def plan_rows(stages: dict[str, pipeline.Stage], config: RunConfig) -> list[dict[str, Any]]:
+def all_made(rounds: Sequence[pipeline.Round]) -> dict[str, Manifest] | None:
+    """The manifests of all stages of all rounds, by their labels, when every one is complete."""
+    manifests: dict[str, Manifest] = {}
+    for each in rounds:
+        found = all_published(each.stages)
+        if found is None:
+            return None
+        manifests |= {each.label(name): manifest for name, manifest in found.items()}
+    if len(rounds) > 1:
+        whole = pipeline.summary(rounds[0].config)
+        found = all_published({} if whole is None else {whole.name: whole})
+        return None if found is None else manifests | found
+    return manifests
+
+
+def plan_rows(rounds: Sequence[pipeline.Round]) -> list[dict[str, Any]]:
     """Stage, key, state and estimate of each stage, for `tables.plan_table`; writes nothing.
 
-    The policy tokens are those of the shards that are still to be made.
+    The policy tokens are those of the shards that are still to be made. A data set that a round
+    before makes too has no second row.
     """
+    planned = [
+        (each.label(name), stage, each.config)
+        for each in rounds
+        for name, stage in each.stages.items()
+        if each.number == 1 or stage.kind != "problems"
+    ]
+    whole = pipeline.summary(rounds[0].config) if len(rounds) > 1 else None
+    if whole is not None:
+        planned.append((whole.name, whole, rounds[0].config))
     rows = []
-    for stage in stages.values():
+    for label, stage, config in planned:
         state, made = _state(stage, config)
         estimate = pipeline.estimate(stage, config)
         estimate["policy_tokens"] -= sum(pipeline.shard_tokens(stage, config, s) for s in made)
-        rows.append({"stage": stage.name, "key": stage.key, "state": state, **estimate})
+        rows.append({"stage": label, "key": stage.key, "state": state, **estimate})
     return rows
 
 
@@ -85,6 +111,18 @@ def show_end(
     tables.say(console, *lines)
 
 
+def show_rounds(
+    console: Console, rounds: Sequence[pipeline.Round], manifests: dict[str, Manifest]
+) -> None:
+    """The rounds of expert iteration side by side, and where their policies and reports lie."""
+    console.print(tables.rounds_table(manifests["rounds"]["figures"]["rounds"]))
+    lines = []
+    for each in rounds:
+        page, _ = page_of(manifests[each.label("report")])
+        lines.append(f"Round {each.number}    policy {each.config.policy.path}, report {page}")
+    tables.say(console, *lines, f"Rounds     {manifests['rounds']['uri']}", "")
+
+
 def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     """The end of a command of one stage: what it made, where it lies, what to type next."""
     uri = shlex.quote(manifest["uri"])
@@ -104,6 +142,9 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
 
         for table in model_tables(manifest["figures"]):
             console.print(table)
+    if stage == "sft":
+        path = f"policy.path={uri}"
+        following.append(f"      qstar run CONFIG --set {path}   (a run with this policy)")
     if stage == "labels":
         following.append(f"      qstar audit {uri}")
         for other in relatives(manifest["uri"], manifest)[:1]:

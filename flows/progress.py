@@ -167,6 +167,10 @@ class StageProgress:
             made = f": {count(rows)}" if rows else ""
             self._print(f"{stage.name:<11} finished{made} in {seconds:,.0f} s")
 
+    def say(self, text: str) -> None:
+        """A line between two stages."""
+        self._print(text)
+
     def remark(self, stage: str, text: str) -> None:
         """Something to know of a stage that is published."""
         self._print(f"{stage:<11} {text}")

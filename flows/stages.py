@@ -66,9 +66,12 @@ def run_name() -> str:
         config = RunConfig.model_validate(config)
     if flow_name in OF_COMPARISON:
         stages = pipeline.plan_comparison(config)
+    elif flow_name == "train-policy":
+        stages = pipeline.plan_policy(config)
     else:
         stages = pipeline.plan(config, until=UNTIL.get(flow_name))
-    key = list(stages.values())[-1].key
+    last = pipeline.summary(config) if flow_name == "nightly" and config.rounds > 1 else None
+    key = (last or list(stages.values())[-1]).key
     return f"{flow_name}-{config.name}-{key[:8]}"
 
 

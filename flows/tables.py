@@ -95,6 +95,34 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def rounds_table(rows: Sequence[Row]) -> Table:
+    """The rounds of expert iteration side by side.
+
+    Args:
+        rows: ``figures["rounds"]`` of the data set of that name; shares are in 0..1.
+    """
+    problems = f"{rows[0]['n']:,} held-out problems" if rows else "no problems"
+    table = Table(title=f"Rounds of expert iteration on {problems}", **COMPACT)
+    table.add_column("method", min_width=len("best-of-N"))
+    for name in ("round", "accuracy %\n(95 %)", "policy\ntokens", "difference to\nround 1 (95 %)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("p (Holm)", justify="right")
+    table.add_column("verdict", min_width=len("significant"))
+    for row in rows:
+        first = row["round"] == 1
+        table.add_row(
+            plain(row["method"]) if first else "",
+            str(row["round"]),
+            f"{percent(row['accuracy'])} ({percent(row['low'])}-{percent(row['high'])})",
+            f"{row['policy_tokens']:,.0f}",
+            difference(row),
+            "" if row["p_value"] is None else f"{row['p_value']:.2g}",
+            "" if first else verdict(str(row["verdict"])),
+            end_section=row["round"] == max(each["round"] for each in rows),
+        )
+    return table
+
+
 def percent(share: float) -> str:
     """A share in 0..1 in percent."""
     return f"{100 * share:.1f}"
@@ -162,6 +190,8 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
             continue
         if name == "comparison":
             tables.append(comparison_table(value))
+        elif name == "rounds" and kind == "rounds":
+            tables.append(rounds_table(value))
         elif name == "sweeps":
             tables += [table for of, its in value.items() for table in figures_tables(its, of)]
         elif name == "sweep":

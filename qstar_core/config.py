@@ -16,6 +16,7 @@ from qstar_core.config_pools import PoolConfig, check_apart
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 from qstar_core.config_training import TrainingConfig
+from qstar_core.config_sft import LoraConfig, SftConfig
 
 __all__ = [
     "RUNTIME_ONLY",
@@ -25,6 +26,7 @@ __all__ = [
     "DomainConfig",
     "EvaluationConfig",
     "LabelsConfig",
+    "LoraConfig",
     "PolicyConfig",
     "PoolConfig",
     "PretrainConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "Section",
     "ServerConfig",
     "TrainingConfig",
+    "SftConfig",
 ]
 
 
@@ -235,6 +238,9 @@ class RunConfig(Section):
     out: str = runtime_only("results")
     """Folder or ``s3://bucket/prefix`` of all data sets and reports."""
     seed: int = Field(default=0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    """Of expert iteration: each further one samples, labels, trains and evaluates with the policy
+    that was fine-tuned on the rollouts of the round before."""
     domain: DomainConfig = DomainConfig()
     policy: PolicyConfig = PolicyConfig()
     rollouts: RolloutsConfig = RolloutsConfig()
@@ -242,6 +248,7 @@ class RunConfig(Section):
     labels: LabelsConfig = LabelsConfig()
     qvm: QvmConfig = QvmConfig()
     prm: PrmConfig = PrmConfig()
+    sft: SftConfig = SftConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     card: CardConfig = CardConfig()
@@ -272,6 +279,23 @@ class RunConfig(Section):
                 "rollouts.import_file brings its own training problems: leave domain.train_file "
                 "and domain.train_problems out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_go_round(self) -> RunConfig:
+        reasons = {
+            "qvm.path brings a Q-value model, so nothing is sampled": self.qvm.path is not None,
+            "rollouts.import_file brings rollouts of another policy": (
+                self.rollouts.import_file is not None
+            ),
+            "a server goes on serving the policy it serves": self.policy.backend == "server",
+            "policy.lora is trained for the weights of the first round": (
+                self.policy.lora is not None
+            ),
+        }
+        for reason, holds in reasons.items():
+            if self.rounds > 1 and holds:
+                raise ValueError(f"rounds: {self.rounds} needs rollouts of each policy; {reason}")
         return self
 
     def compared(self) -> EvaluationConfig:

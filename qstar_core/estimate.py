@@ -29,6 +29,8 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
         "annotations": (1, "file"),
         "prm": _prm_units(stage, rollouts, config),
+        "sft": (train, "problems"),
+        "rounds": (1, "table"),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
         "timing": (searches * len(config.comparison.seconds), "searches"),

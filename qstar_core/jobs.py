@@ -37,6 +37,7 @@ from qstar_core.memory import give_back
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
 from qstar_core.policies.licence import licence_of
 from qstar_core.search.budget import Budget
+from qstar_core.sft.job import sft
 from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import leaf
@@ -372,6 +373,16 @@ def _page(
     return receipt
 
 
+def rounds(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
+    """Puts the evaluations of all rounds of expert iteration side by side."""
+    from qstar_core.evaluation.rounds import TABLE, compare_rounds, read_rounds
+
+    found = read_rounds(spec["inputs"])
+    rows = compare_rounds(found, config.seed, config.evaluation.bootstrap_samples)
+    progress(1, 1, "table", "")
+    return _finish(spec, {"rounds": pa.Table.from_pylist(rows, schema=TABLE)}, {"rounds": rows})
+
+
 def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the reference policy into a folder and writes its manifest beside the weights."""
     from qstar_core.policies.reference import pretrain_to
@@ -391,8 +402,10 @@ JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "qvm": qvm,
     "annotations": step_annotations,
     "prm": prm,
+    "sft": sft,
     "evaluation": evaluation,
     "report": report,
+    "rounds": rounds,
     "comparison": sweep,
     "timing": sweep,
     "comparison_report": comparison_report,

@@ -15,10 +15,12 @@ from qstar_core import __version__, environment
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from qstar_core.estimate import estimate, shard_tokens
-from qstar_core.planning import made_first, plan, plan_comparison
+from qstar_core.expert_iteration import Round, rounds, summary
+from qstar_core.planning import made_first, plan, plan_comparison, plan_policy
+from qstar_core.policies.checkpoint import BY_KEY
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.sharding import Spec, count, parts
-from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, kind_of
+from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, fine_tuned, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import leaf
 
@@ -27,6 +29,7 @@ __all__ = [
     "COMMANDS",
     "ROWS_VERSION",
     "SWEEPS",
+    "Round",
     "Spec",
     "Stage",
     "check_held_out",
@@ -38,13 +41,16 @@ __all__ = [
     "making",
     "plan",
     "plan_comparison",
+    "plan_policy",
     "publish",
     "published",
+    "rounds",
     "shard_tokens",
     "shards",
+    "summary",
 ]
 
-MODELS = ("policy", "backbone", "qvm", "prm", "import_file", "annotations")
+MODELS = ("policy", "backbone", "base", "qvm", "prm", "import_file", "annotations")
 """Models and files of the user whose fingerprints are among the rows of a stage."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
@@ -100,8 +106,9 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
 def check_held_out(stage: Stage, config: RunConfig) -> None:
     """Makes sure that a stage searches no problem that its models were trained on.
 
-    Training makes sure of that too, but a model's key has no test problems in it, so others may
-    have taken their place since. Only models that the run has trained are known.
+    Training makes sure of that too, but the models' keys have no test problems in them, so others
+    may have taken their place since. Only models that this pipeline has trained are known: those
+    of the run, and a fine-tuned policy with those that it was trained from.
 
     Args:
         stage: whose inputs are published.
@@ -120,6 +127,10 @@ def check_held_out(stage: Stage, config: RunConfig) -> None:
     if "prm" in stage.inputs:
         annotations = stage.inputs.get("annotations")
         check_leakage(stage.inputs["problems"], config, SEARCHED, "prm", annotations)
+    if fine_tuned(config.policy.path):
+        from qstar_core.audit.policies import check_policy
+
+        check_policy(config, stage.inputs["problems"])
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -137,7 +148,7 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "inputs": stage.inputs,
         "config": config.model_dump(mode="json"),
         "threads": config.runtime.threads or cores,
-        "models": {n: stage.rows[n] for n in MODELS if n in stage.rows},
+        "models": _fingerprints(stage.rows),
     }
     if stage.kind == "labels":  # a round, or those of the PRM, may have others than the run
         base |= {name: stage.rows[name] for name in ("method", "gamma")}
@@ -146,6 +157,12 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         share = max(1, cores // min(config.runtime.workers, len(cut)))
         base["threads"] = config.runtime.threads or share
     return [{**base, "of": len(cut), **part} for part in cut]
+
+
+def _fingerprints(rows: dict[str, Any]) -> dict[str, str]:
+    """Of the models that the user names; data sets of this pipeline are held to their manifests."""
+    found = {name: str(rows[name]) for name in MODELS if name in rows}
+    return {name: value for name, value in found.items() if not value.startswith(BY_KEY)}
 
 
 def finished(spec: Spec) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from qstar_core.config import PolicyConfig, PoolConfig, RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS, problem_sets
 from qstar_core.errors import UserError
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import backbone, identity
+from qstar_core.policies.checkpoint import backbone, check_made, identity, sft_base
 from qstar_core.policies.served import addresses
 from qstar_core.prm_stages import FROM_FILE, FROM_ROLLOUTS, add_prm, trains
 from qstar_core.rollouts import import_file
@@ -52,6 +52,12 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
             cannot be written, or its bucket not be reached.
     """
+    check_made(config.policy.path, "policy.path")
+    return plan_round(config, until)
+
+
+def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
+    """As `plan`, where the policy is perhaps one that a round before has still to make."""
     partial = config.rollouts.import_file is not None or not problem_sets.count(
         config.domain, "test"
     )
@@ -75,6 +81,39 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     return stages
 
 
+def plan_policy(config: RunConfig) -> dict[str, Stage]:
+    """The stages of ``qstar train-policy`` in order: problems, rollouts, sft.
+
+    Raises:
+        UserError: as `plan`; or nothing is sampled, as qvm.path brings a Q-value model.
+    """
+    check_made(config.policy.path, "policy.path")
+    stages = _up_to_the_labels(config)
+    if "rollouts" not in stages:
+        raise UserError(
+            "sft: this run has no rollouts to train a policy on: qvm.path names a trained "
+            "Q-value model",
+            next_step="leave qvm.path out",
+        )
+    stages = {name: stages[name] for name in ("problems", "rollouts")}
+    add_sft(stages, config)
+    return stages
+
+
+def add_sft(stages: dict[str, Stage], config: RunConfig) -> Stage:
+    """Adds the fine-tuning of the policy on the rollouts of a run, which are among its stages."""
+    decided = {
+        "rollouts": stages["rollouts"].key,
+        "base": sft_base(config)[1],
+        "chat": config.policy.chat,
+        "seed": config.seed,
+        "grader": _grader(config),
+        **config.sft.rows(),
+    }
+    add(stages, config.out, "sft", decided, "problems", "rollouts")
+    return stages["sft"]
+
+
 def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     """The stages of ``qstar compare`` in order: those of a run up to the Q-value model, then ours.
 
@@ -85,6 +124,7 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     Raises:
         UserError: as `plan`.
     """
+    check_made(config.policy.path, "policy.path")
     stages = _up_to_the_labels(config, trains(config, config.compared().methods, None))
     search = _add_the_value_model(stages, config)
     problem_sets.need(config.domain, "test", *TO_EVALUATE)

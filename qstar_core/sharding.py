@@ -13,6 +13,9 @@ LABEL_PROBLEMS = 50_000
 LABEL_ROLLOUTS = 800_000
 """At most so many problems and rollouts make a shard of labels; it takes some seconds."""
 
+SINGLE = {"qvm": "model", "prm": "model", "sft": "model", "annotations": "file", "rounds": "table"}
+"""Names of the only shard of a stage; pages have ``html``."""
+
 Spec = dict[str, Any]
 
 
@@ -28,8 +31,7 @@ def parts(stage: Stage, config: RunConfig) -> list[Spec]:
         ]
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
-    names = {"qvm": "model", "prm": "model", "annotations": "file"}
-    return [{"shard": names.get(stage.kind, "html")}]
+    return [{"shard": SINGLE.get(stage.kind, "html")}]
 
 
 def _labelled(config: RunConfig) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from qstar_core.keys import content_id
+from qstar_core.keys import ID_DIGITS, content_id
 from qstar_core.store.uri import join
 
 ROWS_VERSION = {
@@ -16,8 +17,10 @@ ROWS_VERSION = {
     "qvm": 2,
     "annotations": 1,
     "prm": 1,
+    "sft": 1,
     "evaluation": 3,
     "report": 1,
+    "rounds": 1,
     "comparison": 2,
     "timing": 2,
     "comparison_report": 1,
@@ -31,8 +34,10 @@ COMMANDS = {
     "qvm": "train-qvm",
     "annotations": "train-prm",
     "prm": "train-prm",
+    "sft": "train-policy",
     "evaluation": "evaluate",
     "report": "report",
+    "rounds": "run",
     "comparison": "compare",
     "timing": "compare",
     "comparison_report": "compare",
@@ -40,9 +45,17 @@ COMMANDS = {
 """Which command makes a kind of data set."""
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
-SEVERAL = ("pool", "labels", "qvm")
+SEVERAL = ("pool", "labels", "qvm", "evaluation")
 """Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``labels_prm``,
-``qvm_1``."""
+``qvm_1``; the ``evaluation_2`` is that of the second round of expert iteration."""
+FINE_TUNED = re.compile(rf"(?:.*/)?sft/([0-9a-f]{{{ID_DIGITS}}})/?")
+"""Where a run puts a fine-tuned policy."""
+
+
+def fine_tuned(path: str) -> str | None:
+    """The run key of a fine-tuned policy that a path names, made or yet to be; else None."""
+    found = FINE_TUNED.fullmatch(path)
+    return found[1] if found else None
 
 
 def kind_of(name: str) -> str:

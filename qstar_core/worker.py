@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PROGRESS_INTERVAL_S = 0.2
 WITHOUT_TORCH = ("problems", "annotations", "report", "comparison_report")
+WITHOUT_TORCH = ("problems", "report", "comparison_report", "rounds")
 SAMPLING = ("rollouts", "pool")
 WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
@@ -46,6 +47,7 @@ GIVEN_PATHS = (  # fields that name files or folders of the user
     ("prm", "init"),
     ("prm", "path"),
     ("prm", "annotations"),
+    ("sft", "base"),
 )
 
 

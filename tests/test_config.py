@@ -65,6 +65,14 @@ OTHER: dict[str, Any] = {
     "comparison.methods": None,  # tested below
     "comparison.baseline": "greedy",
     "comparison.correction": "none",
+    "rounds": None,  # these are tested in test_expert_iteration.py
+    "sft.start": None,
+    "sft.base": None,
+    "sft.distinct": "form",
+    "sft.batch_size": 64,
+    "sft.accumulation": 2,
+    "sft.lora": {"rank": 4},
+    "sft.evaluate_every": 7,
     "domain.train_problems": 1999,
     "domain.test_problems": 499,
     "domain.train_file": "FILE",
@@ -129,6 +137,8 @@ def base(tmp_path: Path) -> RunConfig:
 
 def keys(config: RunConfig) -> dict[str, str]:
     stages = pipeline.plan(config) | pipeline.plan_comparison(config)
+    if config.qvm.path is None:
+        stages |= pipeline.plan_policy(config)
     return {name: stage.key for name, stage in stages.items() if not name.endswith("report")}
 
 

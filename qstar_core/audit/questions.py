@@ -26,8 +26,12 @@ from qstar_core.mdp import Problem
 SIMILAR = 0.8
 """Jaccard similarity of word shingles from which on two questions count as near-duplicates."""
 EXAMPLES = 3
-TRAINED, SEARCHED = "trained", "searched"
-COMMANDS = {TRAINED: "qstar train-{} CONFIG", SEARCHED: "qstar run CONFIG"}
+TRAINED, TUNED, SEARCHED = "trained", "fine-tuned", "searched"
+COMMANDS = {
+    TRAINED: "qstar train-{} CONFIG",
+    TUNED: "qstar train-policy CONFIG",
+    SEARCHED: "qstar run CONFIG",
+}
 """What to run where leakage is allowed, by what was refused, with the name of the model."""
 WORDS = pl.col("prompt").str.to_lowercase().str.extract_all(TOKEN).list.join(SEPARATOR)
 """The words of a question; what else it is made of does not matter."""
@@ -170,7 +174,7 @@ def refuse_leakage(
 def _refusal(name: str, what: str, example: str, made: str, model: str) -> UserError:
     files = "domain.train_file or test_file" + (", or prm.annotations" if model == "prm" else "")
     return UserError(
-        f"{model}: {what}, for example {example}",
+        f"{'sft' if made == TUNED else model}: {what}, for example {example}",
         safe=f"what is made is kept, and nothing was {made}",
         next_step=f"take them out of {files} (qstar audit LABELS shows "
         "more of them), then qstar run CONFIG; or go on all the same: "

@@ -253,6 +253,23 @@ def canonical(problem: Problem, steps: Sequence[str]) -> str | None:
     return None if remaining is None else " ".join(map(str, remaining))
 
 
+def solution_form(problem: Problem, steps: Sequence[str]) -> str:
+    """What two plays have in common that differ by the order of independent lines alone.
+
+    The operations with their operands, sorted; an illegal line stands for itself.
+    """
+    lines = []
+    for text in steps:
+        step = parse_line(text)
+        if step is None:
+            lines.append(text.strip())
+            continue
+        pair = [step.left, step.right]
+        left, right = sorted(pair, reverse=True) if step.operator in "+*" else pair
+        lines.append(f"{left} {step.operator} {right}")
+    return "; ".join(sorted(lines))
+
+
 def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a whole play: correct when every line is legal and the last one is the target.
 

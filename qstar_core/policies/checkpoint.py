@@ -13,7 +13,8 @@ from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.licence import CARD
-from qstar_core.store import cache
+from qstar_core.stage import fine_tuned
+from qstar_core.store import cache, dataset
 from qstar_core.store.cache import sha256_of
 from qstar_core.store.uri import is_remote
 
@@ -36,7 +37,11 @@ KINDS = {  # field: architecture, its name, an example
     "policy.path": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
     "qvm.path": (TOKEN_CLASSIFIER, "trained Q-value model", "reference:countdown-qvm"),
     "prm.path": (TOKEN_CLASSIFIER, "trained reward model", "reference:countdown-qvm"),
+    "sft.base": ("ForCausalLM", "causal LM", "reference:countdown-policy"),
 }
+BY_KEY = "sft:"
+"""What the identity of a fine-tuned policy begins with: it goes by the key of its data set, which
+is known before the policy is there."""
 
 
 def resolve_checkpoint(path: str, field: str) -> Path:
@@ -52,7 +57,10 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         UserError: there is no such checkpoint, it has no safetensors weights, it is a policy
             where a Q-value model is wanted or the other way round, or that has several labels.
     """
-    if path.startswith("reference:"):
+    if fine_tuned(path):
+        check_made(path, field)
+        folder = dataset.local_folder(path.rstrip("/"))
+    elif path.startswith("reference:"):
         folder = REFERENCE / path.removeprefix("reference:")
     elif is_remote(path):
         folder = _from_s3(path, field)
@@ -70,6 +78,19 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         )
     _check_kind(folder, field)
     return folder
+
+
+def check_made(path: str, field: str) -> None:
+    """Makes sure that a fine-tuned policy, if a path names one, is published.
+
+    Raises:
+        UserError: it is not.
+    """
+    if fine_tuned(path) and dataset.read_complete(path.rstrip("/")) is None:
+        raise UserError(
+            f"{field}: there is no fine-tuned policy at {path} (yet)",
+            next_step="qstar train-policy CONFIG, with the configuration that it is made from",
+        )
 
 
 def _check_kind(folder: Path, field: str) -> None:
@@ -102,14 +123,32 @@ def label_names(config: Mapping[str, Any]) -> list[str]:
 
 
 def backbone(config: RunConfig, model: Literal["qvm", "prm"] = "qvm") -> tuple[Path, str]:
-    """Folder and fingerprint of the causal LM that a model starts from: its init, or the policy."""
+    """Folder and identity of the causal LM that a model starts from: its init, or the policy."""
     init, field = getattr(config, model).init, f"{model}.init"
     if init is None:
         served = config.policy.backend == "server"  # then the policy's folder is not needed
-        folder = resolve_checkpoint(config.policy.path, field if served else "policy.path")
-        return folder, fingerprint(folder, config.policy.dtype)
-    folder = resolve_checkpoint(init, field)
-    return folder, fingerprint(folder, "float32")
+        where = field if served else "policy.path"
+        return _start(config.policy.path, where, config.policy.dtype)
+    return _start(init, field, "float32")
+
+
+def sft_base(config: RunConfig) -> tuple[Path, str]:
+    """Folder and identity of the causal LM that is fine-tuned: sft.base, or the policy."""
+    if config.sft.base is None and config.policy.backend != "server":
+        return _start(config.policy.path, "policy.path", "float32")
+    return _start(config.sft.base or config.policy.path, "sft.base", "float32")
+
+
+def _start(path: str, field: str, dtype: str) -> tuple[Path, str]:
+    """Folder and fingerprint of what a training starts from.
+
+    A fine-tuned policy goes by its key, and its folder is where it will be if it is yet to be made.
+    """
+    key = fine_tuned(path)
+    if key is not None and dataset.read_complete(path.rstrip("/")) is None:
+        return Path(path), BY_KEY + key
+    folder = resolve_checkpoint(path, field)
+    return folder, fingerprint(folder, dtype) if key is None else BY_KEY + key
 
 
 def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:
@@ -184,6 +223,8 @@ def resolve_adapter(path: str) -> Path:
 def identity(policy: PolicyConfig) -> str:
     """The fingerprint that the configured policy will have.
 
+    A fine-tuned policy goes by the key of its data set instead, whether it is there or not.
+
     Raises:
         UserError: its checkpoint or its adapter is missing.
     """
@@ -191,14 +232,11 @@ def identity(policy: PolicyConfig) -> str:
         from qstar_core.policies.served import served_fingerprint
 
         return served_fingerprint(policy)
-    return policy_fingerprint(
-        resolve_checkpoint(policy.path, "policy.path"),
-        policy.dtype,
-        backend=policy.backend,
-        chat=policy.chat,
-        lora=resolve_adapter(policy.lora) if policy.lora is not None else None,
-        engine=policy.engine,
-    )
+    lora = resolve_adapter(policy.lora) if policy.lora is not None else None
+    how = _how(policy.dtype, policy.backend, policy.chat, lora, policy.engine)
+    if key := fine_tuned(policy.path):
+        return f"{BY_KEY}{key}:{policy.dtype}" + (f":{content_id(how)}" if how else "")
+    return _run(resolve_checkpoint(policy.path, "policy.path"), policy.dtype, how)
 
 
 def policy_fingerprint(
@@ -222,6 +260,19 @@ def policy_fingerprint(
         lora: folder of an adapter put on the weights.
         engine: arguments of the engine.
     """
+    return _run(folder, dtype, _how(dtype, backend, chat, lora, engine))
+
+
+def _run(folder: Path, dtype: str, how: dict[str, Any]) -> str:
+    """The fingerprint of a checkpoint that is run in some way."""
+    plain = fingerprint(folder, dtype)
+    return content_id("policy", plain, how) if how else plain
+
+
+def _how(
+    dtype: str, backend: str, chat: bool, lora: Path | None, engine: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """How a checkpoint is run where that is not the plain way; see `policy_fingerprint`."""
     how: dict[str, Any] = {"backend": backend} if backend != "transformers" else {}
     if chat:
         how["chat"] = True
@@ -229,8 +280,7 @@ def policy_fingerprint(
         how["lora"] = fingerprint(lora, dtype)
     if engine:
         how["engine"] = dict(engine)
-    plain = fingerprint(folder, dtype)
-    return content_id("policy", plain, how) if how else plain
+    return how
 
 
 @lru_cache(maxsize=64)

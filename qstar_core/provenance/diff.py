@@ -28,9 +28,11 @@ IDS = {
     "qvm": ["rollout_id", "step_index"],
     "annotations": ["rollout_id", "step_index"],
     "prm": ["rollout_id", "step_index"],
+    "sft": ["rollout_id"],
     "evaluation": ["problem_id", "method"],
     "comparison": ["problem_id", "method", "budget"],
     "timing": ["problem_id", "method", "budget"],
+    "rounds": ["round", "method"],
 }
 """Columns that tell the rows of a kind apart; ``pool_states`` is of the kind ``pool``."""
 MEASURED = ("seconds", "wall_s")

@@ -81,12 +81,19 @@ def planned(config: RunConfig, out: str) -> set[str]:
     """
     config = config.model_copy(update={"out": out})
     if problem_sets.count(config.domain, "test"):
-        stages = [*pipeline.plan(config).values(), *pipeline.plan_comparison(config).values()]
+        every = [each.stages for each in pipeline.rounds(config)] + [
+            pipeline.plan_comparison(config)
+        ]
+        stages = [stage for each in every for stage in each.values()]
+        whole = pipeline.summary(config)
+        stages += [] if whole is None else [whole]
     else:
         last = "qvm" if config.qvm.path is None else "problems"
         stages = list(pipeline.plan(config, until=last).values())
     if config.prm != PrmConfig() and config.prm.path is None:  # of qstar train-prm
         stages += pipeline.plan(config, until="prm").values()
+    if config.qvm.path is None:
+        stages += pipeline.plan_policy(config).values()
     here = {_leaf(stage.uri) for stage in stages}
     return here | {_leaf(uri) for uri in mentioned(config.model_dump(mode="json"))}
 

@@ -43,7 +43,7 @@ DOCUMENTS = (".md", ".html")
 OF_PRM = ("labels", "annotations")
 """Kinds that ``qstar train-prm`` makes for a configuration whose runs need no reward model."""
 FILES = ("domain.train_file", "domain.test_file", "rollouts.import_file", "prm.annotations")
-FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.init", "prm.path")
+FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.init", "prm.path", "sft.base")
 
 WITHOUT_MODELS = ("problems", "rollouts", "labels")
 """Kinds that ask for no model where rollouts are imported."""
@@ -98,6 +98,8 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
     _check_given(config, kind, folder)
     if kind in COMPARED:
         plan = pipeline.plan_comparison(config)
+    elif kind == "sft":
+        plan = pipeline.plan_policy(config)
     else:
         plan = pipeline.plan(config, until="labels" if kind == "pool" else kind)
         missing = manifest.get("key") not in [stage.key for stage in plan.values()]

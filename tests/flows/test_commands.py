@@ -19,7 +19,7 @@ def test_the_next_command_has_the_overrides_of_the_one_that_ran(
     command: str, module: Any, out: str | None, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(inspect, "all_published", lambda stages: {})
+    monkeypatch.setattr(inspect, "all_published", lambda stages: {name: {} for name in stages})
     monkeypatch.setattr(module, "show_end", lambda *given: told.append(given[-1]))
     overrides = ["rollouts.samples=8", "comparison.tokens=[20, 40]"]
     commands.whole(command, str(config), False, out, overrides, False)

@@ -24,14 +24,14 @@ def test_finished_shards_are_not_among_the_tokens_of_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = small(tmp_path)
-    stages = pipeline.plan(run)
-    whole = {row["stage"]: row["policy_tokens"] for row in inspect.plan_rows(stages, run)}
+    rounds = pipeline.rounds(run)
+    whole = {row["stage"]: row["policy_tokens"] for row in inspect.plan_rows(rounds)}
     assert whole["rollouts"] == 250 * 2 * 33
     assert whole["evaluation"] == 60 * (33 + 400 + 400)
     monkeypatch.setattr(pipeline, "shards", sharding.parts)
     made = ("p0000000-0000100", "m0-p0000000-0000060")  # 100 of the rollouts, greedy
     monkeypatch.setattr(pipeline, "finished", lambda spec: {} if spec["shard"] in made else None)
-    rows = {row["stage"]: row for row in inspect.plan_rows(stages, run)}
+    rows = {row["stage"]: row for row in inspect.plan_rows(rounds)}
     assert rows["rollouts"]["policy_tokens"] == 150 * 2 * 33
     assert rows["evaluation"]["policy_tokens"] == 60 * (400 + 400)
     assert rows["rollouts"]["state"] == "1 of 3 shards there"

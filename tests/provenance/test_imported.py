@@ -86,6 +86,7 @@ def test_what_an_import_makes_is_kept_with_its_value_model(
         "problems",
         "qvm",
         "rollouts",
+        "sft",
     ]
     given = config_of(tmp_path, file, qvm={"path": "reference:countdown-qvm"})
     assert [leaf.partition("/")[0] for leaf in planned(given, "x")] == ["problems"]

@@ -1,0 +1,137 @@
+"""The work of the stage ``sft``: select, tokenise, fine-tune, publish a policy checkpoint.
+
+The data set is a Hugging Face folder and ``selected.parquet``, the solutions it was trained on;
+``policy.path`` of the next run may name it as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from qstar_core.audit.questions import TUNED, check_leakage
+from qstar_core.config import RunConfig
+from qstar_core.domains import DOMAINS
+from qstar_core.domains.problem_table import read_problems
+from qstar_core.errors import UserError
+from qstar_core.loading import expect
+from qstar_core.mdp import Problem
+from qstar_core.memory import give_back
+from qstar_core.policies.checkpoint import sft_base
+from qstar_core.policies.text import Vocabulary
+from qstar_core.rollouts.regrade import regrade
+from qstar_core.sft import checkpoints, selection
+from qstar_core.sft.sequences import Sequences, encode
+from qstar_core.store import dataset, open_store
+
+NEEDED = "'trl>=1.16,<1.17' 'peft>=0.21,<1' 'accelerate>=1.15,<2' 'datasets>=5.2,<6'"
+Progress = Callable[[int, int, str, str], None]
+Spec = dict[str, Any]
+
+
+def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
+    """Fine-tunes the policy on the correct rollouts of a run; returns the shard's receipt.
+
+    Raises:
+        UserError: too few problems are solved, a test problem would be trained on, or the base
+            checkpoint is not the planned one.
+    """
+    train = trainer()
+    uri = spec["uri"]
+    allowed = check_leakage(spec["inputs"]["problems"], config, TUNED)
+    problems = {p.id: p for p in read_problems(spec["inputs"]["problems"], "train")}
+    folder, found = sft_base(config)
+    expect(spec, "base", found)
+    chosen = select(spec, config, problems)
+    vocabulary = Vocabulary(folder, config.policy.chat)
+    data, heldout, rows = tokenised(chosen, problems, vocabulary, config)
+    scratch = open_store(uri).scratch()
+
+    def report(update: int, of: int, note: str) -> None:
+        progress(update, of, "updates", note)
+
+    resume = checkpoints.folder(uri)
+    figures: dict[str, Any] = selection.figures(rows)
+    figures |= {"too_long": data.too_long + heldout.too_long, "padding": data.padding}
+    figures |= train(
+        folder, vocabulary, data, heldout, scratch, resume, config.sft, config.seed, report
+    )
+    if allowed:
+        figures["allowed"] = allowed
+    dataset.write_table(scratch / "selected.parquet", rows.to_arrow())
+    return _put(spec, scratch, resume, figures)
+
+
+def trainer() -> Callable[..., dict[str, Any]]:
+    """The function that trains; TRL is heavy, and this process needs it from here on.
+
+    Raises:
+        UserError: it is not installed where the workers run.
+    """
+    try:
+        from qstar_core.sft.train import train
+    except ImportError as error:
+        raise UserError(
+            f"sft: {sys.executable} cannot import what trains a policy: {error}",
+            safe="problems and rollouts are kept, and nothing was trained",
+            next_step=f"{sys.executable} -m pip install {NEEDED}",
+        ) from error
+    return train
+
+
+def select(spec: Spec, config: RunConfig, problems: dict[str, Problem]) -> pl.DataFrame:
+    """The solutions to train on, graded by today's grader; columns `selection.SELECTED`."""
+    files = dataset.data_files(spec["inputs"]["rollouts"])
+    rollouts = pl.scan_parquet(files)
+    if config.rollouts.import_file is not None:  # it may have held-out problems too
+        rollouts = rollouts.filter(pl.col("split") == "train")
+    rollouts = regrade(rollouts, config.domain.name, lambda: problems)
+    forms = forms_of(rollouts, problems, config) if config.sft.distinct == "form" else None
+    return selection.select(rollouts, config.sft, config.seed, forms)
+
+
+def forms_of(
+    rollouts: pl.LazyFrame, problems: dict[str, Problem], config: RunConfig
+) -> dict[str, str] | None:
+    """The canonical form of each correct rollout by its id; None where the domain knows none."""
+    form = getattr(DOMAINS[config.domain.name], "solution_form", None)
+    if form is None:
+        return None
+    texts = pl.col("steps").list.eval(pl.element().struct.field("text"))
+    rows = (
+        rollouts.filter(pl.col("outcome") == "correct")
+        .select("rollout_id", "problem_id", texts)
+        .collect()
+    )
+    return {
+        rollout: form(problems[problem], list(steps)) for rollout, problem, steps in rows.rows()
+    }
+
+
+def tokenised(
+    chosen: pl.DataFrame, problems: dict[str, Problem], vocabulary: Vocabulary, config: RunConfig
+) -> tuple[Sequences, Sequences, pl.DataFrame]:
+    """What is trained on and what is held out, and the rows of both that are not too long."""
+    prompts = {problem_id: problem.prompt for problem_id, problem in problems.items()}
+    made, kept = [], []
+    for held in (False, True):
+        part = chosen.filter(pl.col("heldout") == held)
+        made.append(encode(part, prompts, vocabulary, config.sft.max_length))
+        kept.append(part[made[-1].rows])
+    return made[0], made[1], pl.concat(kept)
+
+
+def _put(spec: Spec, scratch: Path, resume: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    """Finishes the shard and removes what it would have resumed from."""
+    files = sorted(file for file in scratch.iterdir() if file.is_file())
+    where = spec["uri"], spec["shard"]
+    receipt = dataset.finish_shard(*where, files, figures, spec.get("environment"))
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(resume, ignore_errors=True)
+    give_back()
+    return receipt

@@ -1,0 +1,299 @@
+"""Fine-tunes a causal LM on solutions with TRL's SFTTrainer and saves a plain checkpoint.
+
+Loss: the mean over the tokens of the solutions of -ln p(token | all before), the prompt's tokens
+masked. This is the M-step of ReST-EM (arXiv 2312.06585, algorithm 1) with a reward of 0 or 1.
+
+1. With ``packing`` TRL puts whole solutions into rows of ``max_length`` tokens (best-fit
+   decreasing) and restarts the positions at each. There is no attention mask then: flash attention
+   is told the boundaries; eager attention and SDPA get a block-diagonal mask, which transformers
+   makes from the positions (``masking_utils.find_packed_sequence_indices``). TRL does not check
+   that a model does so. `qstar_core.sft.packing` does, with the model itself, and packing is
+   refused where solutions see each other. The mask has max_length^2 entries, so each pack is a
+   forward pass of its own and batch_size of them make an update.
+2. LoRA adapters are merged when training ends: the result is a checkpoint like its base, in the
+   base's precision.
+3. After ``kill -9`` training goes on from the last whole checkpoint (`qstar_core.sft.checkpoints`)
+   and ends in equal weights, on a CPU bit for bit.
+4. Where solutions are held out, the checkpoint with the lowest loss on them is published.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig as Adapter
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+)
+from transformers.utils.logging import disable_progress_bar
+from trl.trainer.sft_config import SFTConfig as Arguments
+from trl.trainer.sft_trainer import SFTTrainer
+
+from qstar_core.config import LoraConfig, SftConfig
+from qstar_core.errors import UserError
+from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
+from qstar_core.policies.text import Vocabulary
+from qstar_core.sft.checkpoints import last_whole
+from qstar_core.sft.packing import check_apart
+from qstar_core.sft.sequences import Sequences, check_fits
+
+Progress = Callable[[int, int, str], None]
+LOOKS = 10  # at the held-out loss, unless evaluate_every says otherwise
+
+
+class Trainer(SFTTrainer):
+    """TRL's trainer without the notice of each training that it sends to the hub."""
+
+    def _send_telemetry(self) -> None:
+        pass
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: a checkpoint to resume from needs no card."""
+
+
+class Watch(TrainerCallback):
+    """Keeps the losses, reports progress and ends a training whose loss is no number."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.note = ""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Takes the figures of the last updates, or of a look at the held-out loss."""
+        for name in ("loss", "eval_loss"):
+            value = (logs or {}).get(name)
+            if value is None:
+                continue
+            if not math.isfinite(value):
+                raise UserError(
+                    f"sft: the {name} is {value} at update {state.global_step:,}",
+                    safe="problems, rollouts and the checkpoints before are kept",
+                    next_step=f"--set sft.learning_rate={args.learning_rate / 10:g} is gentler",
+                )
+            self.note = f"{'held-out loss' if name == 'eval_loss' else 'loss'} {value:.4f}"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tells the update."""
+        self.progress(state.global_step, state.max_steps, self.note)
+
+
+def updates(rows: int, config: SftConfig) -> int:
+    """Updates that the epochs take over some solutions, or packs of them."""
+    return max(1, math.ceil(math.ceil(rows / config.batch_size) * config.epochs))
+
+
+def train(
+    folder: Path,
+    vocabulary: Vocabulary,
+    data: Sequences,
+    heldout: Sequences,
+    out: Path,
+    resume: Path,
+    config: SftConfig,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Fine-tunes a causal LM and saves it as a Hugging Face folder.
+
+    Args:
+        folder: of the causal LM it starts from.
+        vocabulary: its tokenizer, as the policy uses it.
+        data: to train on.
+        heldout: for the loss by which the checkpoint is chosen; may be empty.
+        out: folder to save to.
+        resume: folder of the checkpoints to resume from; kept.
+        config: epochs, learning rate, LoRA and so on.
+        seed: of the order of the solutions and of the adapters.
+        progress: called with (updates done, updates in all, a note).
+
+    Returns:
+        Figures: loss (mean of the last updates, nats per token), heldout_loss and best_update
+        (of the published checkpoint), history (update, loss, heldout_loss), updates, tokens,
+        seconds.
+
+    Raises:
+        UserError: what does not fit the model, a loss that is no number, or too little memory.
+    """
+    start = time.monotonic()
+    model, at_rest = load(folder)
+    check_fits(data, model.get_input_embeddings().num_embeddings, config.max_length)  # type: ignore[arg-type]
+    if config.packing:
+        check_apart(model, [data.ids[0], data.ids[-1]])
+    with deterministic(), told_when_full():
+        trainer = build(model, vocabulary, data, heldout, resume, config, seed, progress)
+        trainer.train(resume_from_checkpoint=last_whole(resume))
+    found = trainer.accelerator.unwrap_model(trainer.model)
+    plain = found.merge_and_unload() if isinstance(found, PeftModel) else found
+    plain.to(at_rest).save_pretrained(out)
+    Vocabulary(folder, vocabulary.chat).tokenizer.save_pretrained(out)
+    return {**_figures(trainer, data), "seconds": round(time.monotonic() - start, 3)}
+
+
+def load(folder: Path) -> tuple[PreTrainedModel, torch.dtype]:
+    """The causal LM in float32, and the precision that it was saved in."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", use_safetensors=True
+    )
+    at_rest = model.dtype
+    model.to(torch.float32)  # type: ignore[arg-type]
+    model.set_attn_implementation(TRAINING_ATTENTION[device])
+    return model, at_rest
+
+
+def build(
+    model: PreTrainedModel,
+    vocabulary: Vocabulary,
+    data: Sequences,
+    heldout: Sequences,
+    resume: Path,
+    config: SftConfig,
+    seed: int,
+    progress: Progress,
+) -> Trainer:
+    """The trainer of a model; its arguments are those of `train`."""
+    disable_progress_bars()
+    disable_progress_bar()
+    args = arguments(bool(len(heldout)), resume, config, seed)
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=dataset(data),
+        eval_dataset=dataset(heldout) if len(heldout) else None,
+        processing_class=vocabulary.tokenizer,
+        peft_config=None if config.lora is None else adapter(config.lora),
+        callbacks=[Watch(progress)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    pace(args, updates(rows_of(trainer), config), config)
+    return trainer
+
+
+def adapter(config: LoraConfig) -> Adapter:
+    """The LoRA adapter in PEFT's words."""
+    return Adapter(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def rows_of(trainer: Trainer) -> int:
+    """Solutions, or packs of them, of an epoch."""
+    data = trainer.train_dataset
+    assert isinstance(data, Dataset)
+    return len(data)
+
+
+def pace(args: Arguments, total: int, config: SftConfig) -> None:
+    """Sets what goes by the number of updates, which is known when the data are packed."""
+    args.warmup_steps = round(config.warmup * total)
+    args.eval_steps = args.save_steps = config.evaluate_every or max(1, total // LOOKS)
+    args.logging_steps = min(10, args.eval_steps)
+
+
+def dataset(sequences: Sequences) -> Dataset:
+    """Sequences as TRL takes them."""
+    return Dataset.from_dict({"input_ids": sequences.ids, "completion_mask": sequences.masks})
+
+
+def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arguments:
+    """The configuration in TRL's words; `pace` completes it."""
+    parts = config.batch_size if config.packing else config.accumulation
+    found = Arguments(
+        output_dir=str(resume),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size // parts,
+        per_device_eval_batch_size=config.batch_size // parts,
+        gradient_accumulation_steps=parts,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type="cosine",
+        max_grad_norm=MAX_GRADIENT_NORM,
+        max_length=config.max_length,
+        packing=config.packing,
+        completion_only_loss=True,
+        bf16=config.bf16,
+        gradient_checkpointing=config.gradient_checkpointing,
+        eval_strategy="steps" if held_out else "no",
+        eval_steps=1,
+        save_steps=1,
+        eval_on_start=held_out,
+        save_strategy="steps",
+        save_total_limit=2,
+        load_best_model_at_end=held_out and config.keep_best,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_nan_inf_filter=False,
+        seed=seed,
+        data_seed=seed,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+    )
+    found._n_gpu = min(1, found.n_gpu)  # one process, one GPU: TRL refuses nn.DataParallel
+    return found
+
+
+def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
+    state, log = trainer.state, trainer.state.log_history
+    losses = {entry["step"]: entry["loss"] for entry in log if "loss" in entry}
+    looks = {entry["step"]: entry["eval_loss"] for entry in log if "eval_loss" in entry}
+    last = state.global_step
+    best = state.best_global_step if trainer.args.load_best_model_at_end else None
+    update = best or last  # no update 0: a checkpoint is written after updates only
+    tail = list(losses.values())[-max(1, len(losses) // 10) :]
+    history = [
+        {"update": n, "loss": losses.get(n), "heldout_loss": looks.get(n)}
+        for n in sorted({*losses, *looks})
+    ]
+    return {
+        "updates": last,
+        "published_update": update,
+        "loss": sum(tail) / len(tail) if tail else None,
+        "heldout_loss_before": looks.get(0),
+        "heldout_loss": looks.get(update),
+        "tokens": data.trained_tokens,
+        "rows": rows_of(trainer),
+        "history": history,
+    }
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Equal runs give equal weights; on the way out the process is as it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def told_when_full() -> Iterator[None]:
+    """Too little memory is an error of the settings, which it names."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError(
+            "sft: the training does not fit into memory: " + str(error).partition(".")[0],
+            safe="problems, rollouts and the checkpoints before are kept",
+            next_step="a larger sft.accumulation works on a batch in smaller parts, sft.lora and "
+            "sft.gradient_checkpointing=true need less, and so does a smaller sft.max_length",
+        ) from error
