@@ -48,7 +48,7 @@ from qstar_core.values.data import Sequences
 from qstar_core.values.trainer import ValueTrainer, arguments
 
 VOCABULARY = 512
-TRAJECTORIES, BATCH = 96, 16
+TRAJECTORIES, BATCH = 32, 8
 
 
 def seconds() -> float:

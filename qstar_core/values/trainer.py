@@ -196,8 +196,8 @@ class ValueTrainer(Trainer):
             batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
             total += float(loss_sum(self.config.loss, step_logits(self.trained, batch), batch))
             count += float(denominator(self.config.loss, batch))
-        found = {"eval_loss": total / count if count else math.nan}
-        if self.best is None or found["eval_loss"] < self.best["loss"]:
+        found = {"eval_loss": total / count if count else 0.0}  # 0: nothing to be compared
+        if self.best is None or found["eval_loss"] <= self.best["loss"]:
             self.best = {"loss": found["eval_loss"], "update": self.state.global_step}
             if self.args.should_save:
                 checkpoints.save_weights(self.trained, self.folder / checkpoints.BEST)

@@ -5,13 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification
 
 from qstar_core.values.batches import collate, lay_out
 from qstar_core.values.data import Sequences
 from qstar_core.values.model import step_logits
 
-FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "qwen2_moe", "deepseek_v3")
+from .families import FAMILIES, small
+
 LENGTHS = (5, 17, 9, 30, 2, 12, 8)
 
 
@@ -26,33 +27,7 @@ def made_up(lengths: tuple[int, ...] = LENGTHS) -> Sequences:
 
 
 def tiny(family: str, attention: str) -> torch.nn.Module:
-    small = {
-        "vocab_size": 64,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "moe_intermediate_size": 16,
-        "shared_expert_intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4 if family == "deepseek_v3" else 2,
-        "head_dim": 8,
-        "num_experts": 4,
-        "n_routed_experts": 8,
-        "n_group": 2,
-        "topk_group": 1,
-        "num_experts_per_tok": 2,
-        "q_lora_rank": 16,
-        "kv_lora_rank": 16,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 8,
-        "sliding_window": 6,  # where the family has one: shorter than the trajectories
-        "pad_token_id": 0,
-        "num_labels": 1,
-    }
-    torch.manual_seed(1)
-    known = AutoConfig.for_model(family)
-    config = AutoConfig.for_model(family, **{k: v for k, v in small.items() if hasattr(known, k)})
+    config = small(family, num_labels=1)
     model = AutoModelForTokenClassification.from_config(config, attn_implementation=attention)
     return model.eval()  # type: ignore[no-any-return]
 

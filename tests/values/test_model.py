@@ -4,16 +4,32 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from qstar_core.errors import UserError
 from qstar_core.optimizers import Together, build_adamw, build_optimizers
 from qstar_core.values.model import add_lora, check_family, initialise
 from tests.models import tiny_policy
 
+from .families import FAMILIES, small
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "deepseek_v3"])
-def test_families_with_a_head_are_taken(family: str) -> None:
-    check_family(family, Path("model"))
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_value_model_starts_from_a_causal_lm(tmp_path: Path, family: str, adapter: bool) -> None:
+    policy = AutoModelForCausalLM.from_config(small(family))
+    policy.save_pretrained(tmp_path)
+    model = initialise(tmp_path, 0)
+    assert torch.equal(model.get_input_embeddings().weight, policy.get_input_embeddings().weight)
+    ids = torch.arange(5, 25)[None]
+    hidden = policy.model(ids).last_hidden_state
+    torch.testing.assert_close(model(ids).logits, model.score(hidden))  # type: ignore[operator]
+    if adapter:
+        adapted = add_lora(model, 2, 16, 0)
+        adapted(input_ids=ids).logits.sum().backward()
+        plain = adapted.merge_and_unload()  # type: ignore[operator]
+        names = {name for name, _ in initialise(tmp_path, 0).named_parameters()}
+        assert {name for name, _ in plain.named_parameters()} == names
 
 
 def test_a_family_without_a_head_is_refused_with_those_that_have_one() -> None:

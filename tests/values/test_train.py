@@ -147,6 +147,24 @@ def test_a_lora_adapter_is_merged_and_changes_only_what_it_covers(tmp_path: Path
     assert model.config.num_labels == 1
 
 
+def test_everything_at_once(tmp_path: Path) -> None:
+    figures = train(
+        tmp_path / "all",
+        Surroundings(tmp_path / "kept"),
+        epochs=1.0,
+        lora_rank=2,
+        gradient_checkpointing=True,
+        pack_tokens=96,
+        accumulation=2,
+        bf16=True,
+        keep_best=True,
+        weighting="interval",
+        loss="ranking",
+    )
+    assert figures["best"]["loss"] > 0
+    AutoModelForTokenClassification.from_pretrained(tmp_path / "all")
+
+
 def test_labels_outside_of_the_range_are_refused(tmp_path: Path) -> None:
     for wrong in (1.5, -0.1, float("nan"), None):
         bad = labelled().with_columns(
