@@ -15,8 +15,8 @@ from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerC
 from qstar_core.config_pools import PoolConfig, check_apart
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
-from qstar_core.config_training import TrainingConfig
 from qstar_core.config_sft import LoraConfig, SftConfig
+from qstar_core.config_training import TrainingConfig
 
 __all__ = [
     "RUNTIME_ONLY",
@@ -38,8 +38,8 @@ __all__ = [
     "SearchConfig",
     "Section",
     "ServerConfig",
-    "TrainingConfig",
     "SftConfig",
+    "TrainingConfig",
 ]
 
 

@@ -17,6 +17,8 @@ class TrainingConfig(Section):
     `qstar_core.values.losses`."""
     weighting: Literal["none", "interval"] = "none"
     """interval: a step counts by the inverse square of the width of its label's interval."""
+    seed: int | None = Field(default=None, ge=0)
+    """Of the new head, the order of the batches and the held-out split; None is that of the run."""
     holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the training problems kept out, for the held-out figures."""
     negative_share: Float = Field(default=1.0, gt=0.0, le=1.0)
@@ -55,7 +57,16 @@ class TrainingConfig(Section):
     """Updates between two checkpoints that a killed training goes on from."""
 
     @model_validator(mode="after")
-    def _parts_are_equal(self) -> TrainingConfig:
+    def _fits(self) -> TrainingConfig:
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size must be a multiple of accumulation")
+        if self.loss == "ranking" and self.calibration == "temperature":
+            raise ValueError(
+                "loss: ranking leaves the size of the values open, which a temperature alone does "
+                "not mend; set calibration to platt"
+            )
         return self
+
+    def seed_of(self, run: int) -> int:
+        """The seed of the training in a run with a seed."""
+        return run if self.seed is None else self.seed

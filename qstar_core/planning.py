@@ -88,7 +88,7 @@ def plan_policy(config: RunConfig) -> dict[str, Stage]:
         UserError: as `plan`; or nothing is sampled, as qvm.path brings a Q-value model.
     """
     check_made(config.policy.path, "policy.path")
-    stages = _up_to_the_labels(config)
+    stages = _up_to_the_labels(config, judged=False)
     if "rollouts" not in stages:
         raise UserError(
             "sft: this run has no rollouts to train a policy on: qvm.path names a trained "
@@ -329,8 +329,9 @@ def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
     """The training of the Q-value model on the labels of a round."""
     labels, qvm = f"labels{ending}", f"qvm{ending}"
     _, start = backbone(config)
-    fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
-    add(stages, config.out, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
+    seed = config.qvm.seed_of(config.seed)
+    fit = {"labels": stages[labels].key, "backbone": start, "seed": seed}
+    add(stages, config.out, qvm, {**scoring.training(config.qvm), **fit}, "problems", labels)
     return qvm
 
 

@@ -60,5 +60,5 @@ def add_prm(
         add(stages, config.out, FROM_ROLLOUTS, rows, "problems", "rollouts", *pools)
         labels = FROM_ROLLOUTS
     _, start = backbone(config, "prm")
-    fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
-    add(stages, config.out, "prm", {**fit, **scoring.training_prm(prm)}, "problems", labels)
+    fit = {"labels": stages[labels].key, "backbone": start, "seed": prm.seed_of(config.seed)}
+    add(stages, config.out, "prm", {**scoring.training_prm(prm), **fit}, "problems", labels)

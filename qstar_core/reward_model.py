@@ -99,7 +99,7 @@ def train(
     expect(spec, "backbone", found)
     with reworded():
         figures, predictions = train_qvm(
-            frame, known, start, folder, prm, config.seed, progress, around
+            frame, known, start, folder, prm, prm.seed_of(config.seed), progress, around
         )
     figures["licence"] = licence_of(start)
     figures["right_share"] = round(float(frame["y"].mean() or 0.0), 6)  # type: ignore[arg-type]

@@ -54,6 +54,8 @@ OTHER: dict[str, Any] = {
     "prm.estimation": "soft",
     "prm.holdout": 0.2,
     "prm.calibration": "none",
+    "prm.seed": 1,
+    "qvm.seed": 1,
     "prm.weighting": "interval",
     "prm.optimizer": "adamw",
     "qvm.holdout": 0.2,
@@ -375,3 +377,14 @@ def test_what_a_comparison_does_not_say_is_that_of_the_evaluation() -> None:
     assert config.compared().baseline == "beam"
     assert config.comparison.seconds == [1.0, 2.5]
     assert config.evaluation == RunConfig().evaluation
+
+
+def test_a_ranking_loss_needs_a_calibration_with_a_shift() -> None:
+    with pytest.raises(ValidationError, match="set calibration to platt"):
+        RunConfig.model_validate({"qvm": {"loss": "ranking"}})
+    RunConfig.model_validate({"qvm": {"loss": "ranking", "calibration": "platt"}})
+
+
+def test_a_training_has_the_seed_of_its_run_or_its_own() -> None:
+    assert RunConfig().qvm.seed_of(3) == 3
+    assert RunConfig.model_validate({"qvm": {"seed": 5}}).qvm.seed_of(3) == 5

@@ -41,7 +41,7 @@ def test_training_lowers_the_loss_and_saves_a_standard_checkpoint(tmp_path: Path
 @pytest.mark.parametrize("loss", ["bce", "mse", "ranking"])
 def test_training_is_reproducible(tmp_path: Path, loss: str) -> None:
     for name in ("a", "b"):
-        train(tmp_path / name, epochs=1.0, loss=loss)
+        train(tmp_path / name, epochs=1.0, loss=loss, calibration="platt")
     assert_equal_weights(tmp_path / "a", tmp_path / "b")
 
 
@@ -72,7 +72,7 @@ def killed_at(update: int) -> TrainerCallback:
     [
         {},
         {"optimizer": "adamw", "accumulation": 2},
-        {"loss": "ranking", "weighting": "interval", "pack_tokens": 64},
+        {"loss": "ranking", "calibration": "platt", "weighting": "interval", "pack_tokens": 64},
         {"keep_best": True, "eval_every": 2},
         {"lora_rank": 2},
     ],
@@ -160,6 +160,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
         keep_best=True,
         weighting="interval",
         loss="ranking",
+        calibration="platt",
     )
     assert figures["best"]["loss"] > 0
     AutoModelForTokenClassification.from_pretrained(tmp_path / "all")
