@@ -1,6 +1,6 @@
 """What training a value model in one pass per trajectory, packed, is worth.
 
-    python benchmarks/training.py [--hidden 256] [--layers 4] [--steps 8] [--repeats 3]
+    python benchmarks/training.py [--hidden 512] [--layers 4] [--steps 8] [--repeats 3] [--pack 256]
 
 A Llama with random weights is trained on made-up trajectories: a prompt and T steps, of very
 different lengths. Three comparisons, one thread, each the best of some repeats that take turns:
@@ -40,6 +40,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.trainer_callback import PrinterCallback
 
 from qstar_core.config import QvmConfig
 from qstar_core.optimizers import TRAINING_ATTENTION
@@ -95,13 +96,13 @@ def model_of(options: argparse.Namespace, labels: int = 1) -> LlamaForTokenClass
         hidden_size=options.hidden,
         intermediate_size=3 * options.hidden,
         num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 32,
+        num_attention_heads=options.hidden // 64,
         num_labels=labels,
         classifier_dropout=0.0,
     )
     model = LlamaForTokenClassification(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.set_attn_implementation(TRAINING_ATTENTION[device])
+    model.set_attn_implementation(options.attention or TRAINING_ATTENTION[device])
     return model.to(device)  # type: ignore[arg-type, return-value]
 
 
@@ -147,10 +148,12 @@ def plain(options: argparse.Namespace, data: Sequences) -> float:
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            logging_strategy="no",
             train_sampling_strategy="sequential",
         )
         model: Any = model_of(options, labels=2)
         trainer = Trainer(model, args, train_dataset=rows, data_collator=padded)  # type: ignore[arg-type]
+        trainer.remove_callback(PrinterCallback)
         start = seconds()
         trainer.train()
         return seconds() - start
@@ -196,6 +199,7 @@ def main() -> None:
         ("pack", 512),
     ):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--attention", help="another one than training takes: eager or sdpa")
     parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -19,6 +19,7 @@ from qstar_core.keys import content_id
 from qstar_core.values.losses import interval_weight
 
 Order = npt.NDArray[np.int64]
+TOKENISED_TOGETHER = 1024  # texts
 
 
 @dataclass(frozen=True)
@@ -113,34 +114,64 @@ def subsample_negatives(frame: pl.DataFrame, share: float, seed: int) -> pl.Data
 def encode(
     frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any, weighting: str = "none"
 ) -> Sequences:
-    """Tokenises trajectories step by step.
+    """Tokenises trajectories, each as the one text that it is when it is scored.
+
+    The label of a step stands at the token with its last character. Where the policy has ended the
+    text the end-of-text token follows, and is the last step's.
 
     Args:
         frame: rows of `trajectories` or `subsample_negatives`.
         prompts: prompt text by problem id.
-        tokenizer: of the policy.
+        tokenizer: of the backbone.
         weighting: ``"none"``, or ``"interval"`` by the columns low and high.
+
+    Raises:
+        UserError: the tokenizer does not say which characters its tokens are.
     """
-    pieces: dict[tuple[str, bool], list[int]] = {}
-
-    def piece(text: str, first: bool) -> list[int]:
-        if (text, first) not in pieces:
-            pieces[text, first] = tokenizer(text, add_special_tokens=first)["input_ids"]
-        return pieces[text, first]
-
-    all_ids, all_ends = [], []
-    columns = frame.select("problem_id", "actions", "ended").iter_rows()
-    for problem_id, actions, ended in columns:
-        ids, ends = list(piece(prompts[problem_id], True)), []
-        for action in actions:
-            ids += piece(action, False)
-            ends.append(len(ids) - 1)
-        if ended:
-            ids.append(tokenizer.eos_token_id)
-            ends[-1] = len(ids) - 1
-        all_ids.append(ids)
-        all_ends.append(ends)
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer does not say which characters a token stands "
+            "for, so the last token of a step is not known",
+            safe="problems, rollouts and labels are kept",
+            next_step="save it with a tokenizer.json, as every tokenizer of transformers has that "
+            "is not written in Python",
+        )
+    all_ids: list[list[int]] = []
+    all_ends: list[list[int]] = []
+    rows = frame.select("problem_id", "actions", "ended").rows()
+    for start in range(0, len(rows), TOKENISED_TOGETHER):
+        part = rows[start : start + TOKENISED_TOGETHER]
+        texts = [prompts[problem] + "".join(actions) for problem, actions, _ in part]
+        found = tokenizer(texts, return_offsets_mapping=True)
+        for (problem, actions, ended), ids, offsets in zip(
+            part, found["input_ids"], found["offset_mapping"], strict=True
+        ):
+            ends = _last_tokens(len(prompts[problem]), actions, offsets)
+            if ended:
+                ids.append(tokenizer.eos_token_id)
+                ends[-1] = len(ids) - 1
+            all_ids.append(ids)
+            all_ends.append(ends)
     return Sequences(all_ids, all_ends, frame["y"].to_list(), _weights(frame, weighting), frame)
+
+
+def _last_tokens(start: int, actions: list[str], offsets: list[tuple[int, int]]) -> list[int]:
+    """The token with the last character of each action.
+
+    Args:
+        start: characters before the first action.
+        actions: texts that follow one another.
+        offsets: first and last + 1 character of each token, equal for special tokens.
+    """
+    ends, token = [], 0
+    for action in actions:
+        start += len(action)
+        for place in range(token, len(offsets)):
+            first, after = offsets[place]
+            if first < start and first < after:
+                token = place
+        ends.append(token)
+    return ends
 
 
 def _weights(frame: pl.DataFrame, weighting: str) -> list[list[float]]:

@@ -64,8 +64,7 @@ def check_family(model_type: str, backbone: Path) -> None:
             f"{backbone}: transformers has no token classification for models of type "
             f"{model_type}, so no value model can start from it",
             safe="problems, rollouts and labels are kept",
-            next_step="set qvm.init to a model of one of these types, with the policy's tokenizer: "
-            + ", ".join(known),
+            next_step="set qvm.init to a model of one of these types: " + ", ".join(known),
         )
 
 
