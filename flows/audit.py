@@ -79,6 +79,8 @@ def show(console: Console, found: Row) -> None:
     console.print(steps_table(found["steps"]), "")
     console.print(checks_table(found))
     say(console, *examples(found), "")
+    if found["own"]:
+        console.print(own_table(found["own"]), "")
     if found["truth"]:
         console.print(truth_table(found["truth"]), "")
     for warning in found["warnings"]:
@@ -166,13 +168,42 @@ def _short(text: str) -> str:
     return cell(text, EXAMPLE_CHARACTERS).plain
 
 
+def own_table(own: Row) -> Table:
+    """These labels against the exact Q*, by step.
+
+    Args:
+        own: of `qstar_core.audit.own.own`.
+    """
+    title = f"These labels against the exact Q* on {own['problems']:,} problems"
+    table = Table(title=title, **COMPACT)
+    for name in (
+        "step",
+        "labels",
+        "good\n(Q* > 0)",
+        "missed\n(y = 0)",
+        "missed %",
+        "wrong\n(y > 0)",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("bias", "mse"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in own["steps"]:
+        missed = percent(row["missed"] / row["good"]) if row["good"] else ""
+        counts = [f"{row[name]:,}" for name in ("n", "good", "missed")]
+        figures = [_number(row["bias"]), _number(row["mse"])]
+        table.add_row(str(row["step"]), *counts, missed, f"{row['wrong']:,}", *figures)
+    return table
+
+
 def truth_table(truth: Row) -> Table:
     """Every method against the exact Q*.
 
     Args:
         truth: of `qstar_core.audit.truth.against_truth`.
     """
-    title = f"Against the exact Q* on {truth['problems']:,} problems, gamma {truth['gamma']:g}"
+    title = (
+        f"Methods against the exact Q* on {truth['problems']:,} problems, gamma {truth['gamma']:g}"
+    )
     table = Table(title=title, **COMPACT)
     table.add_column("method", no_wrap=True)
     names = (

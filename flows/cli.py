@@ -111,10 +111,27 @@ def label(config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbo
 
 @app.command(name="train-qvm")
 def train_qvm(
+    config: ConfigFile,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+    method: Annotated[
+        str | None, typer.Option("--method", help="As --set labels.method=METHOD.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="As --set labels.rounds=L, of fitted_q.")
+    ] = None,
+) -> None:
+    """Train the Q-value model on the labels; with fitted_q in rounds, each on the last one."""
+    commands.train_qvm(config, out, set_, verbose, method, rounds)
+
+
+@app.command(name="train-prm")
+def train_prm(
     config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False
 ) -> None:
-    """Train the Q-value model on the labels."""
-    commands.single("qvm", "train_qvm", config, out, set_, verbose)
+    """Train a process reward model on labels of the rollouts, or on prm.annotations."""
+    commands.single("prm", "train_prm", config, out, set_, verbose)
 
 
 @app.command(name="train-policy")
@@ -181,14 +198,25 @@ def pretrain(
 
 @app.command()
 def show(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Folder or s3:// URI of a data set.")
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATASET...",
+            help="Folder or s3:// URI of a data set; several Q-value models are put side by side.",
+        ),
     ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Of Q-value models: all figures as JSON.")
+    ] = False,
 ) -> None:
-    """Show a data set: manifest, schema, figures, first rows."""
+    """Show a data set: manifest, schema, figures, first rows; or compare Q-value models."""
     from flows.inspect import show_dataset
+    from flows.value_models import show_models
 
-    show_dataset(commands.console(), dataset)
+    if len(datasets) > 1 or as_json:
+        show_models(commands.console(), datasets, as_json)
+    else:
+        show_dataset(commands.console(), datasets[0])
 
 
 @app.command()

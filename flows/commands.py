@@ -62,6 +62,7 @@ def whole(
     else:
         from flows.inspect import show_end
     last = rounds[-1]
+    say_rounds(screen, last.stages)
     if len(rounds) > 1:
         inspect.show_rounds(screen, rounds, manifests)
     show_end(screen, config, {n: manifests[last.label(n)] for n in last.stages}, again)
@@ -76,6 +77,32 @@ def single(
     make(stage, flow, load(path, overrides, out), verbose)
 
 
+def train_qvm(
+    path: str,
+    out: str | None,
+    overrides: list[str] | None,
+    verbose: bool,
+    method: str | None,
+    rounds: int | None,
+) -> None:
+    """Runs ``qstar train-qvm``, with a label method and rounds of fitted Q iteration if given.
+
+    Raises:
+        UserError: rounds of another method.
+    """
+    from qstar_core.errors import UserError
+
+    chosen = {"labels.method": method, "labels.rounds": rounds}
+    given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
+    config = load(path, [*(overrides or []), *given], out)
+    if rounds is not None and config.labels.method != "fitted_q":
+        raise UserError(
+            f"--rounds {rounds}: {config.labels.method} has no rounds, only fitted_q has",
+            next_step=f"qstar train-qvm {path} --method fitted_q --rounds {rounds}",
+        )
+    make("qvm", "train_qvm", config, verbose)
+
+
 def import_rollouts(
     file: str,
     domain: str | None,
@@ -85,9 +112,7 @@ def import_rollouts(
     verbose: bool,
 ) -> None:
     """Makes problems and rollouts from a file of texts, with a configuration or without one."""
-    from flows.tables import say
     from qstar_core.config_file import default_config
-    from qstar_core.store.uri import join
 
     given = [*(overrides or []), f"rollouts.import_file={json.dumps(file, ensure_ascii=False)}"]
     if path is None:
@@ -96,9 +121,7 @@ def import_rollouts(
     else:
         given += [f"domain.name={json.dumps(domain)}"] if domain else []
         config = load(path, given, out)
-    manifest = make("rollouts", "rollouts", config, verbose)
-    following = join(manifest["uri"], "manifest.json")
-    say(console(), f"      qstar label {shlex.quote(following)}   (a manifest is a configuration)")
+    make("rollouts", "rollouts", config, verbose)
 
 
 def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, Any]:
@@ -121,10 +144,14 @@ def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, A
         screen.print(f"{stage} is already there.")
     else:
         if found is not None:  # a missing input is said before Prefect is started
-            pipeline.check_inputs(found, pipeline.made_first(stages, stage))
+            first = pipeline.made_first(stages, stage)
+            for name in (*first, stage):
+                pipeline.check_inputs(stages[name], first)
         start_prefect(verbose)
         name = "report_comparison" if stage == "comparison_report" else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
+    if stage == "qvm":
+        say_rounds(screen, stages)
     show_stage_end(screen, stage, manifest)
     if stage in ("qvm", "evaluation", "comparison_report"):
         say_doubts(screen, stages)
@@ -184,6 +211,14 @@ def say_doubts(screen: Console, stages: Mapping[str, Stage]) -> None:
         say(screen, f"Note: {line}")
 
 
+def say_rounds(screen: Console, stages: Mapping[str, Stage]) -> None:
+    """Shows the rounds of fitted Q iteration, where there are several."""
+    from flows.rounds import round_rows, rounds_table
+
+    if "qvm_1" in stages:
+        screen.print(rounds_table(round_rows(stages)))
+
+
 def say_retries(screen: Console) -> None:
     """Where S3 was used: how many of its requests this command had to repeat."""
     from qstar_core.store import retries
@@ -207,10 +242,17 @@ def notes(screen: Console, config: RunConfig) -> None:
             f"Note: {start} has learnt countdown alone; samples of it, and a Q-value model that "
             f"starts from it, know nothing of {config.domain.name}: name a model with policy.path.",
         )
+    for pool in config.pools:
+        if pool.kind == "stronger" and pool.policy is None:
+            say(
+                screen,
+                f"Note: {pool.stage} names no policy, so the run's own continues, at temperature "
+                f"{pool.temperature:g}: its labels are values of that, not of a stronger policy.",
+            )
 
 
 def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
-    """Says that a comparison trains a Q-value model before it compares anything."""
+    """Says which models a comparison trains before it compares anything."""
     from flows.tables import say
     from qstar_core import pipeline
 
@@ -220,6 +262,12 @@ def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
             "Note: qvm.path names no Q-value model, and this configuration has trained none yet: "
             "the stages rollouts, labels and qvm come first.",
             "      --set qvm.path=FOLDER, or reference:NAME, compares with one that is there.",
+        )
+    if "prm" in stages and pipeline.published(stages["prm"]) is None:
+        say(
+            screen,
+            "Note: prm.path names no process reward model, and this configuration has trained none "
+            "yet: its labels and its training come first.",
         )
 
 

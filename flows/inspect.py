@@ -14,12 +14,16 @@ from flows.progress import count
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
+from qstar_core.policies.checkpoint import REFERENCE
 from qstar_core.provenance.manifests import relatives
 from qstar_core.store import dataset, filesystem, open_store
 from qstar_core.store.uri import is_remote, join, leaf
+from qstar_core.values.side_by_side import KINDS
 
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
+NEXT_COMMANDS = {"rollouts": "label", "pool": "label", "labels": "train-qvm", "qvm": "evaluate"}
+"""What usually follows a kind of data set that a command of one stage has made."""
 
 Manifest = dict[str, Any]
 
@@ -130,10 +134,19 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
     if stage == "evaluation":
         console.print(tables.comparison_table(manifest["figures"].get("comparison", [])))
         following.append(f"      qstar explain {uri} 1")
+    if command := NEXT_COMMANDS.get(manifest["kind"]):
+        recipe = shlex.quote(join(manifest["uri"], dataset.MANIFEST))
+        following.append(f"      qstar {command} {recipe}   (a manifest is a configuration)")
+    if manifest["kind"] in KINDS:
+        from flows.value_models import model_tables
+
+        for table in model_tables(manifest["figures"]):
+            console.print(table)
     if stage == "sft":
         path = f"policy.path={uri}"
         following.append(f"      qstar run CONFIG --set {path}   (a run with this policy)")
     if stage == "labels":
+        following.append(f"      qstar audit {uri}")
         for other in relatives(manifest["uri"], manifest)[:1]:
             what = "which labels changed, and why"
             following.append(f"      qstar diff {shlex.quote(other)} {uri}   ({what})")
@@ -154,8 +167,8 @@ def show_dataset(console: Console, uri: str) -> None:
     Raises:
         UserError: there is no complete data set at the path.
     """
-    folder = dataset.folder_of(uri)
-    manifest = _manifest(folder)
+    folder = folder_named(uri)
+    manifest = manifest_of(folder)
     console.print(tables.summary_table(manifest))
     for table in tables.figures_tables(manifest["figures"], manifest["kind"]):
         console.print(table)
@@ -170,7 +183,19 @@ def show_dataset(console: Console, uri: str) -> None:
             tables.say(console, f"{folder}/{entry['name']}")
 
 
-def _manifest(folder: str) -> Manifest:
+def folder_named(uri: str) -> str:
+    """The folder of a data set: a path, ``s3://``, or ``reference:NAME`` that comes with qstar."""
+    if uri.startswith("reference:"):
+        return str(REFERENCE / uri.removeprefix("reference:"))
+    return dataset.folder_of(uri)
+
+
+def manifest_of(folder: str) -> Manifest:
+    """The manifest of a complete data set.
+
+    Raises:
+        UserError: there is none; names those that are near.
+    """
     if is_remote(folder):
         open_store(folder).check("DATASET")
     there = is_remote(folder) or Path(folder).is_dir()
@@ -189,6 +214,8 @@ def _manifest(folder: str) -> Manifest:
         what, base = f"{folder} is a file; a data set is a folder with a manifest", path.parent
     else:
         what, base = f"no complete data set at {folder}: it has no {dataset.MANIFEST}", path
+    if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+        raise _nothing_to_measure(folder)
     found = _datasets(base)
     if found:
         raise UserError(
@@ -196,6 +223,16 @@ def _manifest(folder: str) -> Manifest:
             next_step=f"qstar show {found[0]}",
         )
     raise UserError(what, next_step="qstar run CONFIG makes data sets and says where they lie")
+
+
+def _nothing_to_measure(folder: str) -> UserError:
+    """Said of a checkpoint that no run of qstar has published."""
+    return UserError(
+        f"{folder} is a checkpoint without {dataset.MANIFEST}: it has no figures, and there are "
+        "no labels to measure it against",
+        next_step=f"qstar evaluate CONFIG --set qvm.path={shlex.quote(folder)}   says what "
+        "searches reach with it",
+    )
 
 
 def _datasets(base: Path) -> list[str]:

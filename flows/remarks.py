@@ -25,7 +25,7 @@ def remarks(manifest: Manifest) -> list[str]:
         *_outcomes(figures.get("outcomes", {})),
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
-        *_of_labels(figures),
+        *_of_labels(figures, "prm" if manifest.get("kind") == "prm" else "qvm"),
         *_of_policy(figures),
     ]
 
@@ -48,7 +48,7 @@ def doubts(manifests: Mapping[str, Manifest]) -> list[str]:
     return [*found, *([chance] if chance else [])]
 
 
-def _of_labels(figures: dict[str, Any]) -> list[str]:
+def _of_labels(figures: dict[str, Any], model: str) -> list[str]:
     """What training has found in its labels and did not refuse."""
     found = []
     if count := figures.get("conflicts"):
@@ -56,7 +56,7 @@ def _of_labels(figures: dict[str, Any]) -> list[str]:
             f"{count:,} actions have labels that contradict each other (qstar audit LABELS)"
         )
     for name, count in figures.get("allowed", {}).items():
-        found.append(f"{count:,} test problems are trained on, allowed by qvm.allow: {name}")
+        found.append(f"{count:,} test problems are trained on, allowed by {model}.allow: {name}")
     return found
 
 

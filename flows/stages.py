@@ -35,7 +35,13 @@ SHOWN_FAILURES = 3
 OF_COMPARISON = ("compare", "report-comparison")
 """Flows whose stages are those of `pipeline.plan_comparison`."""
 
-UNTIL = {"rollouts": "rollouts", "pools": "labels", "label": "labels", "train-qvm": "qvm"}
+UNTIL = {
+    "rollouts": "rollouts",
+    "pools": "labels",
+    "label": "labels",
+    "train-qvm": "qvm",
+    "train-prm": "prm",
+}
 """Flows that end with a stage before the evaluation."""
 
 
@@ -76,9 +82,10 @@ def pick(stages: dict[str, pipeline.Stage], name: str) -> pipeline.Stage:
         UserError: the run has no such stage.
     """
     if name not in stages:
+        field = "prm.path" if name == "prm" else "qvm.path"
         raise UserError(
-            f"this run has no stage {name}: qvm.path names a trained Q-value model",
-            next_step="leave qvm.path out, or run one of: " + ", ".join(stages),
+            f"this run has no stage {name}: {field} names a trained model",
+            next_step=f"leave {field} out, or run one of: " + ", ".join(stages),
         )
     return stages[name]
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qstar_core.rollouts.figures import drift_in_words
+from qstar_core.values.side_by_side import KINDS
 
 CELL_CHARACTERS = 48
 COMPACT: dict[str, Any] = {
@@ -178,7 +179,15 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
     single.add_column(style="bold")
     single.add_column(overflow="fold")
     tables = [single]
+    own: tuple[str, ...] = ()
+    if kind in KINDS:
+        from flows.value_models import NAMED, model_tables
+
+        own = NAMED
+        tables += model_tables(figures)
     for name, value in figures.items():
+        if name in own:
+            continue
         if name == "comparison":
             tables.append(comparison_table(value))
         elif name == "rounds" and kind == "rounds":

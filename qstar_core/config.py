@@ -16,6 +16,7 @@ from qstar_core.config_pools import PoolConfig, check_apart
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 from qstar_core.config_sft import LoraConfig, SftConfig
+from qstar_core.config_training import TrainingConfig
 
 __all__ = [
     "RUNTIME_ONLY",
@@ -38,6 +39,7 @@ __all__ = [
     "Section",
     "ServerConfig",
     "SftConfig",
+    "TrainingConfig",
 ]
 
 
@@ -184,6 +186,9 @@ class RuntimeConfig(Section):
     """Where shards are worked on: worker processes of this machine, or a Ray cluster."""
     ray_address: str | None = runtime_only(None)
     """Of a Ray cluster, ``host:port`` or ``ray://host:port``; None starts one on this machine."""
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = runtime_only(["tensorboard"])
+    """What records loss, learning rate, tokens per second and memory of a training; see
+    docs/training.md."""
     gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
     """GPUs that Ray reserves for each shard."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, model_validator
 
 from qstar_core.config_section import Float, Section, runtime_only
+from qstar_core.config_training import TrainingConfig
 
 REFUSED_ARGUMENTS = {  # of policy.engine and qvm.engine, with the reason
     "trust_remote_code": "code that comes with a checkpoint is never run",
@@ -88,26 +89,13 @@ class PolicyConfig(Section):
         return self
 
 
-class QvmConfig(Section):
+class QvmConfig(TrainingConfig):
     """Training of the Q-value model."""
 
     path: str | None = None
     """A trained QVM to evaluate with instead of training one."""
     init: str | None = None
     """Folder, ``s3://`` URI or hub name of the backbone; None is the policy itself."""
-    loss: Literal["bce", "mse"] = "bce"
-    holdout: Float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of the training problems kept out, for the held-out figures."""
-    negative_share: Float = Field(default=1.0, gt=0.0, le=1.0)
-    """Share of the trajectories without any positive label that are trained on, chosen by hash;
-    each of them then counts 1 / negative_share. Saves time where the policy seldom succeeds."""
-    epochs: Float = Field(default=3.0, gt=0.0)
-    batch_size: int = Field(default=128, ge=1)
-    """Trajectories per update."""
-    learning_rate: Float = Field(default=1e-3, gt=0.0)
-    weight_decay: Float = Field(default=0.01, ge=0.0)
-    warmup_steps: int = Field(default=20, ge=1)
-    bf16: bool = True
     allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
     """What training refuses otherwise: test problems among the training problems (``leakage``), or
     near-duplicates of them. No part of the key: it decides whether there are rows, not which."""
@@ -131,14 +119,30 @@ class QvmConfig(Section):
         return self
 
 
-class PrmConfig(Section):
-    """A trained process reward model, for methods with ``reward: prm``."""
+class PrmConfig(TrainingConfig):
+    """The process reward model of methods with ``reward: prm``; see docs/training-rewards.md."""
 
     path: str | None = None
-    """Folder, ``s3://`` URI or hub name of a token-classification checkpoint with one label: the
-    probability that a step is right, read at its last token."""
+    """Folder, ``s3://`` URI or hub name of a token-classification checkpoint with one label, the
+    probability that a step is right, read at its last token. None trains one."""
+    init: str | None = None
+    """As ``qvm.init``."""
+    allow: list[Literal["leakage", "near_duplicates"]] = runtime_only([])
+    """As ``qvm.allow``, of the annotations too."""
+    annotations: str | None = None
+    """JSONL, plain or gzip, of step annotations to train on, a path or ``s3://`` URI: PRM800K,
+    Math-Shepherd, or rows of question, steps and labels. None is the run's own rollouts, labelled
+    by ``mean_of_rollouts`` (Math-Shepherd, arXiv 2312.08935)."""
+    neutral: Literal["right", "wrong"] = "right"
+    """What steps rated 0 on PRM800K's scale of -1, 0 and 1 count as."""
+    estimation: Literal["hard", "soft"] = "hard"
+    """Labels from rollouts: hard is 1 where the mean is above ``threshold``, else 0; soft is the
+    mean itself."""
+    threshold: Float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Of hard estimation; 0 calls a step right that any sample after it succeeded from."""
     dtype: Literal["float64", "float32", "bfloat16"] = "float64"
-    batch_size: int = runtime_only(256, ge=1)
+    """In which it scores."""
+    score_batch_size: int = runtime_only(256, ge=1)
     """Texts in one batch."""
     cache_mb: int = runtime_only(512, ge=0)
     """As ``qvm.cache_mb``."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from qstar_core.annotations import table as annotated
 from qstar_core.labels import schema as labels
 from qstar_core.rollouts import sample
 from qstar_core.rollouts.paths import PATH_COLUMNS
@@ -34,6 +35,9 @@ trajectory, its given steps included; its `tokens` count the sampled ones alone.
 """
 LABELS = """\
 One row per step of every rollout; data set `labels/KEY`. `(rollout_id, step_index)` is unique.
+"""
+ANNOTATIONS = """\
+One row per step of every annotated solution (`prm.annotations`); data set `annotations/KEY`.
 """
 LABEL_FILE = """\
 The files' metadata has `qstar.schema_version` ({version}), `qstar.method`, `qstar.gamma`,
@@ -70,6 +74,8 @@ def render() -> str:
         _table(labels.SCHEMA),
         LABEL_FILE.format(version=labels.SCHEMA_VERSION) + textwrap.fill(repeated, WIDTH),
         READING,
+        f"## Annotations\n\n{ANNOTATIONS}",
+        _table(annotated.SCHEMA),
     ]
     return "\n".join(parts)
 

@@ -27,6 +27,8 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "pool": _pool_units(stage, config, train),
         "labels": (rollouts, unit),
         "qvm": (round(rollouts * config.qvm.epochs), "trajectories"),
+        "annotations": (1, "file"),
+        "prm": _prm_units(stage, rollouts, config),
         "sft": (train, "problems"),
         "rounds": (1, "table"),
         "evaluation": (searches, "searches"),
@@ -39,6 +41,15 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     cut = parts(stage, config)
     tokens = sum(shard_tokens(stage, config, part) for part in cut)
     return {"shards": len(cut), "units": units, "unit": unit, "policy_tokens": tokens}
+
+
+def _prm_units(stage: Stage, rollouts: int, config: RunConfig) -> tuple[int, str]:
+    """Trajectories that training passes through; how many a file has is not known before."""
+    if config.prm.annotations is not None:
+        manifest = dataset.read_manifest(stage.inputs["annotations"]) if stage.inputs else None
+        read = (manifest or {}).get("figures", {}).get("import", {})
+        rollouts = int(read.get("solutions", 0))
+    return round(rollouts * config.prm.epochs), "trajectories" if rollouts else "uncounted"
 
 
 def _pool_units(stage: Stage, config: RunConfig, problems: int) -> tuple[int, str]:

@@ -7,13 +7,11 @@ loaded once per worker process and kept for all its shards.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -23,6 +21,7 @@ from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import problem_sets, problem_table
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.environment import as_mapping
+from qstar_core.finishing import finish, put
 from qstar_core.loading import (
     expect,
     load_policy,
@@ -32,13 +31,13 @@ from qstar_core.loading import (
     told,
 )
 from qstar_core.mdp import Problem
-from qstar_core.memory import give_back
-from qstar_core.policies.checkpoint import backbone, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
 from qstar_core.search.budget import Budget
 from qstar_core.sft.job import sft
 from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import leaf
+from qstar_core.training_jobs import prm, qvm, step_annotations
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -56,25 +55,6 @@ def problem_ids(uri: str, split: str) -> pl.Series:
     return ids
 
 
-def _finish(spec: Spec, tables: dict[str, pa.Table], figures: dict[str, Any]) -> Receipt:
-    """Writes tables as Parquet files of the shard and finishes it."""
-    scratch = open_store(spec["uri"]).scratch()
-    files = []
-    for name, table in tables.items():
-        files.append(scratch / f"{name}.parquet")
-        dataset.write_table(files[-1], table)
-    return _put(spec, scratch, files, figures)
-
-
-def _put(spec: Spec, scratch: Path, files: list[Path], figures: dict[str, Any]) -> Receipt:
-    """Finishes the shard with the files it has written to a scratch folder."""
-    where, environment = (spec["uri"], spec["shard"]), spec.get("environment")
-    receipt = dataset.finish_shard(*where, files, figures, environment)
-    shutil.rmtree(scratch, ignore_errors=True)
-    give_back()
-    return receipt
-
-
 def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Generates the problems of one split, or reads them from the user's file."""
     split = spec["split"]
@@ -84,7 +64,7 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     progress(len(found), len(found), "problems", split)
     unsolvable = problem_sets.unsolvable(config.domain, split, found) if split == "test" else None
     figures = {} if unsolvable is None else {"unsolvable": unsolvable}
-    return _finish(spec, {f"part-{split}": problem_table.table(found, split)}, figures)
+    return finish(spec, {f"part-{split}": problem_table.table(found, split)}, figures)
 
 
 def _imported_problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -97,7 +77,7 @@ def _imported_problems(spec: Spec, config: RunConfig, progress: Progress) -> Rec
     found = survey(file, config.domain.name, left_out, scratch, progress)
     named = found.pop("named")
     figures = {"import": found, **({"malformed": named} if named else {})}
-    return _put(spec, scratch, sorted(scratch.iterdir()), figures)
+    return put(spec, scratch, sorted(scratch.iterdir()), figures)
 
 
 def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -124,7 +104,7 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     figures = counted.figures(quarantined)
     if not policy.batch_independent and config.rollouts.drift_requests:
         figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config.policy))
+    return finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, config.policy))
 
 
 def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -157,7 +137,7 @@ def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     replayable = not policy.batch_independent and not searches  # their requests are not on record
     if replayable and config.rollouts.drift_requests:
         figures |= drift.figures(table, chosen, policy, config.rollouts, config.seed)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, own))
+    return finish(spec, {f"part-{spec['shard']}": table}, figures | told(policy, own))
 
 
 def _imported_rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -176,7 +156,7 @@ def _imported_rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Rec
             outcomes.update(table["outcome"].to_pylist())
             progress(outcomes.total(), int(index["samples"].sum()), "rollouts", "")
     seconds = round(time.monotonic() - start, 3)
-    return _put(spec, scratch, [path], {"seconds": seconds, "tokens": 0, "outcomes": outcomes})
+    return put(spec, scratch, [path], {"seconds": seconds, "tokens": 0, "outcomes": outcomes})
 
 
 def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -216,46 +196,14 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     file = scratch / f"part-{spec['shard']}.parquet"
     figures = label_file(file, schema, chunks(tables), graded, done)
     progress(finished, finished, "rollouts", f"{steps:,} steps")
-    return _put(spec, scratch, [file], figures)
-
-
-def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Trains the Q-value model and measures it on held-out problems."""
-    from qstar_core.audit.questions import check_leakage
-    from qstar_core.audit.steps import conflicts
-    from qstar_core.labelling import input_of
-    from qstar_core.values.train import train_qvm
-
-    labelled = dataset.data_files(input_of(spec, "labels") or "")
-    frame = pl.read_parquet(labelled)
-    if config.rollouts.import_file is not None:  # it may have held-out problems too
-        frame = frame.filter(pl.col("split") == "train")
-    known = read_problems(spec["inputs"]["problems"], "train")
-    allowed = check_leakage(spec["inputs"]["problems"], config)
-    folder, found = backbone(config)
-    expect(spec, "backbone", found)
-    scratch = open_store(spec["uri"]).scratch()
-    start = time.monotonic()
-
-    def report(step: int, of: int, note: str) -> None:
-        progress(step, of, "updates", note)
-
-    figures, predictions = train_qvm(frame, known, folder, scratch, config.qvm, config.seed, report)
-    figures["seconds"] = round(time.monotonic() - start, 3)
-    if conflicting := conflicts(labelled)["conflicting"]:
-        figures["conflicts"] = conflicting
-    if allowed:
-        figures["allowed"] = allowed
-    dataset.write_table(scratch / "predictions.parquet", predictions.to_arrow())
-    files = sorted(f for f in scratch.iterdir() if f.is_file())
-    return _put(spec, scratch, files, figures)
+    return put(spec, scratch, [file], figures)
 
 
 def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Runs one search method on a range of held-out problems."""
     method = config.evaluation.methods[spec["method"]]
     table, figures = _search(spec, config, method, None, progress)
-    return _finish(spec, {f"part-{spec['shard']}": table}, figures)
+    return finish(spec, {f"part-{spec['shard']}": table}, figures)
 
 
 def sweep(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -268,7 +216,7 @@ def sweep(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     column = pa.field("budget", pa.float64(), nullable=False)
     place = table.schema.get_field_index("algorithm") + 1
     table = table.add_column(place, column, pa.array([float(amount)] * len(table)))
-    return _finish(spec, {f"part-{spec['shard']}": table}, {**figures, "budget": amount})
+    return finish(spec, {f"part-{spec['shard']}": table}, {**figures, "budget": amount})
 
 
 def _search(
@@ -287,8 +235,8 @@ def _search(
         expect(spec, "qvm", value.fingerprint)
     policy = load_policy(config.policy)
     expect(spec, "policy", policy.fingerprint)
-    prm = load_reward_model(config, method)
-    if prm is not None:
+    prm = load_reward_model(config, method, spec["inputs"])
+    if prm is not None and config.prm.path is not None:
         expect(spec, "prm", prm.fingerprint)
     table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
     return table, figures | told(policy, config.policy)
@@ -324,7 +272,7 @@ def _page(
     page = scratch / "report.html"
     data = replace(data, environment=as_mapping(data.environment))
     page.write_text(render(data), encoding="utf-8")
-    receipt = _put(spec, scratch, [page], figures or {})
+    receipt = put(spec, scratch, [page], figures or {})
     progress(1, 1, "report", "")
     return receipt
 
@@ -336,7 +284,7 @@ def rounds(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     found = read_rounds(spec["inputs"])
     rows = compare_rounds(found, config.seed, config.evaluation.bootstrap_samples)
     progress(1, 1, "table", "")
-    return _finish(spec, {"rounds": pa.Table.from_pylist(rows, schema=TABLE)}, {"rounds": rows})
+    return finish(spec, {"rounds": pa.Table.from_pylist(rows, schema=TABLE)}, {"rounds": rows})
 
 
 def pretrain(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -356,6 +304,8 @@ JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "pool": pool,
     "labels": labels,
     "qvm": qvm,
+    "annotations": step_annotations,
+    "prm": prm,
     "sft": sft,
     "evaluation": evaluation,
     "report": report,

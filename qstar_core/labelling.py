@@ -29,19 +29,20 @@ def input_of(spec: Spec, kind: str) -> str | None:
 def labeller(spec: Spec, config: RunConfig, progress: Progress) -> tuple[LabelsConfig, Label]:
     """How a shard is labelled.
 
-    By the method of the run, or in the first round of fitted Q iteration by the one that
-    ``labels.start`` names. A later round has a Q-value model among its inputs, which scores the
-    stored candidates.
+    By the method of the run, in the first round of fitted Q iteration by the one that
+    ``labels.start`` names, for a process reward model by its own. A later round has
+    a Q-value model among its inputs, which scores the stored candidates.
 
     Args:
-        spec: of the shard; ``method`` names the method.
+        spec: of the shard; ``method`` and ``gamma`` are its own.
         config: of the run.
         progress: told of the scored actions.
 
     Returns:
         The settings of the method, and the labels of the paths of whole problems by it.
     """
-    settings = config.labels.model_copy(update={"method": spec.get("method", config.labels.method)})
+    own: dict[str, Any] = {name: spec[name] for name in ("method", "gamma") if name in spec}
+    settings = config.labels.model_copy(update=own)
     method = METHODS[settings.method]
     label = partial(method, gamma=settings.gamma, **settings.parameters())
     if settings.method != "fitted_q":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from qstar_core.errors import UserError
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import resolve_adapter, resolve_checkpoint
 from qstar_core.rollouts import import_file
+from qstar_core.store import dataset
 from qstar_core.values import ValueModel
 
 if TYPE_CHECKING:
@@ -58,13 +60,24 @@ def load_value(folder: Path, config: RunConfig) -> ValueModel:
     return _fresh(_load_value(folder, qvm.score_dtype, config.policy.device, *shape))
 
 
-def load_reward_model(config: RunConfig, method: SearchConfig) -> ValueModel | None:
-    """The process reward model of this worker, loaded once; None where a method asks none."""
+def load_reward_model(
+    config: RunConfig, method: SearchConfig, inputs: Mapping[str, str]
+) -> ValueModel | None:
+    """The process reward model of this worker, loaded once; None where a method asks none.
+
+    Args:
+        config: of the run.
+        method: that searches.
+        inputs: folders of the data sets of the shard, ``prm`` among them if the run trains one.
+    """
     prm = config.prm
-    if method.reward != "prm" or prm.path is None:
+    if method.reward != "prm" or (prm.path is None and "prm" not in inputs):
         return None
-    folder = resolve_checkpoint(prm.path, "prm.path")
-    shape = prm.batch_size, prm.cache_mb
+    if prm.path is not None:
+        folder = resolve_checkpoint(prm.path, "prm.path")
+    else:
+        folder = dataset.local_folder(inputs["prm"])
+    shape = prm.score_batch_size, prm.cache_mb
     return _fresh(_load_value(folder, prm.dtype, config.policy.device, *shape))
 
 
@@ -123,10 +136,26 @@ def planned_file(spec: Spec, config: RunConfig) -> tuple[Path, str]:
     """
     given = config.rollouts.import_file or ""
     found = import_file.sha256(given)
-    if spec.get("models", {}).get("import_file", found) != found:
+    _expect_file(spec, "import_file", f"{import_file.FIELD}: {given}", found)
+    return import_file.uncompressed(given), found
+
+
+def planned_annotations(spec: Spec, config: RunConfig) -> Path:
+    """The file of annotations with plain lines.
+
+    Raises:
+        UserError: it is missing, or has changed since the run was planned.
+    """
+    given, field = config.prm.annotations or "", "prm.annotations"
+    found = import_file.sha256(given, field)
+    _expect_file(spec, "annotations", f"{field}: {given}", found)
+    return import_file.uncompressed(given, field)
+
+
+def _expect_file(spec: Spec, name: str, file: str, found: str) -> None:
+    if spec.get("models", {}).get(name, found) != found:
         raise UserError(
-            f"rollouts.import_file: {given} has changed since the run was planned",
+            f"{file} has changed since the run was planned",
             safe="shards that are finished were made from the planned one",
             next_step="run the same command again: it plans anew, under another key",
         )
-    return import_file.uncompressed(given), found

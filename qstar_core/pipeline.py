@@ -50,7 +50,7 @@ __all__ = [
     "summary",
 ]
 
-MODELS = ("policy", "backbone", "base", "qvm", "prm", "import_file")
+MODELS = ("policy", "backbone", "base", "qvm", "prm", "import_file", "annotations")
 """Models and files of the user whose fingerprints are among the rows of a stage."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
@@ -107,21 +107,27 @@ def check_held_out(stage: Stage, config: RunConfig) -> None:
     """Makes sure that a stage searches no problem that its models were trained on.
 
     Training makes sure of that too, but the models' keys have no test problems in them, so others
-    may have taken their place since. Only models that this pipeline has trained are known: the
-    Q-value model of the run, and a fine-tuned policy with those that it was trained from.
+    may have taken their place since. Only models that this pipeline has trained are known: those
+    of the run, and a fine-tuned policy with those that it was trained from.
 
     Args:
         stage: whose inputs are published.
         config: of the run.
 
     Raises:
-        UserError: there are such problems, or near-duplicates, and ``qvm.allow`` does not say so.
+        UserError: there are such problems, or near-duplicates, and ``qvm.allow`` or ``prm.allow``
+            does not say so.
     """
-    if stage.kind in SEARCHING and "qvm" in stage.inputs:
-        from qstar_core.audit.questions import SEARCHED, check_leakage
+    if stage.kind not in SEARCHING:
+        return
+    from qstar_core.audit.questions import SEARCHED, check_leakage
 
+    if "qvm" in stage.inputs:
         check_leakage(stage.inputs["problems"], config, SEARCHED)
-    if stage.kind in SEARCHING and fine_tuned(config.policy.path):
+    if "prm" in stage.inputs:
+        annotations = stage.inputs.get("annotations")
+        check_leakage(stage.inputs["problems"], config, SEARCHED, "prm", annotations)
+    if fine_tuned(config.policy.path):
         from qstar_core.audit.policies import check_policy
 
         check_policy(config, stage.inputs["problems"])
@@ -144,8 +150,8 @@ def shards(stage: Stage, config: RunConfig) -> list[Spec]:
         "threads": config.runtime.threads or cores,
         "models": _fingerprints(stage.rows),
     }
-    if "method" in stage.rows:
-        base["method"] = stage.rows["method"]  # of labels: a round may have another than the run
+    if stage.kind == "labels":  # a round, or those of the PRM, may have others than the run
+        base |= {name: stage.rows[name] for name in ("method", "gamma")}
     cut = parts(stage, config)
     if len(cut) > 1 and stage.name not in ALONE:
         share = max(1, cores // min(config.runtime.workers, len(cut)))
@@ -177,6 +183,7 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
     Raises:
         UserError: rollouts lack more problems than ``rollouts.max_quarantined`` allows.
     """
+    figures = _figures(stage, config, receipts)
     head = {
         "kind": stage.kind,
         "key": stage.key,
@@ -185,18 +192,25 @@ def publish(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) -> 
         "rows_from": stage.rows,
         "config": config.model_dump(mode="json"),
         "inputs": {name: leaf(uri) for name, uri in stage.inputs.items()},
-        "figures": _figures(stage, config, receipts),
+        "figures": figures,
         # of the workers that made the shards; empty where a receipt does not say
         "environment": environment.merge(r.get("environment", {}) for r in receipts),
         "code": {"qstar": __version__, "rows_version": ROWS_VERSION[stage.kind]},
     }
+    if "licence" in figures:  # of the model that a trained one started from
+        head["licence"] = figures.pop("licence")
     return dataset.publish(stage.uri, head, receipts, _documents(stage, config, head, receipts))
 
 
 def _documents(
     stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
 ) -> dict[str, bytes]:
-    """The data card of a stage that makes data to be given away."""
+    """The card of a stage that makes data, or a model, to be given away."""
+    if stage.kind == "qvm":
+        from qstar_core.audit import model_card
+
+        text = model_card.model_card(head, config.card, stage.inputs)
+        return {model_card.NAME: text.encode()}
     if stage.kind not in CARDS:
         return {}
     from qstar_core.audit.card import NAME, card

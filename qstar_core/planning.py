@@ -11,7 +11,7 @@ The stage ``timing`` searches under a limit of seconds: its key has the machine 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qstar_core import environment
@@ -21,6 +21,7 @@ from qstar_core.errors import UserError
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import backbone, check_made, identity, sft_base
 from qstar_core.policies.served import addresses
+from qstar_core.prm_stages import FROM_FILE, FROM_ROLLOUTS, add_prm, trains
 from qstar_core.rollouts import import_file
 from qstar_core.stage import SWEEPS, Stage, add, kind_of
 from qstar_core.store import open_store
@@ -31,17 +32,21 @@ DECODING = 2
 """Version of the order of sums in policies/decoding; it shapes samples below float64."""
 ON_POLICY = ("states", "binary_search")
 """Kinds of pools whose samples labels take for those of the policy of the rollouts."""
+ROUND = ("labels", "qvm")
+"""Kinds of which fitted Q iteration has one stage per round."""
+BEFORE_TRAINING = ("problems", "rollouts", "labels")
+"""Stages that need no model to start from."""
 TO_EVALUATE = ("to evaluate on", "; qstar train-qvm CONFIG and the stages before it need none")
 
 
 def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
-    """The stages of a run in order; those that train a QVM are left out if one is given.
+    """The stages of a run in order; those that train a QVM or PRM are left out if one is given.
 
     Args:
         config: of the run.
         until: the last stage wanted. Where rollouts are imported or nothing is held out, what
             only later stages need (the policy, held-out problems) is not asked for then, and
-            they are left out.
+            they are left out. Before ``prm`` is nothing that a reward model is not made from.
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
@@ -53,18 +58,22 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
 
 def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     """As `plan`, where the policy is perhaps one that a round before has still to make."""
-    stages = _up_to_the_labels(config)
     partial = config.rollouts.import_file is not None or not problem_sets.count(
         config.domain, "test"
     )
+    judged = trains(config, config.evaluation.methods, until)
+    judged = judged and not (partial and until in BEFORE_TRAINING)
+    stages = _up_to_the_labels(config, judged, alone=until == "prm")
+    if until == "prm":
+        return stages
     if partial and until in stages:
         return stages
     search = _add_the_value_model(stages, config)
     if partial and until in stages:
         return stages
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
-    reads = _of_searches(stages)
-    search |= _of_methods(config, config.evaluation.methods)
+    reads = _of_searches(stages, config.evaluation.methods)
+    search |= _of_methods(config, config.evaluation.methods, stages)
     add(stages, config.out, "evaluation", {**search, **config.evaluation.rows()}, *reads)
     trees = config.evaluation.report_trees
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
@@ -79,7 +88,7 @@ def plan_policy(config: RunConfig) -> dict[str, Stage]:
         UserError: as `plan`; or nothing is sampled, as qvm.path brings a Q-value model.
     """
     check_made(config.policy.path, "policy.path")
-    stages = _up_to_the_labels(config)
+    stages = _up_to_the_labels(config, judged=False)
     if "rollouts" not in stages:
         raise UserError(
             "sft: this run has no rollouts to train a policy on: qvm.path names a trained "
@@ -116,15 +125,15 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
         UserError: as `plan`.
     """
     check_made(config.policy.path, "policy.path")
-    stages = _up_to_the_labels(config)
+    stages = _up_to_the_labels(config, trains(config, config.compared().methods, None))
     search = _add_the_value_model(stages, config)
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
-    reads = _of_searches(stages)
+    reads = _of_searches(stages, config.compared().methods)
     chosen = config.compared().rows()
     del chosen["max_policy_tokens"]
     judged = {name: chosen.pop(name) for name in ("baseline", "bootstrap_samples")}
     judged["correction"] = config.comparison.correction
-    search |= _of_methods(config, config.compared().methods)
+    search |= _of_methods(config, config.compared().methods, stages)
     search |= chosen
     found = []
     for name, budgets in SWEEPS.items():
@@ -150,24 +159,34 @@ def _speed(config: RunConfig) -> dict[str, Any]:
         "searches": [chosen.active, chosen.shard_problems],
         "policy_batch_size": policy.batch_size,
         "qvm_shape": [qvm.score_batch_size, qvm.cache_mb],
-        "prm_shape": [prm.batch_size, prm.cache_mb],
+        "prm_shape": [prm.score_batch_size, prm.cache_mb],
     }
 
 
 def made_first(stages: dict[str, Stage], name: str) -> list[str]:
     """The stages that the command of a stage makes too.
 
-    The problems, which take seconds, and before the labels of fitted Q iteration the rounds before.
+    The problems, which take seconds; before the labels and the model of fitted Q iteration the
+    rounds before; the labels of a process reward model.
     """
     if name in ("rollouts", "evaluation"):
         return ["problems"]
-    if name != "labels":
-        return []
-    return [n for n in stages if n != kind_of(n) and kind_of(n) in ("labels", "qvm")]
+    if name == "prm":
+        return ["problems", FROM_FILE] if FROM_FILE in stages else [FROM_ROLLOUTS]
+    rounds = [n for n in stages if n.rpartition("_")[2].isdigit() and kind_of(n) in ROUND]
+    if name == "qvm":
+        return [*rounds, "labels"] if rounds else []
+    return rounds if name == "labels" else []
 
 
-def _up_to_the_labels(config: RunConfig) -> dict[str, Stage]:
-    """The problems and, unless a value model is given, all stages up to the last labels."""
+def _up_to_the_labels(config: RunConfig, judged: bool, alone: bool = False) -> dict[str, Stage]:
+    """The problems and, unless the models are given, all stages up to the last labels.
+
+    Args:
+        config: of the run.
+        judged: whether it trains a process reward model; its stages come before the labels.
+        alone: whether nothing is wanted but that.
+    """
     open_store(config.out).check("out")
     addresses(config.policy.server)  # of every backend: they are written into specifications
     if "leakage" not in config.qvm.allow:
@@ -181,11 +200,18 @@ def _up_to_the_labels(config: RunConfig) -> dict[str, Stage]:
     else:
         train = problem_sets.shape(domain, "train", config.seed)
     add(stages, config.out, "problems", {"train": train, "test": test, **imported})
-    if config.qvm.path is None:
+    made_from, pools = dict[str, Any](), list[str]()
+    valued = config.qvm.path is None and not alone
+    if valued or (judged and config.prm.annotations is None):
         rollouts = {"problems": train, **(imported or _sampling(config))}
         add(stages, config.out, "rollouts", rollouts, "problems")
         pools = [_add_pool(stages, config, pool) for pool in config.pools]
-        _add_rounds(stages, config, pools)
+        made_from = {"rollouts": stages["rollouts"].key, "grader": _grader(config)}
+        made_from |= {"pools": [stages[name].key for name in pools]} if pools else {}
+    if judged:
+        add_prm(stages, config, made_from, pools)
+    if valued:
+        _add_rounds(stages, config, made_from, pools)
     return stages
 
 
@@ -221,11 +247,14 @@ def _add_the_value_model(stages: dict[str, Stage], config: RunConfig) -> dict[st
     return {**search, "grader": _grader(config)}
 
 
-def _of_methods(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
+def _of_methods(
+    config: RunConfig, methods: Sequence[SearchConfig], stages: Mapping[str, Stage]
+) -> dict[str, Any]:
     """What else decides the rows of some methods: the process reward model, and how they merge."""
     merging = any(method.merge == "state" for method in methods)
     version = {"merging": MERGING_VERSION} if merging else {}
-    return {**scoring.rewarding(config, methods), **version}
+    trained = stages["prm"].key if "prm" in stages else None
+    return {**scoring.rewarding(config, methods, trained), **version}
 
 
 def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> str:
@@ -276,15 +305,14 @@ def _two_policies(pool: PoolConfig) -> UserError:
     )
 
 
-def _add_rounds(stages: dict[str, Stage], config: RunConfig, pools: list[str]) -> None:
+def _add_rounds(
+    stages: dict[str, Stage], config: RunConfig, made_from: Mapping[str, Any], pools: list[str]
+) -> None:
     """The labels of each round of fitted Q iteration, and the Q-value models between them.
 
     Other methods have one round. The labels of the last are called labels, whatever its number.
     """
     _check_pool(config)
-    made_from: dict[str, Any] = {"rollouts": stages["rollouts"].key, "grader": _grader(config)}
-    if pools:
-        made_from["pools"] = [stages[name].key for name in pools]
     rounds = config.labels.rounds if config.labels.method == "fitted_q" else 1
     before: list[str] = []
     for number in range(1, rounds + 1):
@@ -301,8 +329,9 @@ def _add_qvm(stages: dict[str, Stage], config: RunConfig, ending: str) -> str:
     """The training of the Q-value model on the labels of a round."""
     labels, qvm = f"labels{ending}", f"qvm{ending}"
     _, start = backbone(config)
-    fit = {"labels": stages[labels].key, "backbone": start, "seed": config.seed}
-    add(stages, config.out, qvm, {**fit, **scoring.training(config.qvm)}, "problems", labels)
+    seed = config.qvm.seed_of(config.seed)
+    fit = {"labels": stages[labels].key, "backbone": start, "seed": seed}
+    add(stages, config.out, qvm, {**scoring.training(config.qvm), **fit}, "problems", labels)
     return qvm
 
 
@@ -320,8 +349,11 @@ def _check_pool(config: RunConfig) -> None:
     )
 
 
-def _of_searches(stages: dict[str, Stage]) -> list[str]:
-    return ["problems", *(["qvm"] if "qvm" in stages else [])]
+def _of_searches(stages: Mapping[str, Stage], methods: Sequence[SearchConfig]) -> list[str]:
+    """What searches read; annotations to make sure that no test problem is among them."""
+    judged = any(method.reward == "prm" for method in methods)
+    read = ["problems", "qvm", *(["prm", FROM_FILE] if judged else [])]
+    return [name for name in read if name in stages]
 
 
 def _policy_shape(policy: PolicyConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ LABEL_PROBLEMS = 50_000
 LABEL_ROLLOUTS = 800_000
 """At most so many problems and rollouts make a shard of labels; it takes some seconds."""
 
-SINGLE = {"qvm": "model", "sft": "model", "rounds": "table"}
+SINGLE = {"qvm": "model", "prm": "model", "sft": "model", "annotations": "file", "rounds": "table"}
 """Names of the only shard of a stage; pages have ``html``."""
 
 Spec = dict[str, Any]

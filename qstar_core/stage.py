@@ -14,7 +14,9 @@ ROWS_VERSION = {
     "rollouts": 1,
     "pool": 1,
     "labels": 3,
-    "qvm": 1,
+    "qvm": 2,
+    "annotations": 1,
+    "prm": 1,
     "sft": 1,
     "evaluation": 3,
     "report": 1,
@@ -30,6 +32,8 @@ COMMANDS = {
     "pool": "rollouts",
     "labels": "label",
     "qvm": "train-qvm",
+    "annotations": "train-prm",
+    "prm": "train-prm",
     "sft": "train-policy",
     "evaluation": "evaluate",
     "report": "report",
@@ -42,8 +46,8 @@ COMMANDS = {
 SWEEPS = {"comparison": "tokens", "timing": "seconds"}
 """Stages that search over a sweep of budgets, and the field with their budgets."""
 SEVERAL = ("pool", "labels", "qvm", "evaluation")
-"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``qvm_1``; the
-``evaluation_2`` is that of the second round of expert iteration."""
+"""Kinds of which a run may have several stages: ``pool_NAME``, ``labels_1``, ``labels_prm``,
+``qvm_1``; the ``evaluation_2`` is that of the second round of expert iteration."""
 FINE_TUNED = re.compile(rf"(?:.*/)?sft/([0-9a-f]{{{ID_DIGITS}}})/?")
 """Where a run puts a fine-tuned policy."""
 

@@ -45,3 +45,37 @@ def copied(folder: Path, to: Path, **settings: Any) -> Path:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (to / "config.json").write_text(json.dumps({**config, **settings}), encoding="utf-8")
     return to
+
+
+CHARACTERS = " \n0123456789+-*/=#.?:,<>$" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@lru_cache(maxsize=1)
+def tiny_text_policy() -> Path:
+    """A two-layer random Llama with a token per character, for domains whose questions are text."""
+    from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary = {token: k for k, token in enumerate(["<eos>", "<unk>", *CHARACTERS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    folder = Path(mkdtemp(prefix="qstar-tiny-text-"))
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    return folder

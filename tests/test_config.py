@@ -40,12 +40,26 @@ OTHER: dict[str, Any] = {
     "qvm.path": None,  # leaves stages out; tested below
     "qvm.init": "TINY",
     "qvm.loss": "mse",
+    "qvm.weighting": "interval",
+    "qvm.optimizer": "adamw",
     "qvm.score_dtype": "float32",
     "qvm.backend": None,  # these four are tested in policies/test_scoring.py
     "qvm.engine": None,
     "prm.path": None,
-    "prm.dtype": None,
+    "prm.init": "TINY",
+    "prm.loss": "mse",
+    "prm.dtype": "float32",
+    "prm.annotations": "ANNOTATIONS",
+    "prm.neutral": None,  # of annotations; tested in test_prm_stages.py
+    "prm.estimation": "soft",
+    "prm.holdout": 0.2,
+    "prm.calibration": "none",
+    "prm.seed": 1,
+    "qvm.seed": 1,
+    "prm.weighting": "interval",
+    "prm.optimizer": "adamw",
     "qvm.holdout": 0.2,
+    "qvm.calibration": "none",
     "labels.gamma": 0.9,
     "evaluation.baseline": "greedy",
     "comparison.tokens": [100, 200],
@@ -70,6 +84,7 @@ OTHER: dict[str, Any] = {
 IMPORTED = (
     '{"question": "3 2 1 > 6", "reference": {"numbers": [1, 2, 3], "target": 6}, "samples": ["6"]}'
 )
+ASTAR = {"name": "A*", "algorithm": "astar", "reward": "prm"}
 JUDGED = ("comparison.baseline", "comparison.correction")  # decide the figures of a comparison
 METHOD = {
     "name": "other",
@@ -142,6 +157,10 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
 ) -> None:
     if name.startswith("pretrain.") or name == "evaluation.methods":
         return  # not a stage of a run; the methods have a test of their own
+    if name.startswith("prm."):
+        tree = base.model_dump()
+        tree["evaluation"] |= {"methods": [ASTAR], "baseline": "A*"}
+        base = RunConfig.model_validate(tree)
     new = OTHER[name] if name in OTHER else (None if runtime else changed(value))
     if new == "FILE":
         new = str(tmp_path / "p.jsonl")
@@ -149,6 +168,9 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
     if new == "IMPORT":
         new = str(tmp_path / "i.jsonl")
         Path(new).write_text(IMPORTED)
+    if new == "ANNOTATIONS":
+        new = str(tmp_path / "a.jsonl")
+        Path(new).write_text("not read before the run\n")
     if new == "TINY":
         new = str(tiny_policy())
     if runtime:
@@ -355,3 +377,14 @@ def test_what_a_comparison_does_not_say_is_that_of_the_evaluation() -> None:
     assert config.compared().baseline == "beam"
     assert config.comparison.seconds == [1.0, 2.5]
     assert config.evaluation == RunConfig().evaluation
+
+
+def test_a_ranking_loss_needs_a_calibration_with_a_shift() -> None:
+    with pytest.raises(ValidationError, match="set calibration to platt"):
+        RunConfig.model_validate({"qvm": {"loss": "ranking"}})
+    RunConfig.model_validate({"qvm": {"loss": "ranking", "calibration": "platt"}})
+
+
+def test_a_training_has_the_seed_of_its_run_or_its_own() -> None:
+    assert RunConfig().qvm.seed_of(3) == 3
+    assert RunConfig.model_validate({"qvm": {"seed": 5}}).qvm.seed_of(3) == 5

@@ -244,7 +244,9 @@ def test_held_out_problems_are_labelled_but_never_trained_on(
     [spec] = pipeline.shards(stage, run)
     JOBS["qvm"](spec, run, lambda *_: None)
     [frame] = trained
-    assert frame["split"].to_list() == ["train"] * 6
+    held = {p.id for p in read_problems(stage.inputs["problems"], "train") if p.split == "test"}
+    assert len(held) == 1 and len(frame) == 6
+    assert not held & set(frame["problem_id"])
 
 
 def test_an_imported_test_problem_that_is_held_out_as_well_is_no_leakage(
@@ -253,6 +255,7 @@ def test_an_imported_test_problem_that_is_held_out_as_well_is_no_leakage(
     monkeypatch.setattr(
         "qstar_core.values.train.train_qvm", lambda *_: ({}, pl.DataFrame({"q": [0.5]}))
     )
+    monkeypatch.setattr("qstar_core.audit.model_card.model_card", lambda *_: "of nothing\n")
     test = tmp_path / "test.jsonl"
     test.write_text('{"question": "What is 2?", "answer": "#### 2"}')
     lines = [row(1), row(2, split="test")]

@@ -22,11 +22,11 @@ def test_models_are_loaded_once_and_start_each_shard_without_prefixes() -> None:
 
 
 def test_a_reward_model_is_loaded_where_a_method_asks_it() -> None:
-    assert load_reward_model(RunConfig(prm=PrmConfig(path="/nowhere")), BY_RULES) is None
+    assert load_reward_model(RunConfig(prm=PrmConfig(path="/nowhere")), BY_RULES, {}) is None
     config = RunConfig(prm=PrmConfig(path=str(tiny_qvm(1)), cache_mb=0))
-    prm = load_reward_model(config, BY_MODEL)
-    assert prm is not None and load_reward_model(config, BY_MODEL) is prm
+    prm = load_reward_model(config, BY_MODEL, {})
+    assert prm is not None and load_reward_model(config, BY_MODEL, {}) is prm
     assert prm.fingerprint != load_value(tiny_qvm(), RunConfig()).fingerprint
     # one checkpoint for both is in memory once
     same = RunConfig(prm=PrmConfig(path=str(tiny_qvm())))
-    assert load_reward_model(same, BY_MODEL) is load_value(tiny_qvm(), same)
+    assert load_reward_model(same, BY_MODEL, {}) is load_value(tiny_qvm(), same)

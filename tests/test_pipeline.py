@@ -227,7 +227,7 @@ SPEED: list[dict[str, Any]] = [
     {"policy": {"batch_size": 7}},
     {"qvm": {"score_batch_size": 7}},
     {"qvm": {"cache_mb": 7}},
-    {"prm": {"batch_size": 7}},
+    {"prm": {"score_batch_size": 7}},
     {"prm": {"cache_mb": 7}},
 ]
 

@@ -48,7 +48,9 @@ def test_the_rounds_are_a_chain_of_data_sets(tmp_path: Path) -> None:
         assert stages[name].uri.endswith(f"/{kind_of(name)}/{stages[name].key}")
         assert pipeline.estimate(stages[name], config(tmp_path, **fitted()))["shards"] == 1
     assert made_first(stages, "labels") == chain[:4]
-    assert made_first(stages, "rollouts") == ["problems"] and made_first(stages, "qvm") == []
+    assert made_first(stages, "qvm") == [*chain[:4], "labels"]
+    assert made_first(stages, "rollouts") == ["problems"]
+    assert made_first(plan(tmp_path), "qvm") == made_first(plan(tmp_path), "labels") == []
 
 
 def test_more_rounds_go_on_from_those_that_are_there(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from qstar_core.audit.steps import by_step, conflicts
 from qstar_core.config import CardConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.evaluation.report import TEMPLATES
-from qstar_core.evaluation.wording import visible
+from qstar_core.evaluation.wording import number, percent, visible
 from qstar_core.stage import kind_of
 from qstar_core.store import dataset
 
@@ -48,6 +48,8 @@ LIMITS = {
         "docs/labels.md compares the methods with the exact values where these are known.",
     ),
 }
+NAMED_POLICIES = 5
+
 MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
 Row = dict[str, Any]
@@ -68,16 +70,16 @@ def card(
     domain = DOMAINS[head["config"]["domain"]["name"]]
     figures = _of_labels(files, inputs) if kind == "labels" else _of_trajectories(head, files)
     hashed = _hashed(head, inputs)
-    policy = next((str(part["policy"]) for part in hashed.values() if "policy" in part), "")
-    text = _environment().get_template("card.md.j2")
-    return text.render(
+    policies = [str(part["policy"]) for part in hashed.values() if "policy" in part]
+    imported = any("import_file" in part for part in hashed.values())
+    return markdown("card.md.j2").render(
         head=head,
         about=about,
         title=f"{TITLES[kind]}: {head['config']['domain']['name']}",
         what=WHAT[kind],
         rows=sum(pq.read_metadata(file).num_rows for file in files),
         domain=head["config"]["domain"]["name"],
-        policy=policy,
+        policy=_policies(files) if imported else "".join(policies[:1]),
         grader=[domain.GRADER, domain.GRADER_VERSION],
         made_from=[f"{stage} {key}" for stage, key in _made_from(head).items()],
         columns=_columns(files[0]) if files else [],
@@ -129,6 +131,14 @@ def _hashed(head: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Row
     return found
 
 
+def _policies(files: Sequence[str]) -> str:
+    """Those that wrote imported trajectories, as their rows say."""
+    column = pl.scan_parquet(list(files)).select(pl.col("policy").cast(pl.String).unique())
+    found = sorted(column.collect(engine="streaming").to_series())
+    more = f" and {len(found) - NAMED_POLICIES:,} more" if len(found) > NAMED_POLICIES else ""
+    return ", ".join(found[:NAMED_POLICIES]) + more
+
+
 def _columns(file: str) -> list[tuple[str, str, str]]:
     """Name, type and description of each column."""
     schema = pq.read_schema(file)
@@ -136,8 +146,8 @@ def _columns(file: str) -> list[tuple[str, str, str]]:
     return [(f.name, str(f.type), text) for f, text in zip(schema, told, strict=True)]
 
 
-def _environment() -> jinja2.Environment:
-    """Templates of Markdown: what is not ours goes through one of the filters."""
+def markdown(name: str) -> jinja2.Template:
+    """A template of Markdown: what is not ours goes through one of the filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=False,  # not HTML
@@ -147,7 +157,8 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(inline=inline, quoted=json.dumps, cleaned=visible)
-    return environment
+    environment.filters.update(number=number, percent=percent)
+    return environment.get_template(name)
 
 
 def inline(text: object) -> str:

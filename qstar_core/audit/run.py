@@ -8,15 +8,20 @@ from typing import Any
 import polars as pl
 
 from qstar_core.audit.format_errors import format_errors
+from qstar_core.audit.own import own
 from qstar_core.audit.questions import SIMILAR, duplicates, leakage
 from qstar_core.audit.source import Source, as_problems, open_labels
 from qstar_core.audit.steps import by_step, conflicts
 from qstar_core.audit.truth import PROBLEMS, against_truth, methods
 from qstar_core.domains import DOMAINS
 from qstar_core.labels.steps import ROOT
+from qstar_core.mdp import Problem
 
 Row = dict[str, Any]
 Said = Callable[[str], None]
+
+MISSED = 0.1
+"""Share of the good steps with label 0 from which on the audit speaks of it."""
 
 
 def audit(
@@ -32,8 +37,9 @@ def audit(
 
     Returns:
         JSON-serialisable: uri, key, method, gamma, rows, missing (inputs that do not lie beside
-        it), steps, conflicts, duplicates, leakage, format_errors, truth (see the modules of these
-        names; None where an input is missing or the domain cannot say) and warnings (what, next).
+        it), imported (the trajectories come from a file of the user), steps, conflicts,
+        duplicates, leakage, format_errors, own, truth (see the modules of these names; None where
+        an input is missing or the domain cannot say) and warnings (what, next).
 
     Raises:
         UserError: no complete labels data set there.
@@ -48,13 +54,17 @@ def audit(
         "gamma": source.settings["gamma"],
         "rows": source.manifest["rows"],
         "missing": list(source.missing),
+        "imported": source.imported,
         "steps": by_step(files),
         "conflicts": conflicts(files),
-        **dict.fromkeys(("duplicates", "leakage", "format_errors", "truth")),
+        **dict.fromkeys(("duplicates", "leakage", "format_errors", "own", "truth")),
     }
     if "problems" in source.inputs:
         said("questions")
         found |= _questions(source, files, threshold)
+        if problems and hasattr(DOMAINS[source.domain], "q_star"):
+            said("labels against the exact Q*")
+            found["own"] = own(files, _training(source), problems, found["gamma"])
         if ROOT in source.inputs:
             found |= _of_rollouts(source, problems, said)
     return {**found, "warnings": warnings(found)}
@@ -71,6 +81,11 @@ def _questions(source: Source, files: list[str], threshold: float) -> Row:
     return {"duplicates": duplicates(train), "leakage": leakage(train, test, threshold)}
 
 
+def _training(source: Source) -> dict[str, Problem]:
+    """The training problems by id."""
+    return as_problems(source.problems().filter(pl.col("split_asked") == "train"))
+
+
 def _ids(file: str) -> pl.DataFrame:
     ids = pl.scan_parquet(file).select(pl.col("problem_id").cast(pl.String).unique())
     return ids.collect(engine="streaming")
@@ -78,8 +93,7 @@ def _ids(file: str) -> pl.DataFrame:
 
 def _of_rollouts(source: Source, limit: int, said: Said) -> Row:
     """Negatives of the form and the comparison with the truth, where the domain can say."""
-    train = source.problems().filter(pl.col("split_asked") == "train")
-    problems = as_problems(train)
+    problems = _training(source)
     domain = DOMAINS[source.domain]
     found: Row = {}
     if lenient := getattr(domain, "lenient", None):
@@ -104,6 +118,7 @@ def warnings(found: Row) -> list[dict[str, str]]:
     return [
         *_of_leakage(found["leakage"] or {}),
         *_of_labels(found),
+        *_of_truth(found),
         *_of_questions(found["duplicates"] or {}),
         *_of_form(found["format_errors"] or {}),
         *_of_missing(found),
@@ -122,6 +137,29 @@ def _of_leakage(leaked: Row) -> list[dict[str, str]]:
     return found
 
 
+def _more(found: Row) -> str:
+    """How to come by more trajectories."""
+    if found["imported"]:
+        return "put more samples per question into the file, then qstar import FILE"
+    return "qstar run CONFIG --set rollouts.samples=32, or a pool of states (docs/pools.md)"
+
+
+def _of_truth(found: Row) -> list[dict[str, str]]:
+    """Good steps that the labels take for bad ones, and the reverse."""
+    steps, said = (found["own"] or {"steps": []})["steps"], []
+    for row in steps:
+        if row["good"] and row["missed"] >= MISSED * row["good"]:
+            share = f"{100 * row['missed'] / row['good']:.0f} %"
+            what = f"{share} of the good steps {row['step']} (exact Q* > 0) have label 0"
+            said.append({"what": what, "next": _more(found)})
+    if wrong := sum(row["wrong"] for row in steps):
+        n = sum(row["n"] for row in steps)
+        what = f"{wrong:,} of {n:,} labels are above 0 where the exact Q* is 0"
+        step = f"qstar audit {found['uri']} --json -   (own: by step)"
+        said.append({"what": what, "next": step})
+    return said
+
+
 def _of_labels(found: Row) -> list[dict[str, str]]:
     said = []
     if count := found["conflicts"]["conflicting"]:
@@ -138,7 +176,7 @@ def _of_labels(found: Row) -> list[dict[str, str]]:
             said.append(
                 {
                     "what": f"all {row['n']:,} labels of step {row['step']} are {kind}",
-                    "next": "qstar label CONFIG --set rollouts.samples=32   (after qstar rollouts)",
+                    "next": _more(found),
                 }
             )
     return said

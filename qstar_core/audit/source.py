@@ -51,6 +51,11 @@ class Source:
         return str(self.manifest["config"]["domain"]["name"])
 
     @property
+    def imported(self) -> bool:
+        """Whether the trajectories come from a file of the user."""
+        return self.manifest["config"]["rollouts"].get("import_file") is not None
+
+    @property
     def pools(self) -> dict[str, str]:
         """Folders of the pools, by stage name."""
         return {name: uri for name, uri in self.inputs.items() if kind_of(name) == "pool"}

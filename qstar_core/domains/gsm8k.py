@@ -51,14 +51,23 @@ def make_problem(question: str, reference: object, split: str) -> Problem:
     Raises:
         ValueError: the question is empty, or the reference is no number.
     """
+    return _problem(question, numeric.show(_number(reference)), split)
+
+
+def without_reference(question: str) -> Problem:
+    """A training problem whose answer nobody said: no solution of it can be graded.
+
+    Raises:
+        ValueError: the question is empty.
+    """
+    return _problem(question, None, "train")
+
+
+def _problem(question: str, answer: str | None, split: str) -> Problem:
     if not question.strip():
         raise ValueError("the question is empty")
-    return Problem(
-        domain="gsm8k",
-        prompt=f"Question: {question.strip()}\nAnswer:\n",
-        reference=canonical_json({"answer": numeric.show(_number(reference))}),
-        split=split,
-    )
+    prompt = f"Question: {question.strip()}\nAnswer:\n"
+    return Problem("gsm8k", prompt, canonical_json({"answer": answer}), split)
 
 
 def _number(reference: object) -> Fraction:

@@ -37,6 +37,15 @@ def from_question(question: str, reference: object, split: str | None) -> Proble
     return gsm8k.make_problem(question, reference, split or "train")
 
 
+def without_reference(question: str) -> Problem:
+    """The training problem of a question whose answer is not known, for annotations alone.
+
+    Raises:
+        ValueError: the question is empty.
+    """
+    return gsm8k.without_reference(question)
+
+
 def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
     """Policy tokens of a rollout: the limit, since nothing better is known of any policy."""
     return max_new_tokens

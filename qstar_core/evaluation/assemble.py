@@ -18,6 +18,9 @@ from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
 
+OF_MODEL = ("calibration", "heldout", "overall", "regret", "reliability", "reliability_before")
+"""Figures of the Q-value model that the report of an evaluation shows."""
+
 
 def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
     """The content of a report.
@@ -38,7 +41,7 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
         comparison=manifest["figures"]["comparison"],
         curve=accuracy_by_tokens(searches),
         searches=searches.filter(pl.col("problem_id").is_in(shown)),
-        qvm={name: qvm[name] for name in ("heldout", "reliability") if name in qvm},
+        qvm={name: qvm[name] for name in OF_MODEL if name in qvm},
     )
 
 

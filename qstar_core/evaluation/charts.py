@@ -118,17 +118,21 @@ def _steps(points: Sequence[tuple[float, float]], right: float) -> str:
     return f"{path}H{right:g}"
 
 
-def reliability_chart(table: Sequence[Row], size: float = 340.0) -> dict[str, Any] | None:
+def reliability_chart(
+    table: Sequence[Row], before: Sequence[Row] = (), size: float = 340.0
+) -> dict[str, Any] | None:
     """Observed rate against predicted value, with the number of predictions below.
 
     Args:
         table: rows low, high, mean_q, rate, n of `qstar_core.evaluation.metrics.reliability`.
+        before: the same before calibration.
         size: width of the drawing.
 
     Returns:
         width, height, the plot's edges, ticks, points (x, y, and the row's figures), path (the
-        line through the points), bars (x, y, width, height: share of predictions in the bin)
-        and the baseline of the bars; None without rows.
+        line through the points), before (the same before calibration, empty where that changed
+        nothing), bars (x, y, width, height: share of predictions in the bin) and the baseline of
+        the bars; None without rows.
     """
     if not table:
         return None
@@ -144,6 +148,7 @@ def reliability_chart(table: Sequence[Row], size: float = 340.0) -> dict[str, An
 
     most = max(row["n"] for row in table)
     points = [{**row, "x": x(row["mean_q"]), "y": y(row["rate"])} for row in table]
+    earlier = [{"x": x(row["mean_q"]), "y": y(row["rate"])} for row in before]
     bars = [
         {
             "x": x(row["low"]) + 1,
@@ -165,9 +170,15 @@ def reliability_chart(table: Sequence[Row], size: float = 340.0) -> dict[str, An
         "x_ticks": [{"at": x(k / 5), "text": f"{k / 5:.1f}"} for k in range(6)],
         "y_ticks": [{"at": y(k / 5), "text": f"{k / 5:.1f}"} for k in range(6)],
         "points": points,
-        "path": "M" + "L".join(f"{p['x']:g} {p['y']:g}" for p in points),
+        "path": _line(points),
+        "before": _line(earlier) if list(before) != list(table) else "",
         "bars": bars,
     }
+
+
+def _line(points: Sequence[Row]) -> str:
+    """A path through points; empty without any."""
+    return "M" + "L".join(f"{p['x']:g} {p['y']:g}" for p in points) if points else ""
 
 
 def interval_mark(row: Row, width: float = 150.0) -> dict[str, float]:

@@ -65,15 +65,15 @@ class ReportData(Origin):
         curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
         searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
             ``reason`` may be missing.
-        qvm: ``heldout``, rows of `qstar_core.values.metrics.by_step` (step, n, positives,
-            auc_truth, auc_label, brier, ece; None where undefined), and ``reliability``, rows of
-            `qstar_core.values.metrics.reliability`; either may be missing.
+        qvm: figures of `qstar_core.values.measuring.figures_of` (calibration, heldout, overall,
+            regret, reliability, reliability_before); any of them may be missing, all where the
+            model was given.
     """
 
     comparison: Sequence[Row]
     curve: Sequence[Row]
     searches: pl.DataFrame
-    qvm: Mapping[str, Sequence[Row]]
+    qvm: Mapping[str, Any]
 
 
 def render(data: ReportData) -> str:
@@ -101,7 +101,11 @@ def render(data: ReportData) -> str:
             ],
             heldout=data.qvm.get("heldout", ()),
             at_chance=at_chance(data.qvm.get("heldout", ())),
-            reliability=charts.reliability_chart(data.qvm.get("reliability", ())),
+            calibration=data.qvm.get("calibration"),
+            choices=choices(data.qvm.get("regret", ())),
+            reliability=charts.reliability_chart(
+                data.qvm.get("reliability", ()), data.qvm.get("reliability_before", ())
+            ),
             problems=problem_views(data.searches),
             config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
             environment=flatten(data.environment),
@@ -110,6 +114,21 @@ def render(data: ReportData) -> str:
             policy=content_security_policy(script),
         )
     )
+
+
+def choices(regret: Sequence[Row]) -> list[dict[str, Any]]:
+    """What the choice of the largest Q loses, by step, against the exact Q* where it is known.
+
+    Args:
+        regret: rows of `qstar_core.values.measuring.regret_by_step`.
+
+    Returns:
+        Rows with step, exact (whether the measure is Q*) and the figures of the states; steps
+        without a choice are left out.
+    """
+    exact = any(row["truth"] is not None for row in regret)
+    rows = [(row["step"], row["truth"] if exact else row) for row in regret]
+    return [{**its, "step": step, "exact": exact} for step, its in rows if its["states"]]
 
 
 def templates() -> jinja2.Environment:

@@ -8,7 +8,8 @@ Each path of the pool ``stronger`` that was given a_1 .. a_t and nothing more is
 s_(t+1); its return is gamma^(T - t) [correct], T the length of the completed path. The paper takes
 one completion; of several we take the best or the mean (``reduce``). It is the value of another
 policy after the step, so it can be above what the run's own policy reaches and is still a lower
-bound of Q*.
+bound of Q*. It may be 0 where a rollout through the step is correct, so that y falls to 0 and rises
+again along a trajectory: rollouts say nothing here of a step that has completions.
 
 A step without a completion has the best return of the rollouts through it: at t = T that is the
 terminal reward, and before it only where the pool left the state out.

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
+from qstar_core.policies.licence import CARD
 from qstar_core.stage import fine_tuned
 from qstar_core.store import cache, dataset
 from qstar_core.store.cache import sha256_of
@@ -121,13 +122,14 @@ def label_names(config: Mapping[str, Any]) -> list[str]:
     return list(labels.values()) if labels else [f"LABEL_{k}" for k in range(count)]
 
 
-def backbone(config: RunConfig) -> tuple[Path, str]:
-    """Folder and identity of the causal LM that the QVM starts from: qvm.init, or the policy."""
-    if config.qvm.init is None:
+def backbone(config: RunConfig, model: Literal["qvm", "prm"] = "qvm") -> tuple[Path, str]:
+    """Folder and identity of the causal LM that a model starts from: its init, or the policy."""
+    init, field = getattr(config, model).init, f"{model}.init"
+    if init is None:
         served = config.policy.backend == "server"  # then the policy's folder is not needed
-        field = "qvm.init" if served else "policy.path"
-        return _start(config.policy.path, field, config.policy.dtype)
-    return _start(config.qvm.init, "qvm.init", "float32")
+        where = field if served else "policy.path"
+        return _start(config.policy.path, where, config.policy.dtype)
+    return _start(init, field, "float32")
 
 
 def sft_base(config: RunConfig) -> tuple[Path, str]:
@@ -182,7 +184,7 @@ def _from_hub(name: str, field: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(SHAPING)))
+        return Path(snapshot_download(name, allow_patterns=[*SHAPING, CARD]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

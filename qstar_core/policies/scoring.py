@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qstar_core.config import QvmConfig, RunConfig, SearchConfig
-from qstar_core.errors import UserError
+from qstar_core.config import PrmConfig, QvmConfig, RunConfig, SearchConfig
 from qstar_core.keys import content_id
 from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
 
 SCORING_ONLY = ("backend", "engine", "score_dtype")
 """Fields of ``qvm`` that its training does not look at."""
+PRM_SCORING_ONLY = ("path", "dtype")
+"""Fields of ``prm`` that its training does not look at."""
+OF_ANNOTATIONS = ("annotations", "neutral")
+"""Fields of ``prm`` that are in the key of the annotations."""
+OF_ROLLOUTS = ("estimation", "threshold")
+"""Fields of ``prm`` that only labels from rollouts need."""
 
 
 def value_fingerprint(
@@ -57,6 +62,16 @@ def training(qvm: QvmConfig) -> dict[str, Any]:
     return {name: value for name, value in qvm.rows().items() if name not in left_out}
 
 
+def training_prm(prm: PrmConfig) -> dict[str, Any]:
+    """The same of a process reward model: what it does not look at is in no key."""
+    left_out = [*PRM_SCORING_ONLY, *OF_ANNOTATIONS, "init"]
+    if prm.annotations is not None:
+        left_out += OF_ROLLOUTS
+    elif prm.estimation == "soft":
+        left_out.append("threshold")
+    return {name: value for name, value in prm.rows().items() if name not in left_out}
+
+
 def scoring(config: RunConfig) -> dict[str, Any]:
     """What decides a Q-value besides the weights.
 
@@ -93,7 +108,9 @@ def _together(config: RunConfig) -> list[Any]:
     return [config.policy.device, chosen.active, chosen.shard_problems]
 
 
-def rewarding(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, Any]:
+def rewarding(
+    config: RunConfig, methods: Sequence[SearchConfig], trained: str | None = None
+) -> dict[str, Any]:
     """What decides the values of the process reward model; nothing where no method asks it.
 
     Below float64 as in `scoring`.
@@ -101,23 +118,19 @@ def rewarding(config: RunConfig, methods: Sequence[SearchConfig]) -> dict[str, A
     Args:
         config: of the run.
         methods: those that are run.
+        trained: key of the model that the run trains, where ``prm.path`` names none.
 
     Raises:
-        UserError: a method has ``reward: prm`` and no model is named, or it is missing.
+        UserError: the model that is named is missing.
     """
-    named = [method.name for method in methods if method.reward == "prm"]
-    if not named:
+    if not any(method.reward == "prm" for method in methods):
         return {}
     prm = config.prm
-    if prm.path is None:
-        raise UserError(
-            f"prm.path: method {named[0]!r} has reward: prm, and no model is named",
-            next_step="--set prm.path=FOLDER (a token-classification checkpoint with one label), "
-            "or another reward: rules, logprob, none",
-        )
-    folder = resolve_checkpoint(prm.path, "prm.path")
-    what: dict[str, Any] = {"prm": fingerprint(folder, prm.dtype)}
+    what: dict[str, Any] = {"prm": trained, "prm_dtype": prm.dtype}
+    if prm.path is not None:
+        folder = resolve_checkpoint(prm.path, "prm.path")
+        what = {"prm": fingerprint(folder, prm.dtype)}
     if prm.dtype != "float64":
-        what["prm_shape"] = [prm.batch_size, prm.cache_mb]
+        what["prm_shape"] = [prm.score_batch_size, prm.cache_mb]
         what["scored_together"] = _together(config)
     return what

@@ -26,6 +26,8 @@ IDS = {
     "pool": ["rollout_id"],
     "labels": ["rollout_id", "step_index"],
     "qvm": ["rollout_id", "step_index"],
+    "annotations": ["rollout_id", "step_index"],
+    "prm": ["rollout_id", "step_index"],
     "sft": ["rollout_id"],
     "evaluation": ["problem_id", "method"],
     "comparison": ["problem_id", "method", "budget"],

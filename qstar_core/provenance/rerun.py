@@ -40,8 +40,10 @@ PAGES = ("report", "comparison_report")
 """Kinds without rows, whose pages tell measured seconds."""
 DOCUMENTS = (".md", ".html")
 """Ends of the names of files for people: said when they differ, but no part of the result."""
-FILES = ("domain.train_file", "domain.test_file", "rollouts.import_file")
-FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.path", "sft.base")
+OF_PRM = ("labels", "annotations")
+"""Kinds that ``qstar train-prm`` makes for a configuration whose runs need no reward model."""
+FILES = ("domain.train_file", "domain.test_file", "rollouts.import_file", "prm.annotations")
+FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.init", "prm.path", "sft.base")
 
 WITHOUT_MODELS = ("problems", "rollouts", "labels")
 """Kinds that ask for no model where rollouts are imported."""
@@ -100,6 +102,9 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
         plan = pipeline.plan_policy(config)
     else:
         plan = pipeline.plan(config, until="labels" if kind == "pool" else kind)
+        missing = manifest.get("key") not in [stage.key for stage in plan.values()]
+        if missing and kind in OF_PRM and config.prm.path is None:
+            plan |= pipeline.plan(config, until="prm")  # of qstar train-prm, which no run needs
     able = [stage for stage in plan.values() if stage.kind == kind]
     if not able:
         raise UserError(

@@ -67,13 +67,18 @@ class Line:
     content: bytes | None
 
 
-def sha256(path: str) -> str:
+def sha256(path: str, field: str = FIELD, example: str = EXAMPLE) -> str:
     """The SHA-256 of the file as it lies there; read once per process unless it changes.
+
+    Args:
+        path: of the file, or its ``s3://`` URI.
+        field: of the configuration that names it, for errors.
+        example: a right row, for errors.
 
     Raises:
         UserError: there is no such file.
     """
-    return _digest(local(path))
+    return _digest(local(path, field, example))
 
 
 def _digest(file: Path) -> str:
@@ -86,32 +91,28 @@ def _digest_of(file: str, size: int, mtime_ns: int) -> str:
     return cache.sha256_of(Path(file))
 
 
-def local(path: str) -> Path:
-    """The file itself, or its copy in the cache if it lies on S3.
+def local(path: str, field: str = FIELD, example: str = EXAMPLE) -> Path:
+    """The file itself, or its copy in the cache if it lies on S3; arguments as of `sha256`.
 
     Raises:
         UserError: there is no such file.
     """
-    found = _from_s3(path) if is_remote(path) else Path(path)
-    if not found.is_file():
-        raise _missing(path)
+    found = _from_s3(path, field) if is_remote(path) else Path(path)
+    if found is None or not found.is_file():
+        step = f"name a file with rows like {example}"
+        raise UserError(f"{field}: no such file: {path}", next_step=step)
     return found
 
 
-def _missing(path: str) -> UserError:
-    step = f"name a file with rows like {EXAMPLE}"
-    return UserError(f"{FIELD}: no such file: {path}", next_step=step)
-
-
-def _from_s3(uri: str) -> Path:
+def _from_s3(uri: str, field: str) -> Path | None:
     from qstar_core.store.s3 import S3Store
 
     folder, _, name = uri.rpartition("/")
     store = S3Store(folder)
-    store.check(FIELD)
+    store.check(field)
     listed = [found for found in store.objects(name) if found.name == name]
     if not listed:
-        raise _missing(uri)
+        return None
     [found] = listed
     place = cache.folder("imports") / content_id([found.name, found.size, found.etag])
     copy = place / "file"
@@ -123,13 +124,13 @@ def _from_s3(uri: str) -> Path:
     return cache.settle(made, place) / copy.name
 
 
-def uncompressed(path: str) -> Path:
+def uncompressed(path: str, field: str = FIELD) -> Path:
     """A local file with the plain lines: the file itself, or its copy in the cache.
 
     Raises:
         UserError: there is no such file, it is a broken gzip file, or too large for the disk.
     """
-    file = local(path)
+    file = local(path, field)
     with file.open("rb") as opened:
         if opened.read(len(problem_sets.GZIP)) != problem_sets.GZIP:
             return file
@@ -139,9 +140,9 @@ def uncompressed(path: str) -> Path:
     made = cache.scratch()
     try:
         with gzip.open(file) as source, (made / "lines").open("wb") as target:
-            _copy(source, target, shutil.disk_usage(made).free, path)
+            _copy(source, target, shutil.disk_usage(made).free, f"{field}: {path}")
     except problem_sets.BROKEN_GZIP as error:
-        what, step = f"{FIELD}: {path} is a broken gzip file: {error}", f"gzip -t {path}"
+        what, step = f"{field}: {path} is a broken gzip file: {error}", f"gzip -t {path}"
         raise UserError(what, next_step=f"{step}   checks it") from error
     return cache.settle(made, place) / "lines"
 
@@ -154,7 +155,7 @@ def _copy(source: io.BufferedIOBase, target: IO[bytes], free: int, path: str) ->
         if room < 0:
             target.truncate(0)
             raise UserError(
-                f"{FIELD}: {path} holds more, when it is unpacked, than the cache has room for: "
+                f"{path} holds more, when it is unpacked, than the cache has room for: "
                 f"{SHARE:.0%} of the {free:,} bytes that were free there",
                 next_step=f"free space in {cache.root()}, or set QSTAR_CACHE to a larger disk",
             )

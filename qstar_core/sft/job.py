@@ -19,9 +19,9 @@ from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.errors import UserError
+from qstar_core.finishing import put
 from qstar_core.loading import expect
 from qstar_core.mdp import Problem
-from qstar_core.memory import give_back
 from qstar_core.policies.checkpoint import sft_base
 from qstar_core.policies.text import Vocabulary
 from qstar_core.rollouts.regrade import regrade
@@ -128,10 +128,6 @@ def tokenised(
 
 def _put(spec: Spec, scratch: Path, resume: Path, figures: dict[str, Any]) -> dict[str, Any]:
     """Finishes the shard and removes what it would have resumed from."""
-    files = sorted(file for file in scratch.iterdir() if file.is_file())
-    where = spec["uri"], spec["shard"]
-    receipt = dataset.finish_shard(*where, files, figures, spec.get("environment"))
-    shutil.rmtree(scratch, ignore_errors=True)
+    receipt = put(spec, scratch, sorted(f for f in scratch.iterdir() if f.is_file()), figures)
     shutil.rmtree(resume, ignore_errors=True)
-    give_back()
     return receipt

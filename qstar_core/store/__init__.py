@@ -76,6 +76,13 @@ class Store(Protocol):
         """A new local folder for files that are still being written; on the root's device."""
         ...
 
+    def kept(self, name: str) -> Path:
+        """A local folder for unfinished work that outlives this process, made when it is missing.
+
+        The same name gives the same folder on this machine until writing ends.
+        """
+        ...
+
     def path(self, name: str) -> str:
         """Path or URI of a name."""
         ...

@@ -200,7 +200,11 @@ def clear_rubbish(uri: str, manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(uri: str) -> dict[str, Any] | None:
-    """The manifest of a complete data set, None where there is none (yet)."""
+    """The manifest of a complete data set, None where there is none (yet).
+
+    Its ``uri`` is where it was read, which is another place than where it was made once the data
+    set was copied.
+    """
     store = open_store(uri)
     try:
         manifest: dict[str, Any] = json.loads(store.read(MANIFEST))
@@ -217,7 +221,7 @@ def read_manifest(uri: str) -> dict[str, Any] | None:
                 f"{store.path(MANIFEST)} names a file outside of its data set: {entry['name']}",
                 next_step="do not use this data set: qstar did not write its manifest",
             )
-    return manifest
+    return {**manifest, "uri": uri} if "uri" in manifest else manifest
 
 
 def folder_of(uri: str) -> str:

@@ -100,6 +100,12 @@ class LocalStore:
         base.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=base))
 
+    def kept(self, name: str) -> Path:
+        """A folder below ``.writing``, where another process finds it again."""
+        found = self._root / SCRATCH / "kept" / name
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
     def path(self, name: str) -> str:
         """The file's path."""
         return str(self._root / name)

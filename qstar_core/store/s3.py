@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -194,14 +195,23 @@ class S3Store:
         """A new local folder for files that are still being written."""
         return cache.scratch()
 
+    def kept(self, name: str) -> Path:
+        """A folder of the cache; another machine has none and begins anew."""
+        found = cache.folder("kept") / self._named() / name
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
     def path(self, name: str) -> str:
         """The object's URI."""
         return f"{self.root}/{name}" if name else self.root
 
     def lock_path(self) -> Path:
         """A local lock file: it keeps apart the runs of this machine, not those of others."""
-        named = hashlib.sha256(f"{endpoint()} {self.root}".encode()).hexdigest()
-        return cache.folder("locks") / named[:32]
+        return cache.folder("locks") / self._named()
+
+    def _named(self) -> str:
+        """A name of this root in the cache."""
+        return hashlib.sha256(f"{endpoint()} {self.root}".encode()).hexdigest()[:32]
 
     def begin_writing(self) -> None:
         """Marks that a run has begun here; finds out at once whether it may write."""
@@ -221,6 +231,7 @@ class S3Store:
             patiently(self.root, self._drop_uploads)
         for left in self.objects(f"{SCRATCH}/"):
             self.delete(left.name)
+        shutil.rmtree(cache.folder("kept") / self._named(), ignore_errors=True)
         self.lock_path().unlink(missing_ok=True)
 
     def _drop_uploads(self) -> None:

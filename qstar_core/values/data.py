@@ -7,17 +7,19 @@ of its steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
 
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
+from qstar_core.values.losses import interval_weight
+
+Order = npt.NDArray[np.int64]
+TOKENISED_TOGETHER = 1024  # texts
 
 
 @dataclass(frozen=True)
@@ -28,39 +30,18 @@ class Sequences:
         ids: token ids per trajectory.
         ends: position of the last token of each step, per trajectory.
         targets: y of each step, in [0, 1].
-        weights: how much each trajectory counts, see `subsample_negatives`.
+        weights: how much each step counts, see `subsample_negatives` and `losses.interval_weight`.
         frame: one row per trajectory: problem_id, rollout_id, actions (list), y (list).
     """
 
     ids: list[list[int]]
     ends: list[list[int]]
     targets: list[list[float]]
-    weights: list[float]
+    weights: list[list[float]]
     frame: pl.DataFrame
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A right-padded batch; a causal model needs no mask for padding on the right."""
-
-    ids: torch.Tensor
-    """[trajectories, longest]."""
-    rows: torch.Tensor
-    """Trajectory of each step, [steps]."""
-    ends: torch.Tensor
-    """Position of each step's last token, [steps]."""
-    targets: torch.Tensor
-    """[steps], float32."""
-    weights: torch.Tensor
-    """How much each step counts in the loss, [steps], float32."""
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
-        tensors = (self.ids, self.rows, self.ends, self.targets, self.weights)
-        return Batch(*(t.to(device) for t in tensors))
 
 
 def held_out(problem_id: str, share: float, seed: int) -> bool:
@@ -74,13 +55,21 @@ def _bucket(*parts: Any) -> float:
 
 
 def trajectories(labels: pl.DataFrame) -> pl.DataFrame:
-    """Label rows gathered into one row per distinct trajectory, in the order of the labels."""
+    """Label rows gathered into one row per distinct trajectory, in the order of the labels.
+
+    Args:
+        labels: columns rollout_id, problem_id, action, ended, y, action_id; where success_low and
+            success_high are among them too, the lists low and high are in the result.
+    """
+    bounds = {"low": "success_low", "high": "success_high"}
+    known = {short: pl.col(name) for short, name in bounds.items() if name in labels.columns}
     gathered = labels.group_by("rollout_id", maintain_order=True).agg(
         pl.col("problem_id").first(),
         pl.col("action").alias("actions"),
         pl.col("ended").last(),
         pl.col("y"),
         pl.col("action_id").last().alias("end_id"),
+        **known,
     )
     return gathered.unique("end_id", keep="first", maintain_order=True)
 
@@ -122,65 +111,117 @@ def subsample_negatives(frame: pl.DataFrame, share: float, seed: int) -> pl.Data
     return frame.with_columns(weight=weights).filter(pl.Series(stays, dtype=pl.Boolean))
 
 
-def encode(frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any) -> Sequences:
-    """Tokenises trajectories step by step.
+def encode(
+    frame: pl.DataFrame, prompts: dict[str, str], tokenizer: Any, weighting: str = "none"
+) -> Sequences:
+    """Tokenises trajectories, each as the one text that it is when it is scored.
+
+    The label of a step stands at the token with its last character. Where the policy has ended the
+    text the end-of-text token follows, and is the last step's.
 
     Args:
         frame: rows of `trajectories` or `subsample_negatives`.
         prompts: prompt text by problem id.
-        tokenizer: of the policy.
+        tokenizer: of the backbone.
+        weighting: ``"none"``, or ``"interval"`` by the columns low and high.
+
+    Raises:
+        UserError: the tokenizer does not say which characters its tokens are.
     """
-    pieces: dict[tuple[str, bool], list[int]] = {}
-
-    def piece(text: str, first: bool) -> list[int]:
-        if (text, first) not in pieces:
-            pieces[text, first] = tokenizer(text, add_special_tokens=first)["input_ids"]
-        return pieces[text, first]
-
-    all_ids, all_ends = [], []
-    columns = frame.select("problem_id", "actions", "ended").iter_rows()
-    for problem_id, actions, ended in columns:
-        ids, ends = list(piece(prompts[problem_id], True)), []
-        for action in actions:
-            ids += piece(action, False)
-            ends.append(len(ids) - 1)
-        if ended:
-            ids.append(tokenizer.eos_token_id)
-            ends[-1] = len(ids) - 1
-        all_ids.append(ids)
-        all_ends.append(ends)
-    weights = frame["weight"].to_list() if "weight" in frame.columns else [1.0] * len(frame)
-    return Sequences(all_ids, all_ends, frame["y"].to_list(), weights, frame)
-
-
-def collate(data: Sequences, rows: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
-    """The batch of some trajectories."""
-    longest = max(len(data.ids[r]) for r in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    owner, ends, targets, weights = [], [], [], []
-    for k, r in enumerate(rows):
-        ids[k, : len(data.ids[r])] = torch.tensor(data.ids[r])
-        owner += [k] * len(data.ends[r])
-        ends += data.ends[r]
-        targets += data.targets[r]
-        weights += [data.weights[r]] * len(data.ends[r])
-    places = torch.tensor(owner), torch.tensor(ends)
-    return Batch(ids, *places, torch.tensor(targets), torch.tensor(weights))
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer does not say which characters a token stands "
+            "for, so the last token of a step is not known",
+            safe="problems, rollouts and labels are kept",
+            next_step="save it with a tokenizer.json, as every tokenizer of transformers has that "
+            "is not written in Python",
+        )
+    all_ids: list[list[int]] = []
+    all_ends: list[list[int]] = []
+    rows = frame.select("problem_id", "actions", "ended").rows()
+    for start in range(0, len(rows), TOKENISED_TOGETHER):
+        part = rows[start : start + TOKENISED_TOGETHER]
+        texts = [prompts[problem] + "".join(actions) for problem, actions, _ in part]
+        found = tokenizer(texts, return_offsets_mapping=True)
+        for (problem, actions, ended), ids, offsets in zip(
+            part, found["input_ids"], found["offset_mapping"], strict=True
+        ):
+            ends = _last_tokens(len(prompts[problem]), actions, offsets)
+            if ended:
+                ids.append(tokenizer.eos_token_id)
+                ends[-1] = len(ids) - 1
+            all_ids.append(ids)
+            all_ends.append(ends)
+    return Sequences(all_ids, all_ends, frame["y"].to_list(), _weights(frame, weighting), frame)
 
 
-def batches(data: Sequences, batch_size: int, epochs: float, seed: int) -> Iterator[Batch]:
-    """Shuffled batches, a new order every epoch; the last epoch may be a part of one.
+def _last_tokens(start: int, actions: list[str], offsets: list[tuple[int, int]]) -> list[int]:
+    """The token with the last character of each action.
 
-    Every batch is full except where the data are fewer than one batch.
+    Args:
+        start: characters before the first action.
+        actions: texts that follow one another.
+        offsets: first and last + 1 character of each token, equal for special tokens.
+    """
+    ends, token = [], 0
+    for action in actions:
+        start += len(action)
+        for place in range(token, len(offsets)):
+            first, after = offsets[place]
+            if first < start and first < after:
+                token = place
+        ends.append(token)
+    return ends
+
+
+def _weights(frame: pl.DataFrame, weighting: str) -> list[list[float]]:
+    """How much each step counts."""
+    whole = frame["weight"].to_list() if "weight" in frame.columns else [1.0] * len(frame)
+    if weighting == "none":
+        return [[w] * len(y) for w, y in zip(whole, frame["y"], strict=True)]
+    if "low" not in frame.columns:
+        raise UserError(
+            "weighting: interval needs the columns success_low and success_high of the labels, "
+            "which these do not have",
+            safe="the labels are kept",
+            next_step="--set qvm.weighting=none",
+        )
+    bounds = zip(whole, frame["low"].to_list(), frame["high"].to_list(), strict=True)
+    return [
+        [w * interval_weight(*both) for both in zip(low, high, strict=True)]
+        for w, low, high in bounds
+    ]
+
+
+def training_order(data: Sequences, size: int, updates: int, seed: int, by: str) -> Order:
+    """Which trajectories each update is made of: shuffled, in a new order every epoch.
+
+    A function of data and seed alone, so that training goes on in the middle of it.
+
+    Args:
+        data: the trajectories.
+        size: trajectories of an update. Batches are full: one may hold the end of an epoch and
+            the beginning of the next.
+        updates: how many.
+        seed: of the shuffling.
+        by: ``"trajectory"``, or ``"problem"``, which keeps those of a problem next to each other
+            for losses that compare them.
+
+    Returns:
+        Places of trajectories, [updates * size]; each epoch has each trajectory once.
     """
     rng = np.random.default_rng(seed)
-    size = min(batch_size, len(data))
-    order = np.empty(0, dtype=np.int64)
-    for _ in range(count_batches(len(data), batch_size, epochs)):
-        if len(order) < size:
-            order = np.concatenate([order, rng.permutation(len(data))])
-        yield collate(data, order[:size])
-        order = order[size:]
+    epochs = -(-updates * size // len(data))
+    if by == "trajectory":
+        shuffled = [rng.permutation(len(data)) for _ in range(epochs)]
+    else:
+        _, problem = np.unique(data.frame["problem_id"].to_numpy(), return_inverse=True)
+        shuffled = []
+        for _ in range(epochs):
+            places = rng.permutation(len(data))
+            rank = rng.permutation(problem.max() + 1)
+            shuffled.append(places[np.argsort(rank[problem[places]], kind="stable")])
+    return np.concatenate(shuffled)[: updates * size]
 
 
 def count_batches(trajectories: int, batch_size: int, epochs: float) -> int:

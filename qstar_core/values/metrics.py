@@ -1,4 +1,8 @@
-"""How good a value model is: ranking (AUC), accuracy of the probability (Brier), calibration."""
+"""How good predicted values are: ranking (AUC, Spearman), accuracy (Brier), calibration.
+
+Every figure takes weights: a row of weight 2 counts as two equal rows. The bootstrap of
+`qstar_core.values.intervals` draws problems by them, and so needs no copies of rows.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +11,101 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-from scipy.stats import rankdata
 
 Array = npt.NDArray[Any]
 
+BINS = 10
+"""Equal-width bins of the reliability curve and of the expected calibration error."""
 
-def auc(scores: Array, positive: Array) -> float:
+
+def dense(values: Array) -> Array:
+    """Places 0, 1, ... of values among the distinct ones, ties sharing one."""
+    places: Array = np.unique(np.asarray(values), return_inverse=True)[1]
+    return places
+
+
+def auc(scores: Array, positive: Array, weights: Array | None = None) -> float:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties count half.
 
     Args:
         scores: [n], larger means more likely positive.
         positive: [n], boolean.
+        weights: [n], not negative; None is 1 for all.
 
     Returns:
         In [0, 1]; nan where one of the classes is empty.
     """
-    positive = np.asarray(positive, dtype=bool)
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if n_positive == 0 or n_negative == 0:
+    return auc_of_places(dense(scores), np.asarray(positive, dtype=bool), weights)
+
+
+def auc_of_places(places: Array, positive: Array, weights: Array | None = None) -> float:
+    """`auc` where the scores are given by their `dense` places."""
+    w = np.ones(len(places)) if weights is None else weights
+    ups = np.bincount(places, w * positive)
+    downs = np.bincount(places, w * ~positive)
+    pairs = float(ups.sum() * downs.sum())
+    if not pairs > 0:
         return math.nan
-    rank_sum = float(rankdata(scores)[positive].sum())
-    return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+    return float(ups @ (np.cumsum(downs) - downs / 2)) / pairs
 
 
-def brier(scores: Array, targets: Array) -> float:
-    """Mean squared difference between predicted and observed value; nan without rows."""
-    return float(np.mean((scores - targets) ** 2)) if len(scores) else math.nan
+def spearman(a: Array, b: Array, weights: Array | None = None) -> float:
+    """Spearman's rank correlation, ties at the middle of their ranks.
+
+    Args:
+        a: [n].
+        b: [n].
+        weights: [n], not negative; None is 1 for all.
+
+    Returns:
+        In [-1, 1]; nan where one of them has no two different values.
+    """
+    return spearman_of_places(dense(a), dense(b), weights)
 
 
-def reliability(scores: Array, targets: Array, bins: int = 10) -> list[dict[str, float]]:
+def spearman_of_places(a: Array, b: Array, weights: Array | None = None) -> float:
+    """`spearman` of `dense` places."""
+    w = np.ones(len(a)) if weights is None else weights
+    total = w.sum()
+    if not total > 0:
+        return math.nan
+    x, y = (_middle_ranks(places, w) for places in (a, b))
+    x, y = x - (w @ x) / total, y - (w @ y) / total
+    spread = math.sqrt(float(w @ x**2) * float(w @ y**2))
+    return float(w @ (x * y)) / spread if spread > 1e-9 * total else math.nan
+
+
+def _middle_ranks(places: Array, weights: Array) -> Array:
+    """The weight of the rows below each row, and half of that of the rows equal to it."""
+    ties = np.bincount(places, weights)
+    ranks: Array = (np.cumsum(ties) - ties / 2)[places]
+    return ranks
+
+
+def brier(scores: Array, targets: Array, weights: Array | None = None) -> float:
+    """Mean squared difference between predicted and observed value (Brier 1950).
+
+    Returns:
+        In [0, 1]; nan without rows.
+    """
+    return mean((np.asarray(scores) - targets) ** 2, weights)
+
+
+def mean(values: Array, weights: Array | None = None) -> float:
+    """The weighted mean; nan without rows or weight."""
+    w = np.ones(len(values)) if weights is None else weights
+    total = float(w.sum())
+    return float(w @ values) / total if total > 0 else math.nan
+
+
+def reliability(scores: Array, targets: Array, bins: int = BINS) -> list[dict[str, float]]:
     """The reliability table: equal-width bins of the prediction.
 
     Returns:
         For each bin that holds rows: low, high (its edges), mean_q, rate (mean target), n.
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip((np.asarray(scores) * bins).astype(int), 0, bins - 1)
+    place = bin_of(scores, bins)
     table = []
     for k in range(bins):
         inside = place == k
@@ -60,45 +122,24 @@ def reliability(scores: Array, targets: Array, bins: int = 10) -> list[dict[str,
     return table
 
 
-def calibration_error(scores: Array, targets: Array, bins: int = 10) -> float:
-    """Expected calibration error: mean |mean prediction - mean target| of the bins, by size."""
-    table = reliability(scores, targets, bins)
-    total = sum(row["n"] for row in table)
-    if not total:
-        return math.nan
-    return sum(row["n"] * abs(row["mean_q"] - row["rate"]) for row in table) / total
+def bin_of(scores: Array, bins: int = BINS) -> Array:
+    """The bin of each prediction, from 0."""
+    places: Array = np.clip((np.asarray(scores) * bins).astype(int), 0, bins - 1)
+    return places
 
 
-def by_step(predictions: pl.DataFrame) -> list[dict[str, Any]]:
-    """The figures of each step index, and of the final steps.
-
-    Args:
-        predictions: columns step_index, n_steps, q, y, q_star (may be null).
+def calibration_error(
+    scores: Array, targets: Array, bins: int = BINS, weights: Array | None = None
+) -> float:
+    """Expected calibration error: mean |mean prediction - mean target| of the bins, by size.
 
     Returns:
-        For "first", "second", ... and "final": step, n, positives, auc_label (against y > 0),
-        auc_truth (against Q* > 0; None where unknown), brier and ece (against y). Undefined
-        figures are None. A final step counts as "final" only.
+        In [0, 1]; nan without rows. Where every bin has few rows it is above 0 by chance alone,
+        also for a perfectly calibrated model.
     """
-    names = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
-    final = pl.col("step_index") == pl.col("n_steps")
-    indices = predictions.filter(~final)["step_index"].unique().sort().to_list()
-    parts = [
-        (names.get(t, f"step {t}"), predictions.filter(~final & (pl.col("step_index") == t)))
-        for t in indices
-    ]
-    return [_figures(name, part) for name, part in [*parts, ("final", predictions.filter(final))]]
-
-
-def _figures(name: str, part: pl.DataFrame) -> dict[str, Any]:
-    q, y = part["q"].to_numpy(), part["y"].to_numpy()
-    known = part["q_star"].null_count() == 0 and len(part) > 0
-    truth = auc(q, part["q_star"].to_numpy() > 0) if known else math.nan
-    figures = {
-        "auc_label": auc(q, y > 0),
-        "auc_truth": truth,
-        "brier": brier(q, y),
-        "ece": calibration_error(q, y),
-    }
-    plain = {k: None if math.isnan(v) else round(v, 6) for k, v in figures.items()}
-    return {"step": name, "n": len(part), "positives": int((y > 0).sum()), **plain}
+    w = np.ones(len(scores)) if weights is None else weights
+    total = float(w.sum())
+    if not total > 0:
+        return math.nan
+    gaps = np.bincount(bin_of(scores, bins), w * (np.asarray(scores) - targets), bins)
+    return float(np.abs(gaps).sum()) / total

@@ -17,8 +17,17 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
 
-from qstar_core.values.data import Batch
+from qstar_core.errors import UserError
+from qstar_core.values.data import Sequences
+from qstar_core.values.losses import Batch
+
+HEAD = "score"
+"""Name of the head in transformers' token classification."""
 
 
 def initialise(backbone: Path, seed: int) -> PreTrainedModel:
@@ -27,14 +36,56 @@ def initialise(backbone: Path, seed: int) -> PreTrainedModel:
     Args:
         backbone: folder of the causal LM, usually the policy.
         seed: of the head's random weights.
+
+    Raises:
+        UserError: transformers has no token classification for its architecture.
     """
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(backbone, num_labels=1, classifier_dropout=0.0)
+    config = AutoConfig.from_pretrained(backbone, num_labels=1)
+    check_family(config.model_type, backbone)
+    config.classifier_dropout = 0.0  # given to AutoConfig it is lost, and the default is 0.1
     config.id2label, config.label2id = {0: "Q"}, {"Q": 0}
     model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
         backbone, config=config, dtype=torch.float32, use_safetensors=True
     )
     return model
+
+
+def check_family(model_type: str, backbone: Path) -> None:
+    """Makes sure that an architecture has a token-classification head in transformers.
+
+    Raises:
+        UserError: it has none; names those of causal LMs that do.
+    """
+    heads = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
+    if model_type not in heads:
+        known = sorted(set(heads) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+        raise UserError(
+            f"{backbone}: transformers has no token classification for models of type "
+            f"{model_type}, so no value model can start from it",
+            safe="problems, rollouts and labels are kept",
+            next_step="set qvm.init to a model of one of these types: " + ", ".join(known),
+        )
+
+
+def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> torch.nn.Module:
+    """The model with a LoRA adapter on all linear layers but the head; that and the head train.
+
+    ``merge_and_unload()`` of the result is a plain model again.
+
+    Args:
+        model: from `initialise`.
+        rank: of the adapter's matrices, at least 1.
+        alpha: its output is multiplied by alpha / rank.
+        seed: of its random weights.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    names = {n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    inner = sorted(names - {HEAD})
+    lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=inner, modules_to_save=[HEAD])
+    return get_peft_model(model, lora)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -43,7 +94,37 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_tokens(model: PreTrainedModel, data: Sequences, backbone: Path) -> None:
+    """Makes sure that the model has an embedding for each token, and positions enough.
+
+    Raises:
+        UserError: a token id is beyond its embeddings: the tokenizer is another model's. Or a
+            trajectory is longer than its context.
+    """
+    rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    highest = max((max(ids) for ids in data.ids), default=0)
+    safe = "problems, rollouts and labels are kept"
+    if highest >= rows:
+        raise UserError(
+            f"{backbone}: tokenizer and model do not belong together: the tokenizer gives token "
+            f"{highest}, and the model has {rows} embeddings",
+            safe=safe,
+            next_step="put the tokenizer that the model was trained with into that folder, or set "
+            "qvm.init to another model",
+        )
+    longest = max(map(len, data.ids), default=0)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or longest
+    if longest > context:
+        raise UserError(
+            f"{backbone}: a trajectory has {longest} tokens, and the model's context is {context}",
+            safe=safe,
+            next_step="lower rollouts.max_new_tokens, or set qvm.init to a model with a longer "
+            "context",
+        )
+
+
 def step_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """The logit of every step of a batch, [steps], float32."""
-    logits = model(input_ids=batch.ids).logits[..., 0]
-    return logits[batch.rows, batch.ends].float()  # type: ignore[no-any-return]
+    given = {name: batch[name] for name in ("input_ids", "position_ids") if name in batch}
+    logits = model(**given, use_cache=False).logits[..., 0]  # with a cache rows are not unpacked
+    return logits[batch["rows"], batch["ends"]].float()  # type: ignore[no-any-return]

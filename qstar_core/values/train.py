@@ -1,55 +1,79 @@
 """Trains a QVM on Q-labels and measures it on held-out problems.
 
-Loss (Q* paper, eq. 7): the mean over steps of (Q(s_t, a_t) - y)^2, or binary cross-entropy on
-the soft targets y, which has the same minimum and steeper gradients near 0 and 1.
+Losses (Q* paper, eq. 7, and others) are in `qstar_core.values.losses`, the loop is that of
+`transformers.Trainer` (`qstar_core.values.trainer`).
 
-1. Hidden matrices are updated by Muon, the rest by AdamW; both learning rates warm up and then
-   decay linearly to zero.
+1. Hidden matrices are updated by Muon, the rest by AdamW, unless ``optimizer: adamw`` is chosen;
+   both learning rates warm up and then decay linearly to zero.
 2. Distinct trajectories count once, however often the policy sampled them. Those without any
    positive label may be subsampled (`qstar_core.values.data.subsample_negatives`).
 3. A share of the training problems is held out by hash and never trained on; all figures come
-   from them. Where the domain knows the exact Q*, the AUC against it is reported as well.
+   from them (`qstar_core.values.measuring`), and the calibration that is stored in the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from transformers import PreTrainedModel, TrainerCallback
 
-from qstar_core.config import QvmConfig
+from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
-from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
+from qstar_core.optimizers import TRAINING_ATTENTION
+from qstar_core.values import checkpoints
+from qstar_core.values.batches import collate
+from qstar_core.values.calibration import scale_head
 from qstar_core.values.data import (
-    Batch,
     Sequences,
-    batches,
-    collate,
     count_batches,
     encode,
     held_out,
     subsample_negatives,
+    training_order,
     trajectories,
 )
-from qstar_core.values.metrics import by_step, reliability
-from qstar_core.values.model import initialise, load_tokenizer, step_logits
+from qstar_core.values.measuring import measure
+from qstar_core.values.model import (
+    add_lora,
+    check_tokens,
+    initialise,
+    load_tokenizer,
+    step_logits,
+)
+from qstar_core.values.trainer import (
+    Progress,
+    Reporter,
+    ValueTrainer,
+    arguments,
+    peak_memory_mib,
+)
 
-Progress = Callable[[int, int, str], None]
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a training has beside its data and settings; nothing here changes the weights.
+
+    Attributes:
+        checkpoints: folder that a killed training is gone on from; None keeps no checkpoints.
+        callbacks: of trackers that follow the training.
+        section: of the configuration that the settings are in, for error messages.
+    """
+
+    checkpoints: Path | None = None
+    callbacks: Sequence[TrainerCallback] = ()
+    section: str = "qvm"
 
 
-def mean_loss(kind: str, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The mean over the steps of a batch, weighted; ``kind`` is ``"bce"`` or ``"mse"``."""
-    if kind == "mse":
-        losses = mse_loss(torch.sigmoid(logits), batch.targets, reduction="none")
-    else:
-        losses = binary_cross_entropy_with_logits(logits, batch.targets, reduction="none")
-    return (losses * batch.weights).sum() / batch.weights.sum()
+ALONE = Surroundings()
 
 
 @contextmanager
@@ -70,9 +94,10 @@ def train_qvm(
     problems: list[Problem],
     backbone: Path,
     out: Path,
-    config: QvmConfig,
+    config: TrainingConfig,
     seed: int,
     progress: Progress,
+    around: Surroundings = ALONE,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Trains a QVM and saves it as a Hugging Face folder.
 
@@ -84,11 +109,17 @@ def train_qvm(
         config: loss, epochs, learning rate, held-out share.
         seed: of head, shuffling and held-out split.
         progress: called with (updates done, updates in all, a note).
+        around: where checkpoints go, and who follows the training.
 
     Returns:
-        Figures ({"heldout": by step, "reliability", "loss", ...}) and the held-out predictions,
-        one row per step.
+        Figures (those of `fit` and of `measuring.figures_of`) and the held-out predictions, one
+        row per step.
+
+    Raises:
+        UserError: a label is outside of [0, 1], nothing is left to train on or to hold out, model
+            and tokenizer do not fit, the loss diverges, or memory runs out.
     """
+    check_labels(labels)
     tokenizer = load_tokenizer(backbone)
     model = initialise(backbone, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -97,52 +128,154 @@ def train_qvm(
     frame = trajectories(labels)
     out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
     is_held = pl.col("problem_id").is_in(sorted(out_of_training))
+    check_split(frame.filter(~is_held), frame.filter(is_held), config, around.section)
     prompts = {p.id: p.prompt for p in problems}
     trained = subsample_negatives(frame.filter(~is_held), config.negative_share, seed)
-    data = encode(trained, prompts, tokenizer)
-    with deterministic():
-        loss = _fit(model, data, config, seed, device, progress)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    heldout = encode(frame.filter(is_held), prompts, tokenizer)
-    predictions = predict(model, heldout, problems, config.batch_size)
-    figures = {
-        "loss": loss,
-        "trajectories": len(data),
-        "updates": count_batches(len(data), config.batch_size, config.epochs),
+    data, heldout = (
+        encode(part, prompts, tokenizer, config.weighting)
+        for part in (trained, frame.filter(is_held))
+    )
+    check_tokens(model, data, backbone)
+    check_tokens(model, heldout, backbone)
+    with deterministic(), told_what_to_lower(around.section, config):
+        model, figures = fit(model, data, heldout, config, seed, progress, around)
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        predictions = predict(model, heldout, problems, config.batch_size // config.accumulation)
+    found = measure(predictions, labels, problems, config.calibration, seed)
+    scale_head(out, found.calibration)
+    figures |= {
         "heldout_trajectories": len(heldout),
-        "heldout": by_step(predictions),
-        "reliability": reliability(predictions["q"].to_numpy(), predictions["y"].to_numpy()),
+        **found.figures,
     }
-    return figures, predictions
+    return figures, found.predictions
 
 
-def _fit(
-    model: torch.nn.Module,
+def check_labels(labels: pl.DataFrame) -> None:
+    """Makes sure that all labels are values in [0, 1].
+
+    Raises:
+        UserError: one is not; names the first.
+    """
+    wrong = labels.filter(~pl.col("y").is_between(0.0, 1.0).fill_null(False) | pl.col("y").is_nan())
+    if len(wrong):
+        first = wrong.row(0, named=True)
+        raise UserError(
+            f"{len(wrong):,} of {len(labels):,} labels are outside of [0, 1], the first one y = "
+            f"{first['y']} of step {first.get('step_index', '?')} of rollout {first['rollout_id']}",
+            safe="the labels are kept; nothing was trained",
+            next_step="make the labels anew; those of your own have to be scaled to [0, 1]",
+        )
+
+
+def check_split(
+    trained: pl.DataFrame, heldout: pl.DataFrame, config: TrainingConfig, section: str
+) -> None:
+    """Makes sure that there is something to train on and something to measure with.
+
+    Raises:
+        UserError: one of the two is empty.
+    """
+    for part, name, change in (
+        (trained, "to train on", "lower"),
+        (heldout, "held out for the figures", "raise"),
+    ):
+        if not len(part):
+            raise UserError(
+                f"no trajectory is {name}: of {len(trained) + len(heldout):,} trajectories with "
+                f"labels {section}.holdout: {config.holdout:g} leaves none there",
+                safe="problems, rollouts and labels are kept",
+                next_step=f"{change} {section}.holdout, or take more domain.train_problems",
+            )
+
+
+@contextmanager
+def told_what_to_lower(section: str, config: TrainingConfig) -> Iterator[None]:
+    """Makes an error of the user's out of memory that has run out."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        short = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not short and "can't allocate memory" not in str(error):
+            raise
+        more = config.accumulation * 2
+        lower = f"raise {section}.accumulation to {more} (batch_size must be a multiple of it)"
+        if config.pack_tokens:
+            lower += f", lower {section}.pack_tokens below {config.pack_tokens:,}"
+        raise UserError(
+            f"out of memory in training: {str(error).splitlines()[0] if str(error) else 'RAM'}",
+            safe="problems, rollouts, labels and the checkpoints before are kept",
+            next_step=f"{lower}, lower {section}.batch_size below {config.batch_size:,} or set "
+            f"{section}.gradient_checkpointing=true; then run the same command again",
+        ) from error
+
+
+def fit(
+    model: PreTrainedModel,
     data: Sequences,
-    config: QvmConfig,
+    heldout: Sequences,
+    config: TrainingConfig,
     seed: int,
-    device: torch.device,
     progress: Progress,
-) -> float:
-    """Runs all updates; returns the mean loss of the last tenth of them."""
-    optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
+    around: Surroundings = ALONE,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Runs all updates, from the newest checkpoint on where there is one.
+
+    Returns:
+        The model, a LoRA adapter merged into it, and the figures of the training. Among them loss
+        is the mean of the last tenth of the updates.
+    """
+    size = min(config.batch_size, len(data))
     updates = count_batches(len(data), config.batch_size, config.epochs)
-    model.train()
-    losses: list[float] = []
-    for step, batch in enumerate(batches(data, config.batch_size, config.epochs, seed)):
-        factor = min(1.0, (step + 1) / config.warmup_steps) * (1 - step / updates)
-        batch = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-            logits = step_logits(model, batch)
-        loss = mean_loss(config.loss, logits, batch)
-        losses.append(update(model, optimizers, loss, config.learning_rate * factor))
-        if (step + 1) % 10 == 0 or step + 1 == updates:
-            recent = losses[-50:]
-            progress(step + 1, updates, f"loss {sum(recent) / len(recent):.4f}")
-    tail = losses[-max(1, len(losses) // 10) :]
+    cached = model.config.use_cache  # the trainer turns it off
+    trained: torch.nn.Module = model
+    if config.lora_rank:
+        trained = add_lora(model, config.lora_rank, config.lora_alpha, seed)
+    by = "problem" if config.loss == "ranking" else "trajectory"
+    with ExitStack() as stack:
+        folder = around.checkpoints
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        args = arguments(folder, config, updates, size, seed, around.checkpoints is not None)
+        parts = args.gradient_accumulation_steps * args.world_size
+        order = training_order(data, args.train_batch_size * parts, updates, seed, by)
+        reporter = Reporter(progress)
+        callbacks = [reporter, *around.callbacks]
+        trainer = ValueTrainer(trained, data, heldout, order, config, args, callbacks)
+        reporter.trainer = trainer
+        newest, notes, remarks = checkpoints.newest(folder)
+        if newest is not None:
+            trainer.resume(notes)
+        for remark in remarks:
+            progress(0, updates, remark)
+        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        if config.keep_best:
+            trainer.take_best()
+    if config.lora_rank:
+        model = trained.merge_and_unload()  # type: ignore[operator]
+    model.config.use_cache = cached
     model.eval()
-    return sum(tail) / len(tail)
+    return model, {
+        **figures_of(trainer),
+        "trajectories": len(data),
+        "updates": updates,
+        **({"resumed_from": int(newest.name.partition("-")[2])} if newest else {}),
+        **({"remarks": remarks} if remarks else {}),
+    }
+
+
+def figures_of(trainer: ValueTrainer) -> dict[str, Any]:
+    """What a training says of itself."""
+    losses = trainer.losses
+    tail = losses[-max(1, len(losses) // 10) :]
+    padding = 1 - trainer.tokens / trainer.places if trainer.places else 0.0
+    return {
+        "loss": sum(tail) / len(tail),
+        "tokens_per_second": round(trainer.pace(), 1),
+        "padding_share": round(padding, 6),
+        "memory_mib": round(peak_memory_mib()),
+        **({"best": trainer.best} if trainer.best else {}),
+    }
 
 
 @torch.inference_mode()
@@ -160,8 +293,8 @@ def predict(
     q: list[float] = []
     for start in range(0, len(data), batch_size):
         rows = range(start, min(start + batch_size, len(data)))
-        batch = collate(data, list(rows)).to(device)
-        q += torch.sigmoid(step_logits(model, batch)).tolist()
+        batch = {name: t.to(device) for name, t in collate(data, rows).items()}
+        q += torch.sigmoid(step_logits(model, batch).double()).tolist()  # float32 ends at logit 17
     truth = []
     for problem_id, actions in data.frame.select("problem_id", "actions").iter_rows():
         domain = DOMAINS[known[problem_id].domain]

@@ -63,6 +63,19 @@ def test_the_card_of_rollouts_counts_outcomes(tmp_path: Path) -> None:
     assert "qstar audit" not in text
 
 
+def test_the_policies_of_imported_rollouts_are_those_of_their_rows(tmp_path: Path) -> None:
+    labels = write_run(tmp_path, PLAYS)
+    rollouts = made(labels, "rollouts", rows_from={"import_file": "abc"})
+    assert "| policy | `policy` |" in rollouts
+    file = tmp_path / "many.parquet"
+    names = [f"imported:{k}" for k in range(7)]
+    pl.DataFrame({"policy": names, "outcome": "correct", "problem_id": "p"}).write_parquet(file)
+    manifest = {**(dataset.read_manifest(labels.replace("labels", "rollouts")) or {})}
+    manifest["rows_from"] = {"import_file": "abc"}
+    text = card(manifest, CardConfig(), [str(file)], {})
+    assert "imported:0, imported:1, imported:2, imported:3, imported:4 and 2 more" in text
+
+
 def test_a_pool_and_missing_problems_are_said(tmp_path: Path) -> None:
     rows = [path(PROBLEM, [GOOD, WIN], 0, source="states", prefix_steps=1)]
     labels = write_run(tmp_path, PLAYS, pools={"states": rows})

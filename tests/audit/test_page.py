@@ -8,6 +8,8 @@ from qstar_core.audit.page import render
 from tests.evaluation.examples import HOSTILE
 from tests.evaluation.test_report import Outline
 
+OWN = {"step": 1, "n": 4, "good": 3, "missed": 1, "wrong": 0, "bias": -0.25, "mse": 0.25}
+
 
 def found(**more: Any) -> dict[str, Any]:
     """What an audit finds, with model text that would do harm."""
@@ -51,6 +53,8 @@ def found(**more: Any) -> dict[str, Any]:
             "steps": 2,
             "examples": [{"prompt": HOSTILE, "text": HOSTILE}],
         },
+        "imported": False,
+        "own": {"problems": 2, "steps": [OWN]},
         "truth": {"problems": 2, "gamma": 1.0, "rows": [*curve, pool]},
         "warnings": [{"what": HOSTILE, "next": "qstar run CONFIG"}],
         **more,
@@ -79,12 +83,13 @@ def test_all_figures_are_there(page: str) -> None:
     assert page.count("<svg") == 1 + 3 * 2  # a histogram, three charts in two sizes
     for text in ("25.0 %", "mcts pool", "needs a pool", "mean squared error"):
         assert text.lower() in page.lower()
+    assert "\N{MINUS SIGN}0.2500" in page and 'href="#own"' in page
     assert "0.2000" in page and "1 of 5 distinct actions" in page
 
 
 def test_labels_without_inputs_have_a_page(page: str) -> None:
-    nothing = dict.fromkeys(("duplicates", "leakage", "format_errors", "truth"))
+    nothing = dict.fromkeys(("duplicates", "leakage", "format_errors", "own", "truth"))
     bare = render(found(**nothing, warnings=[]))
     assert Outline(bare).open == []
-    assert "Nothing was found against these labels" in bare
+    assert "Nothing was found against these labels" in bare and "#own" not in bare
     assert bare.count("<svg") == 1

@@ -69,3 +69,15 @@ def test_training_refuses_near_duplicates_unless_they_are_allowed_by_name() -> N
 def test_clean_questions_are_not_refused() -> None:
     assert refuse_leakage(TRAIN, [question("5 + 5")], []) == {}
     assert refuse_leakage(TRAIN, [], []) == {}
+
+
+def test_equal_words_are_leakage_whatever_the_reference() -> None:
+    """Annotations seldom say the reference that is part of a problem's id."""
+    trained, tested = question(f"{LONG} now?", "null"), question(f"{LONG}  NOW ?", "33")
+    assert trained.id != tested.id
+    found = leakage(as_frame([trained]), as_frame([tested]))
+    assert (found["same"], found["near"]) == (1, 0)
+    with pytest.raises(UserError, match="prm: 1 of 1 test problems") as caught:
+        refuse_leakage([trained], [tested], ["near_duplicates"], model="prm")
+    assert "domain.train_file or test_file, or prm.annotations" in caught.value.next_step
+    assert "qstar train-prm CONFIG --set 'prm.allow=[leakage]'" in caught.value.next_step

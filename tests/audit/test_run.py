@@ -49,14 +49,15 @@ def test_an_audit_has_all_figures_and_is_json(tmp_path: Path) -> None:
     assert found["format_errors"]["lenient"] == 1
     assert found["truth"]["rows"][0]["method"] == "best_of_rollouts"
     assert found["missing"] == []
-    assert said[0] == "labels by step" and len(said) == 4
+    assert said[0] == "labels by step" and len(said) == 5
+    assert [row["good"] for row in found["own"]["steps"]] == [3, 1]
     [warning] = found["warnings"]
     assert warning["what"].startswith("1 of 3 negatives (33 %) reach the answer")
 
 
 def test_no_comparison_with_the_truth_if_no_problem_is_asked_for(tmp_path: Path) -> None:
     found = audit(write_run(tmp_path, PLAYS), problems=0)
-    assert found["truth"] is None and found["format_errors"] is not None
+    assert found["own"] is found["truth"] is None and found["format_errors"] is not None
 
 
 def test_only_problems_with_labels_count_as_training_problems(tmp_path: Path) -> None:
@@ -82,6 +83,7 @@ def test_labels_alone_are_audited_as_far_as_they_go(tmp_path: Path) -> None:
     found = audit(f"{moved}/manifest.json")
     assert found["missing"] == ["problems", "rollouts"]
     assert found["leakage"] is found["truth"] is found["format_errors"] is None
+    assert found["own"] is None
     assert "problems, rollouts" in found["warnings"][-1]["what"]
 
 
@@ -115,6 +117,25 @@ def test_an_audit_reads_from_s3(bucket: str) -> None:
     assert found["uri"] == f"{bucket}/run/labels/key"
 
 
+def test_good_steps_with_label_0_are_a_warning(tmp_path: Path) -> None:
+    found = audit(write_run(tmp_path, PLAYS, change=pl.lit(0.0)))
+    said = [warning["what"] for warning in found["warnings"]]
+    assert "100 % of the good steps 1 (exact Q* > 0) have label 0" in said
+    high = audit(write_run(tmp_path / "high", PLAYS, change=pl.lit(1.0)))
+    said = [warning["what"] for warning in high["warnings"]]
+    assert "4 of 8 labels are above 0 where the exact Q* is 0" in said
+
+
+def test_imported_trajectories_are_told_where_more_come_from(tmp_path: Path) -> None:
+    labels = Path(write_run(tmp_path, PLAYS, change=pl.lit(0.0)))
+    manifest = json.loads((labels / "manifest.json").read_text())
+    manifest["config"]["rollouts"]["import_file"] = "samples.jsonl"
+    (labels / "manifest.json").write_text(json.dumps(manifest))
+    said = audit(str(labels))["warnings"]
+    assert said[0]["next"] == "put more samples per question into the file, then qstar import FILE"
+    assert not any("--set rollouts" in warning["next"] for warning in said)
+
+
 def test_every_warning_names_the_next_command() -> None:
     found: dict[str, Any] = {
         "leakage": {"same": 1, "near": 2, "test": 5},
@@ -127,11 +148,26 @@ def test_every_warning_names_the_next_command() -> None:
         "duplicates": {"questions": 1, "problems": 2},
         "format_errors": {"lenient": 1, "negatives": 50},
         "missing": ["pool_states"],
+        "imported": False,
+        "uri": "out/labels/key",
+        "own": {
+            "steps": [
+                {"step": 1, "n": 4, "good": 4, "missed": 1, "wrong": 0},
+                {"step": 2, "n": 4, "good": 2, "missed": 0, "wrong": 1},
+            ]
+        },
     }
     said = warnings(found)
-    assert len(said) == 8
+    assert len(said) == 10
     assert all(set(warning) == {"what", "next"} and all(warning.values()) for warning in said)
     assert "all 4 labels of step 1 are positive" in [warning["what"] for warning in said]
-    nothing = {"leakage": None, "duplicates": None, "format_errors": None, "missing": []}
+    nothing = {
+        "own": None,
+        "imported": False,
+        "leakage": None,
+        "duplicates": None,
+        "format_errors": None,
+        "missing": [],
+    }
     quiet = {**nothing, "conflicts": {"conflicting": 0}, "steps": found["steps"][2:]}
     assert warnings(quiet) == []

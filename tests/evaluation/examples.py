@@ -23,7 +23,8 @@ from qstar_core.evaluation.sweep import reach, sweep
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.search import Budget
-from qstar_core.values.metrics import by_step, reliability
+from qstar_core.values.calibration import Calibration
+from qstar_core.values.measuring import figures_of
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 HELD_OUT = 40
@@ -109,11 +110,19 @@ def predictions() -> pl.DataFrame:
     step = np.tile([1, 2, 3], 800)
     truth = (rng.random(2400) < 0.45).astype(float)
     logit = (2.6 * truth - 1.3) * (0.5 + 0.35 * step) + rng.normal(0, 1.1, 2400)
+    problem = np.arange(2400) // 60
+    steps = rng.integers(0, 4, 2400)  # siblings: up to four in a state
     return pl.DataFrame(
         {
+            "problem_id": [f"p{k:02d}" for k in problem],
+            "domain": "countdown",
+            "state_id": [f"{k}-{t}" for k, t in zip(problem, step, strict=True)],
+            "action_id": [f"{k}-{t}-{a}" for k, t, a in zip(problem, step, steps, strict=True)],
+            "reported": problem % 4 > 0,
             "step_index": step,
             "n_steps": np.full(2400, 3),
-            "q": 1 / (1 + np.exp(-logit)),
+            "q": 1 / (1 + np.exp(-1.6 * logit)),
+            "q_raw": 1 / (1 + np.exp(-logit)),
             "y": np.where(rng.random(2400) < 0.03, 0.0, truth),
             "q_star": truth,
         }
@@ -135,10 +144,7 @@ def report_data() -> ReportData:
         comparison=compare(found, seconds, "best-of-N", resamples=2000),
         curve=accuracy_by_tokens(found),
         searches=found.filter(pl.col("problem_id").is_in(shown)),
-        qvm={
-            "heldout": by_step(held),
-            "reliability": reliability(held["q"].to_numpy(), held["y"].to_numpy()),
-        },
+        qvm=figures_of(held, Calibration("temperature", slope=1.6)),
         lineage=[
             {"stage": "problems", "key": "3c5a1b7e90d2f4a68b1c0e57", "rows": 2500},
             {"stage": "rollouts", "key": "e4d909c290d0fb1ca068ffad", "rows": 32000},

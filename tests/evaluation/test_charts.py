@@ -90,3 +90,16 @@ def test_the_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
 def test_the_interval_mark() -> None:
     row = {"low": 0.25, "accuracy": 0.5, "high": 1.0}
     assert interval_mark(row, 200) == {"width": 200, "low": 50, "at": 100, "high": 200}
+
+
+def test_the_curve_before_calibration_is_drawn_where_it_differs() -> None:
+    row = {"low": 0.0, "high": 0.1, "mean_q": 0.0, "rate": 0.5, "n": 3}
+    after = [row, {**row, "low": 0.9, "high": 1.0, "mean_q": 1.0}]
+    before = [{**row, "rate": 1.0}]
+    chart = reliability_chart(after, before)
+    assert chart is not None
+    assert chart["before"] == f"M{chart['left']:g} {chart['top']:g}"
+    for same in ((), after):
+        unchanged = reliability_chart(after, same)
+        assert unchanged is not None and unchanged["before"] == ""
+        assert unchanged["path"] == chart["path"]

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from qstar_core.evaluation.compare import accuracy_by_tokens, compare
-from qstar_core.evaluation.report import flatten, method_colours, problem_views, render
+from qstar_core.evaluation.report import choices, flatten, method_colours, problem_views, render
 from qstar_core.evaluation.wording import MISSING
 from tests.evaluation.examples import HELD_OUT, HOSTILE, hostile_data, report_data, searches
 
@@ -186,3 +186,44 @@ def test_a_value_model_at_chance_is_said_beside_its_figures(page: str) -> None:
     assert "no better than chance: held-out AUC first (0.52), second (0.52)" in spoilt
     assert "no better than chance" not in page
     assert Outline(spoilt).open == []
+
+
+def test_calibration_and_regret_stand_beside_the_figures(page: str) -> None:
+    qvm = report_data().qvm
+    told = qvm["calibration"]
+    assert f"temperature scaling (T = {told['temperature']:.3f})" in page
+    assert '<th scope="col" class="n">before</th>' in page
+    assert page.count('class="before"') == 1 and "grey line is before calibration" in page
+    assert "Regret: what is lost, in exact Q*" in page
+    for row in choices(qvm["regret"]):
+        low, high = row["intervals"]["regret"]
+        assert f"<b>{row['regret']:.3f}</b> ({low:.3f} to {high:.3f})" in page
+        assert 0 <= row["regret"] <= row["regret_random"]
+
+
+def test_regret_is_against_the_labels_where_the_truth_is_not_known() -> None:
+    data = report_data()
+    unknown = [{**row, "truth": None} for row in data.qvm["regret"]]
+    assert all(
+        row["regret"] == own["regret"] for row, own in zip(choices(unknown), unknown, strict=True)
+    )
+    page = render(replace(data, qvm={**data.qvm, "regret": unknown}))
+    assert "Regret: what is lost, in labels" in page
+    none = [{**row, "states": 0, "truth": None} for row in unknown]
+    assert choices(none) == []
+    assert "Regret" not in render(replace(data, qvm={**data.qvm, "regret": none}))
+
+
+def test_figures_of_an_older_run_have_no_calibration() -> None:
+    data = report_data()
+    old = {name: data.qvm[name] for name in ("heldout", "reliability")}
+    page = render(replace(data, qvm=old))
+    assert Outline(page).open == []
+    assert "before calibration" not in page and "Regret" not in page
+
+
+def test_why_no_calibration_was_fitted_is_said() -> None:
+    data = report_data()
+    told = {**data.qvm["calibration"], "skipped": HOSTILE}
+    page = render(replace(data, qvm={**data.qvm, "calibration": told}))
+    assert "No calibration was fitted" in page and HOSTILE not in page

@@ -38,6 +38,7 @@ def test_the_tables_fit_80_columns_and_show_every_figure() -> None:
     assert "…" not in text
     figures = "best_of_rollouts  1      20  -0.2000  0.2000      100  0.1000  0.1000    0.1000"
     assert figures in text  # on one line
+    assert "1       4         3        1      33.3        0  -0.2500  0.2500" in text
 
 
 def test_what_models_wrote_is_shown_and_not_obeyed() -> None:
@@ -48,7 +49,7 @@ def test_what_models_wrote_is_shown_and_not_obeyed() -> None:
 
 
 def test_what_was_not_audited_is_said() -> None:
-    nothing = dict.fromkeys(("duplicates", "leakage", "format_errors", "truth"))
+    nothing = dict.fromkeys(("duplicates", "leakage", "format_errors", "own", "truth"))
     text = shown(found(**nothing, warnings=[]))
     assert text.count("not audited") == 4
     assert "Nothing was found against these labels." in text
@@ -65,7 +66,8 @@ def test_the_command_prints_tables_and_writes_figures_and_page(tmp_path: Path) -
     options = ["--json", str(files[0]), "--html", str(files[1])]
     done = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["audit", labels, *options])
     assert done.exit_code == 0, done.output
-    assert "Against the exact Q* on 1 problems" in done.output
+    assert "These labels against the exact Q* on 1 problems" in done.output
+    assert "Methods against the exact Q* on 1 problems" in done.output
     assert "Warning: 1 of 3 negatives (33 %)" in done.output
     assert str(files[1]) in done.output
     assert json.loads(files[0].read_text())["conflicts"]["conflicting"] == 0

@@ -69,3 +69,14 @@ def test_a_run_of_defaults_alone_says_which_they_are(
     commands.say_defaults(commands.console(), commands.load(str(file), None, str(tmp_path)))
     shown = " ".join(capsys.readouterr().out.split())
     assert ("2,000 training and 500 test problems, 16 rollouts of reference:" in shown) is said
+
+
+def test_a_stronger_pool_of_the_runs_own_policy_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = {"kind": "stronger", "temperature": 0.5}
+    commands.notes(commands.console(), RunConfig.model_validate({"pools": [own]}))
+    assert "pool_stronger names no policy" in capsys.readouterr().out
+    other = {**own, "policy": {"path": "another"}}
+    commands.notes(commands.console(), RunConfig.model_validate({"pools": [other]}))
+    assert capsys.readouterr().out == ""

@@ -48,3 +48,12 @@ def test_a_comparison_says_that_it_trains_first(
     monkeypatch.setattr(pipeline, "published", lambda stage: {})
     commands.say_training(commands.console(), stages)
     assert capsys.readouterr().out == ""
+
+
+def test_a_training_ends_with_the_figures_of_its_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manifest = inspect.manifest_of(inspect.folder_named("reference:countdown-qvm"))
+    inspect.show_stage_end(commands.console(), "qvm", manifest)
+    shown = capsys.readouterr().out
+    assert "Held-out steps" in shown and "Next: qstar show" in shown

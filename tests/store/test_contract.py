@@ -167,6 +167,17 @@ def test_what_a_kill_after_the_manifest_left_is_cleared(root: str) -> None:
     assert not store.unfinished()
 
 
+def test_kept_work_is_found_again_until_the_data_set_is_published(root: str) -> None:
+    with dataset.making(root, no_wait):
+        kept = open_store(root).kept("model")
+        (kept / "half").write_bytes(b"12")
+        assert open_store(root).kept("model") == kept
+        assert open_store(root).kept("other") != kept
+        assert open_store(root).names() == []
+        dataset.publish(root, {}, [make_shard(root, "a", 3)])
+    assert not kept.exists()
+
+
 def test_a_changed_file_of_the_same_size_is_found(root: str) -> None:
     dataset.publish(root, {}, [make_shard(root, "a", 3)])
     store = open_store(root)

@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
-from qstar_core.values.metrics import auc, brier, by_step, calibration_error, reliability
+from qstar_core.values.metrics import auc, brier, calibration_error, reliability, spearman
 
 ROWS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=30)
 
@@ -51,17 +51,28 @@ def test_calibration_error_is_bounded_and_bins_hold_all_rows(
     assert sum(row["n"] for row in reliability(scores, targets)) == len(rows)
 
 
-def test_figures_by_step_tell_final_from_first() -> None:
-    frame = pl.DataFrame(
-        {
-            "step_index": [1, 2, 1, 2, 1],
-            "n_steps": [2, 2, 2, 2, 1],
-            "q": [0.9, 0.8, 0.1, 0.2, 0.7],
-            "y": [1.0, 1.0, 0.0, 0.0, 1.0],
-            "q_star": [1.0, 1.0, 1.0, 0.0, None],
-        }
-    )
-    first, final = by_step(frame)
-    assert (first["step"], first["n"], first["auc_label"]) == ("first", 2, 1.0)
-    assert first["auc_truth"] is None  # no negatives
-    assert (final["step"], final["n"], final["auc_truth"]) == ("final", 3, None)  # one unknown
+WEIGHTED = st.lists(
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 3)), min_size=2, max_size=20
+)
+
+
+@given(WEIGHTED)
+def test_a_weight_counts_like_so_many_equal_rows(rows: list[tuple[float, float, int]]) -> None:
+    q, y, n = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    many_q, many_y = (np.repeat(column, n.astype(int)) for column in (q, y))
+    for weighted, repeated in (
+        (auc(q, y > 0.5, n), auc(many_q, many_y > 0.5)),
+        (spearman(q, y, n), spearman(many_q, many_y)),
+        (brier(q, y, n), brier(many_q, many_y)),
+        (calibration_error(q, y, weights=n), calibration_error(many_q, many_y)),
+    ):
+        assert weighted == pytest.approx(repeated, nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=20))
+def test_rank_correlation_is_that_of_scipy(rows: list[tuple[int, int]]) -> None:
+    a, b = (np.array(column) for column in zip(*rows, strict=True))
+    if len(set(a)) > 1 and len(set(b)) > 1:
+        assert spearman(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    else:
+        assert math.isnan(spearman(a, b))

@@ -1,66 +1,242 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForTokenClassification
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForTokenClassification, TrainerCallback
 
-from qstar_core.config import CountdownRanges, QvmConfig, RolloutsConfig
-from qstar_core.domains import countdown_problems
 from qstar_core.errors import UserError
-from qstar_core.labels.best_of_rollouts import best_of_rollouts
-from qstar_core.labels.steps import as_paths
-from qstar_core.policies.transformers import TransformersPolicy
-from qstar_core.rollouts.sample import sample_rollouts
 from qstar_core.values import data
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.score import TransformersValue
-from qstar_core.values.train import mean_loss, train_qvm
-from tests.models import tiny_policy
+from qstar_core.values.train import Surroundings
+from tests.models import copied, tiny_policy
 
-PROBLEMS = countdown_problems.generate("train", 30, CountdownRanges(numbers=3), seed=0)
+from .labelled import PROBLEMS, labelled, train
 
 
 @pytest.fixture(scope="module")
 def labels() -> pl.DataFrame:
-    policy = TransformersPolicy(tiny_policy(), "float64", "cpu", 64)
-    table = sample_rollouts(PROBLEMS, policy, RolloutsConfig(samples=4, max_new_tokens=30), 0)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    # the tiny policy never solves anything: call every other rollout correct
-    odd = pl.col("sample_index") % 2 == 1
-    frame = frame.with_columns(outcome=pl.when(odd).then(pl.lit("correct")).otherwise("outcome"))
-    return best_of_rollouts(as_paths(frame.lazy()), 1.0).collect()
+    return labelled()
 
 
-def train(labels: pl.DataFrame, out: Path, **settings: object) -> dict[str, object]:
-    config = QvmConfig(holdout=0.3, batch_size=16, bf16=False, **settings)  # type: ignore[arg-type]
-    figures, predictions = train_qvm(
-        labels, PROBLEMS, tiny_policy(), out, config, 0, lambda *args: None
-    )
-    assert set(predictions.columns) >= {"problem_id", "step_index", "q", "y", "q_star"}
-    return figures
-
-
-def test_training_lowers_the_loss_and_saves_a_standard_checkpoint(
-    labels: pl.DataFrame, tmp_path: Path
-) -> None:
-    short = train(labels, tmp_path / "a", epochs=0.2)
-    long = train(labels, tmp_path / "b", epochs=20.0, learning_rate=0.01)
-    assert long["loss"] < short["loss"]  # type: ignore[operator]
+def test_training_lowers_the_loss_and_saves_a_standard_checkpoint(tmp_path: Path) -> None:
+    notes: list[tuple[int, int, str]] = []
+    short = train(tmp_path / "a", epochs=0.2)
+    long = train(tmp_path / "b", notes=notes, epochs=20.0, learning_rate=0.01)
+    assert long["loss"] < short["loss"]
+    assert long["tokens_per_second"] > 0 and 0 < long["padding_share"] < 1
+    assert long["memory_mib"] > 0 and "resumed_from" not in long
+    done, of, note = notes[-1]
+    assert done == of == long["updates"] and "loss 0." in note and "tokens/s" in note
     model = AutoModelForTokenClassification.from_pretrained(tmp_path / "b")
     assert model.config.num_labels == 1
 
 
-@pytest.mark.parametrize("loss", ["bce", "mse"])
-def test_training_is_reproducible(labels: pl.DataFrame, tmp_path: Path, loss: str) -> None:
+@pytest.mark.parametrize("loss", ["bce", "mse", "ranking"])
+def test_training_is_reproducible(tmp_path: Path, loss: str) -> None:
     for name in ("a", "b"):
-        train(labels, tmp_path / name, epochs=1.0, loss=loss)
-    a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("a", "b"))
-    assert all(torch.equal(a[k], b[k]) for k in a)
+        train(tmp_path / name, epochs=1.0, loss=loss, calibration="platt")
+    assert_equal_weights(tmp_path / "a", tmp_path / "b")
+
+
+def assert_equal_weights(a: Path, b: Path, within: float = 0.0) -> None:
+    one, other = (load_file(folder / "model.safetensors") for folder in (a, b))
+    assert one.keys() == other.keys()
+    for name in one:
+        assert float((one[name] - other[name]).abs().max()) <= within, name
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(update: int) -> TrainerCallback:
+    """Stands in for ``kill -9``: nothing is cleared away."""
+
+    class Kill(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if state.global_step == update:
+                raise Killed
+
+    return Kill()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "adamw", "accumulation": 2},
+        {"loss": "ranking", "calibration": "platt", "weighting": "interval", "pack_tokens": 64},
+        {"keep_best": True, "eval_every": 2},
+        {"lora_rank": 2},
+    ],
+    ids=str,
+)
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    settings = {"epochs": 2.0, "learning_rate": 0.01, "save_every": 3, **settings}
+    whole = train(tmp_path / "whole", **settings)
+    kept = tmp_path / "kept"
+    with pytest.raises(Killed):
+        train(tmp_path / "lost", Surroundings(kept, [killed_at(8)]), **settings)
+    assert not list(kept.rglob("*.bin"))
+    resumed = train(tmp_path / "resumed", Surroundings(kept), **settings)
+    assert resumed["resumed_from"] == 6
+    assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert resumed["loss"] == whole["loss"] and resumed.get("best") == whole.get("best")
+
+
+def test_a_damaged_checkpoint_is_left_out_with_a_remark(tmp_path: Path) -> None:
+    settings = {"epochs": 2.0, "save_every": 3}
+    train(tmp_path / "whole", **settings)
+    kept = tmp_path / "kept"
+    with pytest.raises(Killed):
+        train(tmp_path / "lost", Surroundings(kept, [killed_at(8)]), **settings)
+    file = kept / "checkpoint-6" / "optimizer.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    notes: list[tuple[int, int, str]] = []
+    resumed = train(tmp_path / "resumed", Surroundings(kept), notes=notes, **settings)
+    assert resumed["resumed_from"] == 3
+    assert resumed["remarks"] == ["the checkpoint at update 6 is damaged and was left out"]
+    assert notes[0][2] == resumed["remarks"][0]
+    assert_equal_weights(tmp_path / "whole", tmp_path / "resumed")
+
+
+def test_parts_packing_and_recomputed_activations_give_the_same_weights(tmp_path: Path) -> None:
+    ways: dict[str, dict[str, Any]] = {
+        "parts": {"accumulation": 4},
+        "packed": {"pack_tokens": 96},
+        "recomputed": {"gradient_checkpointing": True},
+    }
+    padded = train(tmp_path / "plain", epochs=0.5, optimizer="adamw")
+    for name, how in ways.items():
+        found = train(tmp_path / name, epochs=0.5, optimizer="adamw", **how)
+        assert found["loss"] == pytest.approx(padded["loss"], rel=1e-5)
+        assert_equal_weights(tmp_path / "plain", tmp_path / name, within=2e-3)
+        if name == "recomputed":
+            assert_equal_weights(tmp_path / "plain", tmp_path / name)
+
+
+def test_the_best_weights_are_those_of_the_lowest_held_out_loss(tmp_path: Path) -> None:
+    settings = {"epochs": 30.0, "learning_rate": 0.05, "eval_every": 5}
+    last = train(tmp_path / "last", **settings)
+    best = train(tmp_path / "best", keep_best=True, **settings)
+    assert best["best"]["update"] < best["updates"] and best["best"]["loss"] > 0
+    assert "best" not in last
+    brier = [sum(row["brier"] * row["n"] for row in found["heldout"]) for found in (last, best)]
+    assert brier[1] < brier[0]
+
+
+def test_a_lora_adapter_is_merged_and_changes_only_what_it_covers(tmp_path: Path) -> None:
+    train(tmp_path / "lora", epochs=2.0, lora_rank=4, learning_rate=0.01)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "lora")
+    before = load_file(tiny_policy() / "model.safetensors")
+    after = load_file(tmp_path / "lora" / "model.safetensors")
+    assert not [name for name in after if "lora" in name or "base_layer" in name]
+    moved = {n for n in before if n in after and not torch.equal(before[n], after[n])}
+    assert moved and all("proj" in name for name in moved)
+    assert model.config.num_labels == 1
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    figures = train(
+        tmp_path / "all",
+        Surroundings(tmp_path / "kept"),
+        epochs=1.0,
+        lora_rank=2,
+        gradient_checkpointing=True,
+        pack_tokens=96,
+        accumulation=2,
+        bf16=True,
+        keep_best=True,
+        weighting="interval",
+        loss="ranking",
+        calibration="platt",
+    )
+    assert figures["best"]["loss"] > 0
+    AutoModelForTokenClassification.from_pretrained(tmp_path / "all")
+
+
+def test_labels_outside_of_the_range_are_refused(tmp_path: Path) -> None:
+    for wrong in (1.5, -0.1, float("nan"), None):
+        bad = labelled().with_columns(
+            y=pl.when(pl.int_range(pl.len()) == 7).then(wrong).otherwise("y")
+        )
+        with pytest.raises(UserError, match=r"1 of .* outside of \[0, 1\].*step \d") as caught:
+            train(tmp_path / "out", labels=bad)
+        assert "labels are kept" in caught.value.safe
+
+
+def test_a_loss_that_diverges_is_said_with_its_update(tmp_path: Path) -> None:
+    kept = Surroundings(tmp_path / "kept")
+    with pytest.raises(UserError, match=r"of update \d+ of \d+ is (nan|inf).*rate of 1e\+30") as e:
+        train(tmp_path / "out", kept, learning_rate=1e30, epochs=3.0, save_every=1)
+    assert "lower the learning rate" in e.value.next_step and "checkpoints" in e.value.safe
+    assert list((tmp_path / "kept").glob("checkpoint-*/complete.json"))
+
+
+@pytest.mark.parametrize(("holdout", "name"), [(1e-9, "held out"), (1 - 1e-9, "to train on")])
+def test_an_empty_split_is_said(tmp_path: Path, holdout: float, name: str) -> None:
+    with pytest.raises(UserError, match=f"no trajectory is {name}") as caught:
+        train(tmp_path / "out", holdout=holdout)
+    assert "qvm.holdout" in caught.value.next_step
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = copied(tiny_policy(), tmp_path / "mixed", vocab_size=20)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:20].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"do not belong together.*20 embeddings"):
+        train(tmp_path / "out", backbone=folder)
+
+
+def test_a_context_that_is_too_short_is_said(tmp_path: Path) -> None:
+    folder = copied(tiny_policy(), tmp_path / "short", max_position_embeddings=16)
+    with pytest.raises(UserError, match="the model's context is 16"):
+        train(tmp_path / "out", backbone=folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_runs_out_names_what_to_lower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def short(*_: Any, **more: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("qstar_core.values.trainer.step_logits", short)
+    with pytest.raises(UserError, match="out of memory in training") as caught:
+        train(tmp_path / "out", pack_tokens=128)
+    for setting in ("batch_size", "accumulation to 2", "pack_tokens", "gradient_checkpointing"):
+        assert f"qvm.{setting}" in caught.value.next_step
+
+
+def test_other_errors_of_the_runtime_stay_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: Any, **more: Any) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("qstar_core.values.trainer.step_logits", wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(tmp_path / "out")
 
 
 def test_held_out_problems_are_disjoint_and_by_hash(labels: pl.DataFrame) -> None:
@@ -108,21 +284,8 @@ def test_no_trajectory_left_to_train_on_is_said(labels: pl.DataFrame, tmp_path: 
     with pytest.raises(
         UserError, match=r"none of them a positive .* qvm\.negative_share: 1e-09"
     ) as e:
-        train(hopeless, tmp_path / "qvm", negative_share=1e-9)
+        train(tmp_path / "qvm", labels=hopeless, negative_share=1e-9)
     assert "labels" in e.value.safe and "qvm.negative_share=1" in e.value.next_step
-
-
-@pytest.mark.parametrize("kind", ["bce", "mse"])
-def test_a_weight_counts_like_so_many_equal_rows(kind: str) -> None:
-    logits, targets = torch.tensor([0.3, -1.2, 2.0]), torch.tensor([1.0, 0.0, 0.0])
-    weights = torch.tensor([1.0, 3.0, 1.0])
-    nothing = torch.zeros(3, dtype=torch.long)
-    weighted = data.Batch(nothing, nothing, nothing, targets, weights)
-    rows = torch.tensor([0, 1, 1, 1, 2])
-    repeated = data.Batch(rows, rows, rows, targets[rows], torch.ones(5))
-    assert mean_loss(kind, logits, weighted).item() == pytest.approx(
-        mean_loss(kind, logits[rows], repeated).item()
-    )
 
 
 def test_encoding_marks_the_last_token_of_each_step(labels: pl.DataFrame) -> None:
@@ -138,17 +301,38 @@ def test_encoding_marks_the_last_token_of_each_step(labels: pl.DataFrame) -> Non
         assert ends[-1] == len(ids) - 1
 
 
-def test_batches_cover_every_trajectory_once_per_epoch(labels: pl.DataFrame) -> None:
+@pytest.mark.parametrize("by", ["trajectory", "problem"])
+def test_an_epoch_has_every_trajectory_once(labels: pl.DataFrame, by: str) -> None:
     tokenizer = load_tokenizer(tiny_policy())
     prompts = {p.id: p.prompt for p in PROBLEMS}
     encoded = data.encode(data.trajectories(labels).head(32), prompts, tokenizer)
-    seen = torch.cat([b.ids[:, 1:4] for b in data.batches(encoded, 8, 2.0, seed=1)])
-    assert len(seen) == 64
+    order = data.training_order(encoded, 8, 8, 1, by)
+    assert sorted(order[:32]) == sorted(order[32:]) == list(range(32))
+    assert order[:32].tolist() != order[32:].tolist()
+    assert data.training_order(encoded, 8, 3, 1, by).tolist() == order[:24].tolist()
+    assert data.training_order(encoded, 8, 3, 2, by).tolist() != order[:24].tolist()
     assert data.count_batches(32, 8, 0.01) == 1
+    problems = encoded.frame["problem_id"].gather(order[:32]).to_list()
+    changes = sum(a != b for a, b in pairwise(problems))
+    assert (changes == len(set(problems)) - 1) == (by == "problem")
 
 
-def test_scores_do_not_depend_on_their_company(labels: pl.DataFrame, tmp_path: Path) -> None:
-    train(labels, tmp_path / "qvm", epochs=1.0)
+def test_steps_of_narrow_intervals_weigh_more(labels: pl.DataFrame) -> None:
+    tokenizer = load_tokenizer(tiny_policy())
+    prompts = {p.id: p.prompt for p in PROBLEMS}
+    frame = data.subsample_negatives(data.trajectories(labels), 0.5, 0)
+    encoded = data.encode(frame, prompts, tokenizer, "interval")
+    for weights, low, high, whole in zip(
+        encoded.weights, frame["low"], frame["high"], frame["weight"], strict=True
+    ):
+        widths = [b - a for a, b in zip(low, high, strict=True)]
+        assert weights == pytest.approx([whole / width**2 for width in widths])
+    with pytest.raises(UserError, match="success_low"):
+        data.encode(frame.drop("low", "high"), prompts, tokenizer, "interval")
+
+
+def test_scores_do_not_depend_on_their_company(tmp_path: Path) -> None:
+    train(tmp_path / "qvm", epochs=1.0)
     texts = [p.prompt + "1 + 1 = 2 | 2 > 3\n" for p in PROBLEMS] + [PROBLEMS[0].prompt]
     ended = [k % 2 == 0 for k in range(len(texts))]
     together = TransformersValue(tmp_path / "qvm", "float64", "cpu", 64).score(texts, ended)
@@ -158,8 +342,8 @@ def test_scores_do_not_depend_on_their_company(labels: pl.DataFrame, tmp_path: P
     assert one.score([], []) == []
 
 
-def test_a_score_is_the_sigmoid_of_the_last_logit(labels: pl.DataFrame, tmp_path: Path) -> None:
-    train(labels, tmp_path / "qvm", epochs=0.2)
+def test_a_score_is_the_sigmoid_of_the_last_logit(tmp_path: Path) -> None:
+    train(tmp_path / "qvm", epochs=0.2)
     value = TransformersValue(tmp_path / "qvm", "float64", "cpu", 4)
     text = PROBLEMS[0].prompt
     ids = value.tokenizer(text, return_tensors="pt")["input_ids"]

@@ -1,0 +1,1 @@
+"""Step annotations from elsewhere: for each step of a solution, whether it is right."""

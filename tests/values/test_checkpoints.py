@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from qstar_core.values import checkpoints
+
+
+def made(folder: Path, number: int, **notes: object) -> Path:
+    place = folder / f"checkpoint-{number}"
+    place.mkdir(parents=True)
+    (place / "weights").write_bytes(b"%d" % number)
+    checkpoints.seal(place, {"best": None, **notes})
+    return place
+
+
+def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path / "nowhere") == (None, {}, [])
+    made(tmp_path, 9)
+    last = made(tmp_path, 10, losses=[0.5])
+    (tmp_path / "checkpoint-notes").mkdir()
+    place, notes, remarks = checkpoints.newest(tmp_path)
+    assert place == last and notes == {"best": None, "losses": [0.5]} and not remarks
+
+
+@pytest.mark.parametrize("harm", ["unsealed", "changed", "missing", "half a seal", "a list"])
+def test_a_broken_one_is_removed_with_a_remark(tmp_path: Path, harm: str) -> None:
+    before, last = made(tmp_path, 9), made(tmp_path, 10)
+    if harm == "unsealed":
+        (last / checkpoints.SEAL).unlink()
+    elif harm == "changed":
+        (last / "weights").write_bytes(b"11")
+    elif harm == "missing":
+        (last / "weights").unlink()
+    else:
+        text = "[]" if harm == "a list" else '{"files": '
+        (last / checkpoints.SEAL).write_text(text, encoding="utf-8")
+    place, _, remarks = checkpoints.newest(tmp_path)
+    assert place == before and not last.exists()
+    assert len(remarks) == 1 and "update 10" in remarks[0]
+
+
+def test_other_versions_begin_anew(tmp_path: Path) -> None:
+    place = made(tmp_path, 3)
+    seal = json.loads((place / checkpoints.SEAL).read_text(encoding="utf-8"))
+    seal["versions"]["torch"] = "1.0"
+    (place / checkpoints.SEAL).write_text(json.dumps(seal), encoding="utf-8")
+    found, _, remarks = checkpoints.newest(tmp_path)
+    assert found is None and "other versions" in remarks[0]
+
+
+def test_one_whose_best_weights_are_gone_is_left_out(tmp_path: Path) -> None:
+    made(tmp_path, 3, best={"loss": 0.1, "update": 2})
+    (tmp_path / checkpoints.BEST).write_bytes(b"")
+    assert checkpoints.newest(tmp_path)[0] is not None
+    (tmp_path / checkpoints.BEST).unlink()
+    assert "without the best" in checkpoints.newest(tmp_path)[2][0]
+
+
+def test_weights_that_are_trained_come_back(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 3))
+    model[1].requires_grad_(False)
+    before = [p.clone() for p in model.parameters()]
+    checkpoints.save_weights(model, tmp_path / "a" / "w.safetensors")
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1)
+    checkpoints.load_weights(model, tmp_path / "a" / "w.safetensors")
+    same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert same == [True, True, False, False]
+    assert [f.name for f in (tmp_path / "a").iterdir()] == ["w.safetensors"]
