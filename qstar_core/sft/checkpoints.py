@@ -1,9 +1,9 @@
-"""Where a training keeps what it resumes from, and which of it is whole.
+"""Which checkpoint a training resumes from: the newest that is whole.
 
-The folder belongs to the data set in the making: below its ``.writing``, which publishing removes,
-or for a data set on S3 in the cache, named by the key. Weights are safetensors. The optimizer's
-state is a file of torch.save, which transformers reads with ``weights_only=True``; the run that
-reads it has written it, under the same key.
+They lie where the store keeps unfinished work of the data set (`Store.kept`), until it is
+published. Weights are safetensors. The optimizer's state is a file of torch.save, which
+transformers reads with ``weights_only=True``; the run that reads it has written it, under the same
+key.
 """
 
 from __future__ import annotations
@@ -16,25 +16,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from qstar_core.store import cache
-from qstar_core.store.local import SCRATCH
-from qstar_core.store.uri import is_remote, leaf
-
 log = logging.getLogger(__name__)
 
 NAMED = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
 """The file that a checkpoint gets last."""
-
-
-def folder(uri: str) -> Path:
-    """The folder of a data set's checkpoints; it survives the death of the process."""
-    if is_remote(uri):
-        found = cache.folder("training") / leaf(uri)
-    else:
-        found = Path(uri) / SCRATCH / "training"
-    found.mkdir(parents=True, exist_ok=True)
-    return found
 
 
 def last_whole(folder: Path) -> str | None:

@@ -23,9 +23,10 @@ from qstar_core.finishing import put
 from qstar_core.loading import expect
 from qstar_core.mdp import Problem
 from qstar_core.policies.checkpoint import sft_base
+from qstar_core.policies.licence import licence_of
 from qstar_core.policies.text import Vocabulary
 from qstar_core.rollouts.regrade import regrade
-from qstar_core.sft import checkpoints, selection
+from qstar_core.sft import selection
 from qstar_core.sft.sequences import Sequences, encode
 from qstar_core.store import dataset, open_store
 
@@ -41,8 +42,9 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
         UserError: too few problems are solved, a test problem would be trained on, or the base
             checkpoint is not the planned one.
     """
-    train = trainer()
+    train, following = trainer()
     uri = spec["uri"]
+    followers = following(config.runtime.trackers, uri)
     allowed = check_leakage(spec["inputs"]["problems"], config, TUNED)
     problems = {p.id: p for p in read_problems(spec["inputs"]["problems"], "train")}
     folder, found = sft_base(config)
@@ -50,38 +52,39 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
     chosen = select(spec, config, problems)
     vocabulary = Vocabulary(folder, config.policy.chat)
     data, heldout, rows = tokenised(chosen, problems, vocabulary, config)
-    scratch = open_store(uri).scratch()
+    store = open_store(uri)
+    scratch, resume = store.scratch(), store.kept(spec["shard"])
 
     def report(update: int, of: int, note: str) -> None:
         progress(update, of, "updates", note)
 
-    resume = checkpoints.folder(uri)
     figures: dict[str, Any] = selection.figures(rows)
     figures |= {"too_long": data.too_long + heldout.too_long, "padding": data.padding}
-    figures |= train(
-        folder, vocabulary, data, heldout, scratch, resume, config.sft, config.seed, report
-    )
+    where, how = (scratch, resume), (config.sft, config.seed, report, followers)
+    figures |= train(folder, vocabulary, data, heldout, *where, *how)
+    figures["licence"] = licence_of(folder)
     if allowed:
         figures["allowed"] = allowed
     dataset.write_table(scratch / "selected.parquet", rows.to_arrow())
     return _put(spec, scratch, resume, figures)
 
 
-def trainer() -> Callable[..., dict[str, Any]]:
-    """The function that trains; TRL is heavy, and this process needs it from here on.
+def trainer() -> tuple[Callable[..., dict[str, Any]], Callable[..., list[Any]]]:
+    """What trains, and what follows a training; TRL is heavy, this process needs it from here on.
 
     Raises:
         UserError: it is not installed where the workers run.
     """
     try:
         from qstar_core.sft.train import train
+        from qstar_core.values.trackers import following
     except ImportError as error:
         raise UserError(
             f"sft: {sys.executable} cannot import what trains a policy: {error}",
             safe="problems and rollouts are kept, and nothing was trained",
             next_step=f"{sys.executable} -m pip install {NEEDED}",
         ) from error
-    return train
+    return train, following
 
 
 def select(spec: Spec, config: RunConfig, problems: dict[str, Problem]) -> pl.DataFrame:

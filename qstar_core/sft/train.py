@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def train(
     config: SftConfig,
     seed: int,
     progress: Progress,
+    followers: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Fine-tunes a causal LM and saves it as a Hugging Face folder.
 
@@ -116,6 +117,7 @@ def train(
         config: epochs, learning rate, LoRA and so on.
         seed: of the order of the solutions and of the adapters.
         progress: called with (updates done, updates in all, a note).
+        followers: callbacks of trackers; they change no weight.
 
     Returns:
         Figures: loss (mean of the last updates, nats per token), heldout_loss and best_update
@@ -131,7 +133,8 @@ def train(
     if config.packing:
         check_apart(model, [data.ids[0], data.ids[-1]])
     with deterministic(), told_when_full():
-        trainer = build(model, vocabulary, data, heldout, resume, config, seed, progress)
+        callbacks = [Watch(progress), *followers]
+        trainer = build(model, vocabulary, data, heldout, resume, config, seed, callbacks)
         trainer.train(resume_from_checkpoint=last_whole(resume))
     found = trainer.accelerator.unwrap_model(trainer.model)
     plain = found.merge_and_unload() if isinstance(found, PeftModel) else found
@@ -160,7 +163,7 @@ def build(
     resume: Path,
     config: SftConfig,
     seed: int,
-    progress: Progress,
+    callbacks: list[TrainerCallback],
 ) -> Trainer:
     """The trainer of a model; its arguments are those of `train`."""
     disable_progress_bars()
@@ -173,7 +176,7 @@ def build(
         eval_dataset=dataset(heldout) if len(heldout) else None,
         processing_class=vocabulary.tokenizer,
         peft_config=None if config.lora is None else adapter(config.lora),
-        callbacks=[Watch(progress)],
+        callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
     pace(args, updates(rows_of(trainer), config), config)

@@ -123,9 +123,7 @@ def test_a_killed_training_of_the_policy_ends_in_equal_weights(
 
     def under_way() -> bool:
         assert process.poll() is None, process.communicate()
-        return bool(
-            list(killed.glob("sft/*/.writing/training/checkpoint-[3-9]/trainer_state.json"))
-        )
+        return bool(list(killed.glob("sft/*/.writing/kept/*/checkpoint-[3-9]/trainer_state.json")))
 
     wait_until(under_way, "some checkpoints are written")
     workers = children(process.pid, "qstar_core.worker")
@@ -133,7 +131,7 @@ def test_a_killed_training_of_the_policy_ends_in_equal_weights(
     process.communicate(timeout=PATIENCE_S)
     wait_until(lambda: all(ended(worker.pid) for worker in workers), "the workers end")
     assert not manifests(killed, "sft")
-    assert list(killed.glob("sft/*/.writing/training/checkpoint-*"))
+    assert list(killed.glob("sft/*/.writing/kept/*/checkpoint-*"))
     for out in (whole, killed):
         done = qstar("train-policy", *arguments(out, *more), **env)
         assert done.returncode == 0, done.stderr

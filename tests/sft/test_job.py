@@ -51,6 +51,8 @@ def test_the_stage_publishes_a_policy_and_what_it_was_trained_on(tmp_path: Path)
     assert rows["problem_id"].value_counts()["count"].max() == 2
     assert not list(Path(uri).rglob(".writing"))
     assert not list(Path(uri).rglob("optimizer*"))
+    assert figures["licence"] is None  # of tiny_policy, which says none
+    assert list((tmp_path / "logs" / key).glob("events.*"))
 
     policy = config.policy.model_copy(update={"path": uri})
     assert identity(policy) == f"sft:{key}:float64"
