@@ -87,6 +87,17 @@ def _make_believe(run: RunConfig) -> None:
         manifest.write_text(f'{{"key": "{key}", "files": []}}')
 
 
+def test_each_round_has_a_process_reward_model_of_its_own_policy(tmp_path: Path) -> None:
+    methods = [
+        {"name": "best-of-N", "algorithm": "best_of_n", "n": 9},
+        {"name": "A*", "algorithm": "astar", "reward": "prm"},
+    ]
+    one, two = pipeline.rounds(config(tmp_path, rounds=2, evaluation={"methods": methods}))
+    assert {"labels_prm", "prm"} <= set(one.stages) & set(two.stages)
+    assert two.stages["prm"].rows["backbone"] == f"sft:{one.stages['sft'].key}"
+    assert one.stages["prm"].key != two.stages["prm"].key
+
+
 @pytest.mark.parametrize("start", ["base", "previous"])
 def test_which_policy_a_later_round_trains(tmp_path: Path, start: str) -> None:
     found = pipeline.rounds(config(tmp_path, rounds=3, sft={"start": start}))
