@@ -192,11 +192,11 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
     for name, value in (
-        ("hidden", 256),
+        ("hidden", 512),
         ("layers", 4),
         ("steps", 8),
         ("repeats", 3),
-        ("pack", 512),
+        ("pack", 256),
     ):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--attention", help="another one than training takes: eager or sdpa")
