@@ -49,7 +49,7 @@ from qstar_core.values.data import Sequences
 from qstar_core.values.trainer import ValueTrainer, arguments
 
 VOCABULARY = 512
-TRAJECTORIES, BATCH = 32, 8
+TRAJECTORIES, BATCH = 16, 8
 
 
 def seconds() -> float:
