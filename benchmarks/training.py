@@ -61,7 +61,7 @@ def seconds() -> float:
 
 
 def made_up(steps: int, seed: int = 0) -> Sequences:
-    """Trajectories with ``steps`` steps on average; lengths vary by a factor of about five."""
+    """Trajectories with ``steps`` steps on average; lengths vary by a factor of about three."""
     rng = np.random.default_rng(seed)
     ids, ends, targets = [], [], []
     for _ in range(TRAJECTORIES):
