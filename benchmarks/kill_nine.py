@@ -66,7 +66,8 @@ def parquet_files(out: Path) -> dict[str, str]:
 
 def unfinished(out: Path) -> list[str]:
     """Data sets without a manifest and files that no manifest names."""
-    found = [str(path) for path in out.glob("*/*") if not (path / "manifest.json").is_file()]
+    stages = (path for path in out.glob("*/*") if path.parent.name != "logs")
+    found = [str(path) for path in stages if not (path / "manifest.json").is_file()]
     return found + [str(path) for path in out.rglob(".writing")]
 
 

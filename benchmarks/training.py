@@ -49,7 +49,7 @@ from qstar_core.values.data import Sequences
 from qstar_core.values.trainer import ValueTrainer, arguments
 
 VOCABULARY = 512
-TRAJECTORIES, BATCH = 32, 8
+TRAJECTORIES, BATCH = 16, 8
 
 
 def seconds() -> float:
@@ -61,7 +61,7 @@ def seconds() -> float:
 
 
 def made_up(steps: int, seed: int = 0) -> Sequences:
-    """Trajectories with ``steps`` steps on average; lengths vary by a factor of about five."""
+    """Trajectories with ``steps`` steps on average; lengths vary by a factor of about three."""
     rng = np.random.default_rng(seed)
     ids, ends, targets = [], [], []
     for _ in range(TRAJECTORIES):
@@ -192,11 +192,11 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
     for name, value in (
-        ("hidden", 256),
+        ("hidden", 512),
         ("layers", 4),
         ("steps", 8),
         ("repeats", 3),
-        ("pack", 512),
+        ("pack", 256),
     ):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--attention", help="another one than training takes: eager or sdpa")

@@ -1,10 +1,11 @@
-"""Who follows a training: TensorBoard, MLflow or Weights & Biases, by transformers' callbacks."""
+"""Who follows a training: the progress line, and TensorBoard, MLflow or Weights & Biases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Protocol
 
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import (
@@ -16,6 +17,8 @@ from transformers.integrations.integration_utils import (
 from qstar_core.errors import UserError
 from qstar_core.store import cache
 from qstar_core.store.uri import is_remote
+
+Progress = Callable[[int, int, str], None]
 
 CALLBACKS: dict[str, type[TrainerCallback]] = {
     "mlflow": MLflowCallback,
@@ -59,3 +62,30 @@ def event_folder(uri: str) -> Path:
     if is_remote(uri):
         return cache.folder("logs") / parts[-1]
     return Path(uri).absolute().parent.parent / "logs" / Path(uri).name
+
+
+class Followed(Protocol):
+    """What the progress line tells of a trainer."""
+
+    losses: list[float]
+    """Of the updates so far."""
+
+    def pace(self) -> float:
+        """Tokens per second."""
+        ...
+
+
+class Reporter(TrainerCallback):
+    """Tells how far a training is: updates done, updates in all, loss and speed."""
+
+    def __init__(self, report: Progress) -> None:
+        self.report = report
+        self.trainer: Followed | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Every ten updates, and at the last."""
+        done, of = state.global_step, state.max_steps
+        if self.trainer is not None and (done % 10 == 0 or done == of):
+            recent = self.trainer.losses[-50:]
+            loss, pace = sum(recent) / len(recent), self.trainer.pace()
+            self.report(done, of, f"loss {loss:.4f}, {pace:,.0f} tokens/s")

@@ -26,12 +26,12 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
-from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION
 from qstar_core.values import checkpoints
 from qstar_core.values.batches import collate
 from qstar_core.values.calibration import scale_head
+from qstar_core.values.checks import check_labels, check_split, told_what_to_lower
 from qstar_core.values.data import (
     Sequences,
     count_batches,
@@ -49,13 +49,8 @@ from qstar_core.values.model import (
     load_tokenizer,
     step_logits,
 )
-from qstar_core.values.trainer import (
-    Progress,
-    Reporter,
-    ValueTrainer,
-    arguments,
-    peak_memory_mib,
-)
+from qstar_core.values.trackers import Progress, Reporter
+from qstar_core.values.trainer import ValueTrainer, arguments, peak_memory_mib
 
 
 @dataclass(frozen=True)
@@ -125,18 +120,9 @@ def train_qvm(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.set_attn_implementation(TRAINING_ATTENTION[device.type])
     model.to(device)  # type: ignore[arg-type]
-    frame = trajectories(labels)
-    out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
-    is_held = pl.col("problem_id").is_in(sorted(out_of_training))
-    check_split(frame.filter(~is_held), frame.filter(is_held), config, around.section)
-    prompts = {p.id: p.prompt for p in problems}
-    trained = subsample_negatives(frame.filter(~is_held), config.negative_share, seed)
-    data, heldout = (
-        encode(part, prompts, tokenizer, config.weighting)
-        for part in (trained, frame.filter(is_held))
-    )
-    check_tokens(model, data, backbone)
-    check_tokens(model, heldout, backbone)
+    data, heldout = split(labels, problems, tokenizer, config, seed, around.section)
+    for part in (data, heldout):
+        check_tokens(model, part, backbone)
     with deterministic(), told_what_to_lower(around.section, config):
         model, figures = fit(model, data, heldout, config, seed, progress, around)
         model.save_pretrained(out)
@@ -151,63 +137,28 @@ def train_qvm(
     return figures, found.predictions
 
 
-def check_labels(labels: pl.DataFrame) -> None:
-    """Makes sure that all labels are values in [0, 1].
-
-    Raises:
-        UserError: one is not; names the first.
-    """
-    wrong = labels.filter(~pl.col("y").is_between(0.0, 1.0).fill_null(False) | pl.col("y").is_nan())
-    if len(wrong):
-        first = wrong.row(0, named=True)
-        raise UserError(
-            f"{len(wrong):,} of {len(labels):,} labels are outside of [0, 1], the first one y = "
-            f"{first['y']} of step {first.get('step_index', '?')} of rollout {first['rollout_id']}",
-            safe="the labels are kept; nothing was trained",
-            next_step="make the labels anew; those of your own have to be scaled to [0, 1]",
-        )
-
-
-def check_split(
-    trained: pl.DataFrame, heldout: pl.DataFrame, config: TrainingConfig, section: str
-) -> None:
-    """Makes sure that there is something to train on and something to measure with.
+def split(
+    labels: pl.DataFrame,
+    problems: list[Problem],
+    tokenizer: Any,
+    config: TrainingConfig,
+    seed: int,
+    section: str,
+) -> tuple[Sequences, Sequences]:
+    """The trajectories to train on, and those that are held out.
 
     Raises:
         UserError: one of the two is empty.
     """
-    for part, name, change in (
-        (trained, "to train on", "lower"),
-        (heldout, "held out for the figures", "raise"),
-    ):
-        if not len(part):
-            raise UserError(
-                f"no trajectory is {name}: of {len(trained) + len(heldout):,} trajectories with "
-                f"labels {section}.holdout: {config.holdout:g} leaves none there",
-                safe="problems, rollouts and labels are kept",
-                next_step=f"{change} {section}.holdout, or take more domain.train_problems",
-            )
-
-
-@contextmanager
-def told_what_to_lower(section: str, config: TrainingConfig) -> Iterator[None]:
-    """Makes an error of the user's out of memory that has run out."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        short = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not short and "can't allocate memory" not in str(error):
-            raise
-        more = config.accumulation * 2
-        lower = f"raise {section}.accumulation to {more} (batch_size must be a multiple of it)"
-        if config.pack_tokens:
-            lower += f", lower {section}.pack_tokens below {config.pack_tokens:,}"
-        raise UserError(
-            f"out of memory in training: {str(error).splitlines()[0] if str(error) else 'RAM'}",
-            safe="problems, rollouts, labels and the checkpoints before are kept",
-            next_step=f"{lower}, lower {section}.batch_size below {config.batch_size:,} or set "
-            f"{section}.gradient_checkpointing=true; then run the same command again",
-        ) from error
+    frame = trajectories(labels)
+    out_of_training = {p.id for p in problems if held_out(p.id, config.holdout, seed)}
+    is_held = pl.col("problem_id").is_in(sorted(out_of_training))
+    held = frame.filter(is_held)
+    check_split(frame.filter(~is_held), held, config, section)
+    trained = subsample_negatives(frame.filter(~is_held), config.negative_share, seed)
+    prompts = {p.id: p.prompt for p in problems}
+    data, heldout = (encode(f, prompts, tokenizer, config.weighting) for f in (trained, held))
+    return data, heldout
 
 
 def fit(

@@ -16,7 +16,7 @@ import math
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,6 @@ from qstar_core.values.data import Order, Sequences
 from qstar_core.values.losses import Batch, denominator, loss_sum
 from qstar_core.values.model import step_logits
 
-Progress = Callable[[int, int, str], None]
 CHECKPOINTS_KEPT = 2
 
 
@@ -237,22 +236,6 @@ class ValueTrainer(Trainer):
     def pace(self) -> float:
         """Tokens per second, padding left out, since the beginning."""
         return self.tokens / max(1e-9, time.monotonic() - self._began)
-
-
-class Reporter(TrainerCallback):
-    """Tells how far a training is: updates done, updates in all, loss and speed."""
-
-    def __init__(self, report: Progress) -> None:
-        self.report = report
-        self.trainer: ValueTrainer | None = None
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Every ten updates, and at the last."""
-        done, of = state.global_step, state.max_steps
-        if self.trainer is not None and (done % 10 == 0 or done == of):
-            recent = self.trainer.losses[-50:]
-            loss, pace = sum(recent) / len(recent), self.trainer.pace()
-            self.report(done, of, f"loss {loss:.4f}, {pace:,.0f} tokens/s")
 
 
 def peak_memory_mib() -> float:

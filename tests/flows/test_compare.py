@@ -42,7 +42,7 @@ def test_the_comparison_and_its_report_are_made_and_nothing_else(
 ) -> None:
     out, shown = compared
     stages = ("problems", "rollouts", "labels", "qvm", "comparison", "timing", "comparison_report")
-    assert sorted(path.name for path in out.iterdir()) == sorted(stages)
+    assert sorted(path.name for path in out.iterdir()) == sorted([*stages, "logs"])
     for word in ("already there", "at 20", "at 40", "best-of-N", "A*", "Timing", "Next: open"):
         assert word in shown
     page = Path(manifest(out, "comparison_report")["uri"]) / "report.html"

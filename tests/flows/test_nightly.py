@@ -71,7 +71,7 @@ def test_rollouts_and_labels_have_a_card_and_can_be_audited(
 
 
 def test_every_stage_is_published_with_its_shards(finished: Finished) -> None:
-    assert sorted(p.name for p in finished.out.iterdir()) == sorted(STAGES)
+    assert sorted(p.name for p in finished.out.iterdir()) == sorted([*STAGES, "logs"])
     for stage in STAGES:
         assert len(manifest(finished.out, stage)["shards"]) == SHARDS[stage]
     assert not list(finished.out.rglob(".writing"))
