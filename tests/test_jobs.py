@@ -62,7 +62,7 @@ def test_a_limit_of_seconds_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> 
         return pa.table({"algorithm": ["astar"]}), {}
 
     monkeypatch.setattr(jobs, "_search", search)
-    monkeypatch.setattr(jobs, "_finish", lambda spec, tables, figures: figures)
+    monkeypatch.setattr(jobs, "finish", lambda spec, tables, figures: figures)
     small = EvaluationConfig(max_value_calls=7, max_expansions=9)
     for stage, amount in (("timing", 0.5), ("comparison", 100)):
         spec = {"stage": stage, "method": 0, "budget": amount, "shard": "s"}
