@@ -52,8 +52,21 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
             cannot be written, or its bucket not be reached.
     """
-    check_made(config.policy.path, "policy.path")
+    _check_made(config)
     return plan_round(config, until)
+
+
+def _check_made(config: RunConfig) -> None:
+    """Refuses fine-tuned policies that are not there, before anything is sampled with others."""
+    named = {
+        "policy.path": config.policy.path,
+        "qvm.init": config.qvm.init,
+        "prm.init": config.prm.init,
+        "sft.base": config.sft.base,
+    }
+    for field, path in named.items():
+        if path is not None:
+            check_made(path, field)
 
 
 def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
@@ -87,7 +100,7 @@ def plan_policy(config: RunConfig) -> dict[str, Stage]:
     Raises:
         UserError: as `plan`; or nothing is sampled, as qvm.path brings a Q-value model.
     """
-    check_made(config.policy.path, "policy.path")
+    _check_made(config)
     stages = _up_to_the_labels(config, judged=False)
     if "rollouts" not in stages:
         raise UserError(
@@ -124,7 +137,7 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     Raises:
         UserError: as `plan`.
     """
-    check_made(config.policy.path, "policy.path")
+    _check_made(config)
     stages = _up_to_the_labels(config, trains(config, config.compared().methods, None))
     search = _add_the_value_model(stages, config)
     problem_sets.need(config.domain, "test", *TO_EVALUATE)

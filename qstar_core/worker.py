@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from qstar_core.config import PolicyConfig, RunConfig
 
 PROGRESS_INTERVAL_S = 0.2
-WITHOUT_TORCH = ("problems", "annotations", "report", "comparison_report")
-WITHOUT_TORCH = ("problems", "report", "comparison_report", "rounds")
+WITHOUT_TORCH = ("problems", "annotations", "report", "comparison_report", "rounds")
 SAMPLING = ("rollouts", "pool")
 WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user

@@ -140,6 +140,9 @@ def test_what_train_prm_made_is_made_again_and_kept_though_no_run_needs_it(tmp_p
     prepared = prepare(stages["annotations"].uri, str(tmp_path / "again"))
     assert prepared.target.key == stages["annotations"].key
     assert [stage.name for stage in prepared.stages] == ["annotations"]
+    plain = RunConfig(out=str(tmp_path / "out"))  # a section prm of defaults is trained from too
+    plain_stages = pipeline.plan(plain, until="prm").values()
+    assert planned(plain, plain.out) >= {f"{stage.kind}/{stage.key}" for stage in plain_stages}
     kept = planned(unasked, str(tmp_path / "out"))
     assert kept >= {f"{stage.kind}/{stage.key}" for stage in stages.values()}
 

@@ -29,7 +29,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 LOADING = """\
 from transformers import AutoModelForTokenClassification as Model, AutoTokenizer as Tokenizer
 tokenizer, model = Tokenizer.from_pretrained("."), Model.from_pretrained(".")
-q = model(**tokenizer(text, return_tensors="pt")).logits[0, -1, 0].sigmoid().item()"""
+q = model(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0, -1, 0].sigmoid().item()"""
 """``text`` is the prompt and the steps, the scored one last."""
 LIMITS = (
     "It was trained on the samples of one policy: for the steps of another one, or of other "
@@ -56,7 +56,7 @@ def model_card(head: Mapping[str, Any], about: CardConfig, inputs: Mapping[str, 
     labels = next(uri for name, uri in inputs.items() if kind_of(name) == "labels")
     manifest = dataset.read_manifest(labels)
     base = config["qvm"]["init"] or config["policy"]["path"]
-    licence = figures.get("licence") or about.licence
+    licence = head.get("licence") or about.licence
     title = f"Q-value model: {config['domain']['name']}"
     truth = any(row["auc_truth"] is not None for row in figures["heldout"])
     return markdown("model_card.md.j2").render(

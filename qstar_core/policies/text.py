@@ -27,7 +27,7 @@ class Vocabulary:
     def __init__(self, folder: Path, chat: bool = False) -> None:
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.chat = chat
         if chat and not self.tokenizer.chat_template:
             raise UserError(
@@ -111,7 +111,9 @@ def _eos_tokens(folder: Path, tokenizer: Any) -> set[int]:
     if (folder / "generation_config.json").is_file():
         settings = GenerationConfig.from_pretrained(folder)
     else:
-        settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
+        settings = GenerationConfig.from_model_config(
+            AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        )
     eos = settings.eos_token_id
     eos = tokenizer.eos_token_id if eos is None else eos
     return set(eos) if isinstance(eos, list) else {eos}

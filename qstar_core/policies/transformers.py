@@ -72,7 +72,7 @@ class TransformersPolicy:
         self.batch_size = batch_size
         self.vocabulary = Vocabulary(folder, chat)
         self.model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=DTYPES[dtype], use_safetensors=True
+            folder, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
         )
         self.model.to(self.device)  # type: ignore[arg-type]
         self.model.eval()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from qstar_core import pipeline
-from qstar_core.config import PrmConfig, RunConfig
+from qstar_core.config import RunConfig
 from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
 from qstar_core.provenance.manifests import (
@@ -90,9 +90,10 @@ def planned(config: RunConfig, out: str) -> set[str]:
     else:
         last = "qvm" if config.qvm.path is None else "problems"
         stages = list(pipeline.plan(config, until=last).values())
-    if config.prm != PrmConfig() and config.prm.path is None:  # of qstar train-prm
+    served = config.policy.backend == "server"  # whose weights need not be at hand
+    if config.prm.path is None and not (served and config.prm.init is None):  # of train-prm
         stages += pipeline.plan(config, until="prm").values()
-    if config.qvm.path is None:
+    if config.qvm.path is None and not (served and config.sft.base is None):  # of train-policy
         stages += pipeline.plan_policy(config).values()
     here = {_leaf(stage.uri) for stage in stages}
     return here | {_leaf(uri) for uri in mentioned(config.model_dump(mode="json"))}

@@ -147,7 +147,7 @@ def load(folder: Path) -> tuple[PreTrainedModel, torch.dtype]:
     """The causal LM in float32, and the precision that it was saved in."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", use_safetensors=True
+        folder, dtype="auto", use_safetensors=True, trust_remote_code=False
     )
     at_rest = model.dtype
     model.to(torch.float32)  # type: ignore[arg-type]

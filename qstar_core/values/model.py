@@ -41,12 +41,12 @@ def initialise(backbone: Path, seed: int) -> PreTrainedModel:
         UserError: transformers has no token classification for its architecture.
     """
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(backbone, num_labels=1)
+    config = AutoConfig.from_pretrained(backbone, num_labels=1, trust_remote_code=False)
     check_family(config.model_type, backbone)
     config.classifier_dropout = 0.0  # given to AutoConfig it is lost, and the default is 0.1
     config.id2label, config.label2id = {0: "Q"}, {"Q": 0}
     model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
-        backbone, config=config, dtype=torch.float32, use_safetensors=True
+        backbone, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
     return model
 
@@ -90,7 +90,9 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> torch.
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer saved with a checkpoint."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )
     return tokenizer
 
 

@@ -68,7 +68,7 @@ def load(folder: Path, dtype: str, device: str) -> PreTrainedModel:
         UserError: it is not causal.
     """
     model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
-        folder, dtype=DTYPES[dtype], use_safetensors=True
+        folder, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
     ).to(pick_device(device))
     if model._supports_sdpa:
         model.set_attn_implementation("sdpa")

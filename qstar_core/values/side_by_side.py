@@ -59,7 +59,7 @@ def model_row(manifest: Mapping[str, Any], labels: Mapping[str, Any] | None = No
         "key": manifest["key"],
         "loss": config[manifest.get("kind", "qvm")].get("loss"),
         **_of_labels(manifest, labels),
-        "seed": config["seed"],
+        "seed": decided.get("seed", config["seed"]),
         "settings": content_id({k: v for k, v in decided.items() if k not in OF_SEED}),
         "updates": figures.get("updates"),
         "trajectories": figures.get("trajectories"),

@@ -30,7 +30,7 @@ from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION
 from qstar_core.values import checkpoints
 from qstar_core.values.batches import collate
-from qstar_core.values.calibration import scale_head
+from qstar_core.values.calibration import fits, scale_head
 from qstar_core.values.checks import check_labels, check_split, told_what_to_lower
 from qstar_core.values.data import (
     Sequences,
@@ -124,7 +124,8 @@ def train_qvm(
     for part in (data, heldout):
         check_tokens(model, part, backbone)
     with deterministic(), told_what_to_lower(around.section, config):
-        model, figures = fit(model, data, heldout, config, seed, progress, around)
+        judged = judges(heldout, config, seed)
+        model, figures = fit(model, data, judged, config, seed, progress, around)
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
         predictions = predict(model, heldout, problems, config.batch_size // config.accumulation)
@@ -159,6 +160,25 @@ def split(
     prompts = {p.id: p.prompt for p in problems}
     data, heldout = (encode(f, prompts, tokenizer, config.weighting) for f in (trained, held))
     return data, heldout
+
+
+def judges(heldout: Sequences, config: TrainingConfig, seed: int) -> Sequences:
+    """The held-out trajectories whose loss says which weights are best.
+
+    With a calibration they are the half that it is fitted on, so that the published figures come
+    from problems that chose nothing.
+    """
+    problems = heldout.frame["problem_id"]
+    own = [place for place, problem in enumerate(problems) if fits(problem, seed)]
+    if config.calibration == "none" or not own:
+        return heldout
+    return Sequences(
+        [heldout.ids[place] for place in own],
+        [heldout.ends[place] for place in own],
+        [heldout.targets[place] for place in own],
+        [heldout.weights[place] for place in own],
+        heldout.frame[own],
+    )
 
 
 def fit(

@@ -110,7 +110,10 @@ def test_what_is_not_known_is_said(model: str) -> None:
 
 
 def test_a_licence_of_the_base_model_goes_before_that_of_the_data(model: str) -> None:
-    text = rendered(model, CardConfig(licence="CC0-1.0", description="For *tests*."), licence="mit")
+    assert "licence" not in (dataset.read_manifest(model) or {})["figures"]
+    about = CardConfig(licence="CC0-1.0", description="For *tests*.")
+    head = {**head_of(model), "licence": "mit"}
+    text = model_card(head, about, inputs(model, head))
     assert "license: mit\n" in text and "Licence: mit." in text and "For *tests*." in text
 
 

@@ -83,10 +83,13 @@ def test_what_an_import_makes_is_kept_with_its_value_model(
     assert {f"{name}/{stages[name].key}" for name in ("problems", "rollouts", "labels")} < kept
     assert sorted(leaf.partition("/")[0] for leaf in kept) == [
         "labels",
+        "labels",  # of the process reward model
+        "prm",
         "problems",
         "qvm",
         "rollouts",
         "sft",
     ]
     given = config_of(tmp_path, file, qvm={"path": "reference:countdown-qvm"})
-    assert [leaf.partition("/")[0] for leaf in planned(given, "x")] == ["problems"]
+    kinds = sorted(leaf.partition("/")[0] for leaf in planned(given, "x"))
+    assert kinds == ["labels", "prm", "problems", "rollouts"]  # a reward model needs no Q-values

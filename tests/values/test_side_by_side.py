@@ -123,3 +123,9 @@ def test_a_process_reward_model_is_a_row_too() -> None:
     head["config"]["prm"] = {"loss": "mse"}
     row = model_row(head, {"rows_from": {"stage": "annotations"}})
     assert (row["loss"], row["labels"], row["gamma"]) == ("mse", "annotations", 1.0)
+
+
+def test_the_seed_of_a_training_goes_before_that_of_the_run() -> None:
+    found = manifest(seed=0)
+    found["rows_from"] = {**found["rows_from"], "seed": 7}
+    assert model_row(found)["seed"] == 7

@@ -10,14 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, TrainerCallback
 
+from qstar_core.config import QvmConfig
 from qstar_core.errors import UserError
 from qstar_core.values import data
+from qstar_core.values.calibration import fits
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.score import TransformersValue
-from qstar_core.values.train import Surroundings
+from qstar_core.values.train import Surroundings, judges
 from tests.models import copied, tiny_policy
 
-from .labelled import PROBLEMS, labelled, train
+from .labelled import PROBLEMS, labelled, sequences, train
 
 
 @pytest.fixture(scope="module")
@@ -349,3 +351,15 @@ def test_a_score_is_the_sigmoid_of_the_last_logit(tmp_path: Path) -> None:
     ids = value.tokenizer(text, return_tensors="pt")["input_ids"]
     expected = torch.sigmoid(value.scorer.model(ids).logits[0, -1, 0]).item()
     assert value.score([text], [False])[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_best_weights_are_chosen_by_the_half_that_reports_nothing() -> None:
+    held = sequences()
+    chosen = judges(held, QvmConfig(calibration="platt"), 0)
+    problems = set(chosen.frame["problem_id"])
+    assert problems == {p for p in set(held.frame["problem_id"]) if fits(p, 0)}
+    assert 0 < len(chosen) < len(held)
+    places = [held.frame["rollout_id"].to_list().index(r) for r in chosen.frame["rollout_id"]]
+    assert chosen.ids == [held.ids[place] for place in places]
+    assert chosen.targets == [held.targets[place] for place in places]
+    assert judges(held, QvmConfig(calibration="none"), 0) is held
