@@ -28,9 +28,9 @@ class LocalStore:
         """Moves a finished file (made below `scratch`) to its name: flush, rename, flush."""
         target = self._target(name)
         source.chmod(_file_mode())
-        _sync(source)
+        sync(source)
         source.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def put_new(self, name: str, content: bytes) -> bool:
         """Writes a file unless the name is taken; a hard link makes the test and the write one."""
@@ -42,14 +42,14 @@ class LocalStore:
             return False
         finally:
             scratch.unlink(missing_ok=True)  # whoever sees the manifest may clear it away
-        _sync(target.parent)
+        sync(target.parent)
         return True
 
     def replace(self, name: str, content: bytes) -> None:
         """Writes a file, replacing what was there."""
         target = self._target(name)
         self._write(content).replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
@@ -165,7 +165,8 @@ def _file_mode() -> int:
     return 0o666 & ~mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import shutil
 from pathlib import Path
@@ -27,6 +26,7 @@ from safetensors.torch import save_file
 
 from qstar_core import __version__
 from qstar_core.store.cache import sha256_of
+from qstar_core.store.local import sync
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def seal(checkpoint: Path, notes: dict[str, Any]) -> None:
     """
     files = sorted(f for f in checkpoint.iterdir() if f.is_file() and f.name != SEAL)
     for file in files:
-        _sync(file)
+        sync(file)
     content = {
         "files": {f.name: sha256_of(f) for f in files},
         "versions": versions(),
@@ -59,9 +59,9 @@ def seal(checkpoint: Path, notes: dict[str, Any]) -> None:
     }
     scratch = checkpoint / f"{SEAL}.writing"
     scratch.write_text(json.dumps(content), encoding="utf-8")
-    _sync(scratch)
+    sync(scratch)
     scratch.replace(checkpoint / SEAL)
-    _sync(checkpoint)
+    sync(checkpoint)
 
 
 def newest(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
@@ -112,7 +112,7 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
     trained = {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
     scratch = path.with_name(f"{path.name}.writing")
     save_file(trained, scratch)
-    _sync(scratch)
+    sync(scratch)
     scratch.replace(path)
 
 
@@ -123,11 +123,3 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 parameter.copy_(file.get_tensor(name))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
