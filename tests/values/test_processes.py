@@ -43,7 +43,11 @@ def losses(out: Path, processes: int) -> list[float]:
     for rank in range(processes):
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
         started.append(subprocess.Popen(command, env={**common, **own}, cwd=ROOT))
-    assert [each.wait(PATIENCE_S) for each in started] == [0] * processes
+    try:
+        assert [each.wait(PATIENCE_S) for each in started] == [0] * processes
+    finally:
+        for each in started:
+            each.kill()
     found = json.loads((out / "losses.json").read_text(encoding="utf-8"))
     assert found["processes"] == processes
     return list(found["losses"])
