@@ -55,7 +55,7 @@ class SftConfig(Section):
     lora: LoraConfig | None = None
     """None trains all weights."""
     bf16: bool = True
-    """Matrix products in bfloat16; the weights that are trained stay in float32."""
+    """As in ``qvm``."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: slower, less memory."""
     eval_every: int | None = Field(default=None, ge=1)

@@ -43,6 +43,8 @@ class TrainingConfig(Section):
     lora_alpha: int = Field(default=16, ge=1)
     """The adapter's output is multiplied by lora_alpha / lora_rank."""
     bf16: bool = True
+    """Matrix products in bfloat16, the weights that are trained in float32. Where the hardware
+    would emulate such products they are in float32; the figures of the training say which."""
     calibration: Literal["none", "temperature", "platt"] = "temperature"
     """Fitted on half of the held-out problems and stored in the head: ``temperature`` divides the
     logit by T, ``platt`` shifts it too; see docs/value-models.md."""

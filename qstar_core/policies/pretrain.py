@@ -32,6 +32,7 @@ from qstar_core.domains import countdown_plays as plays
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
 from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.precision import computes_in_bf16
 
 log = logging.getLogger(__name__)
 
@@ -161,9 +162,10 @@ def train(
     model.to(device)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
     stream = PlayStream(config, left_out)
+    bf16 = computes_in_bf16(config.bf16, device.type)
 
     def loss_of(ids: torch.Tensor, prompt: int) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             hidden = model.model(ids[:, :-1]).last_hidden_state[:, prompt - 1 :]
             logits = model.lm_head(hidden)
         return cross_entropy(logits.float().flatten(0, 1), ids[:, prompt:].flatten())

@@ -44,6 +44,7 @@ from qstar_core.config import LoraConfig, SftConfig
 from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
 from qstar_core.policies.text import Vocabulary
+from qstar_core.precision import computes_in_bf16
 from qstar_core.sft.checkpoints import last_whole
 from qstar_core.sft.packing import check_apart
 from qstar_core.sft.sequences import Sequences, check_fits
@@ -229,7 +230,7 @@ def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arg
         max_length=config.max_length,
         packing=config.packing,
         completion_only_loss=True,
-        bf16=config.bf16,
+        bf16=computes_in_bf16(config.bf16, "cuda" if torch.cuda.is_available() else "cpu"),
         gradient_checkpointing=config.gradient_checkpointing,
         eval_strategy="steps" if held_out else "no",
         eval_steps=1,
@@ -267,6 +268,7 @@ def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
     ]
     return {
         "updates": last,
+        "bf16": bool(trainer.args.bf16),
         "published_update": update,
         "loss": sum(tail) / len(tail) if tail else None,
         "heldout_loss_before": looks.get(0),

@@ -25,6 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from qstar_core import __version__
+from qstar_core.precision import multiplies_bf16
 from qstar_core.store.cache import sha256_of
 from qstar_core.store.local import sync
 
@@ -39,7 +40,13 @@ def versions() -> dict[str, str]:
     """What has to be the same for the same weights in the end, beside the configuration."""
     found = {"qstar": __version__, "torch": torch.__version__}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {**found, "transformers": transformers.__version__, "device": device}
+    bf16 = "bf16" if multiplies_bf16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
+    return {
+        **found,
+        "transformers": transformers.__version__,
+        "device": device,
+        "products": bf16,
+    }
 
 
 def seal(checkpoint: Path, notes: dict[str, Any]) -> None:

@@ -245,6 +245,7 @@ def figures_of(trainer: ValueTrainer) -> dict[str, Any]:
         "tokens_per_second": round(trainer.pace(), 1),
         "padding_share": round(padding, 6),
         "memory_mib": round(peak_memory_mib()),
+        "bf16": trainer.bf16,
         **({"best": trainer.best} if trainer.best else {}),
     }
 

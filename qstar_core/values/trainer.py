@@ -7,7 +7,8 @@ evaluation and checkpoints are Trainer's. Ours are:
    function of its number alone and a resumed training skips those that were done.
 2. The mean loss of an update, over all its parts and processes; see `losses`.
 3. Muon with AdamW; both learning rates warm up and decay linearly to zero.
-4. bf16 by autocast around the model, weights and optimizer in float32.
+4. bf16 by autocast around the model, weights and optimizer in float32; see
+   `qstar_core.precision`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from transformers.trainer_callback import PrinterCallback
 from qstar_core.config_training import TrainingConfig
 from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, Together, build_adamw, build_optimizers
+from qstar_core.precision import computes_in_bf16
 from qstar_core.values import checkpoints
 from qstar_core.values.batches import collate
 from qstar_core.values.data import Order, Sequences
@@ -81,6 +83,7 @@ class ValueTrainer(Trainer):
         self.trained, self.folder = model, Path(str(args.output_dir))
         self.losses: list[float] = []  # of the updates so far, this process's share
         self.best: dict[str, float] | None = None
+        self.bf16 = computes_in_bf16(config.bf16, args.device.type)
         self.tokens = self.places = 0  # computed since the start of this process; with padding
         self._began = time.monotonic()
         super().__init__(
@@ -139,7 +142,7 @@ class ValueTrainer(Trainer):
 
         Times the number of processes: their gradients are averaged, not summed.
         """
-        with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, self.config.bf16):
+        with torch.autocast(self.args.device.type, torch.bfloat16, self.bf16):
             logits = step_logits(model, inputs)
         loss = loss_sum(self.config.loss, logits, inputs)
         if num_items_in_batch is not None:
