@@ -46,7 +46,7 @@ test: $(STAMP) ## Run the tests except the slow ones, the import contracts inclu
 	@$(BIN)/python -m pytest -m "not slow and not ray" $(PYTEST_ARGS)
 
 test-slow: $(STAMP) ## Run the slow tests
-	@$(BIN)/python -m pytest -m "slow and not ray" -q
+	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 2 --dist=loadfile
 
 ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from qstar_core.precision import multiplies_bf16
+
 TRAINING_ATTENTION = {"cpu": "eager", "cuda": "sdpa"}
 """Attention by device: on a CPU the fused kernel's backward pass takes half of all training."""
 
@@ -28,14 +30,64 @@ def build_optimizers(
     adamw = torch.optim.AdamW(others, lr=learning_rate, betas=BETAS, weight_decay=0.0)
     if not hidden:
         return [adamw]
-    muon = torch.optim.Muon(
-        [p for n, p in named if n in hidden],
+    matrices = [p for n, p in named if n in hidden]
+    kind = torch.optim.Muon if multiplies_bf16(matrices[0].device.type) else MuonInFloat32
+    muon = kind(
+        matrices,
         lr=learning_rate,
         momentum=0.95,
         weight_decay=weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )
     return [muon, adamw]
+
+
+class MuonInFloat32(torch.optim.Muon):
+    """`torch.optim.Muon` in the precision of the weights, for hardware that emulates bfloat16.
+
+    PyTorch's own orthogonalises in bfloat16, whatever the weights are. Where such products are
+    emulated that takes several times as long as all the rest of an update. The state is the same.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update; there is no closure."""
+        for group in self.param_groups:
+            for weights in group["params"]:
+                if weights.grad is None:
+                    continue
+                state = self.state[weights]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(weights)
+                momentum = state["momentum_buffer"].lerp_(weights.grad, 1 - group["momentum"])
+                direction = weights.grad.lerp(momentum, group["momentum"])  # Nesterov's
+                factors, steps, eps = (group[n] for n in ("ns_coefficients", "ns_steps", "eps"))
+                direction = orthogonal(direction, factors, steps, eps)
+                rate = 0.2 * group["lr"] * max(weights.shape) ** 0.5  # match_rms_adamw
+                weights.mul_(1 - group["lr"] * group["weight_decay"])
+                weights.add_(direction, alpha=-rate)
+
+
+def orthogonal(
+    matrix: torch.Tensor, factors: tuple[float, float, float], steps: int, eps: float
+) -> torch.Tensor:
+    """The orthogonal matrix near a matrix, roughly: its singular values end between 0.5 and 1.5.
+
+    Newton-Schulz iteration of degree five, as in Muon (Jordan 2024).
+
+    Args:
+        matrix: of any shape (rows, columns).
+        factors: a, b and c of X <- a X + (b X X' + c (X X')^2) X.
+        steps: iterations.
+        eps: least norm that is divided by.
+    """
+    a, b, c = factors
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 
 
 def build_adamw(
