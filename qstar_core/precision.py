@@ -17,7 +17,7 @@ def multiplies_bf16(device: str) -> bool:
     Of a CPU, oneDNN's own answer: x86 with AVX-512, ARM with BF16.
     """
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Without oneDNN there is no such operator, and no product in bfloat16 that is fast.
     known = torch.backends.mkldnn.is_available() and hasattr(
         torch.ops.mkldnn, "_is_mkldnn_bf16_supported"
