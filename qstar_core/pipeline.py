@@ -56,6 +56,8 @@ FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
 CARDS = ("rollouts", "pool", "labels")
 """Kinds of data sets that get a data card."""
+MODEL_CARDS = ("qvm", "prm", "sft")
+"""Kinds of models, which get a model card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 SEARCHING = ("evaluation", *SWEEPS)
@@ -206,11 +208,16 @@ def _documents(
     stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
 ) -> dict[str, bytes]:
     """The card of a stage that makes data, or a model, to be given away."""
-    if stage.kind == "qvm":
-        from qstar_core.audit import model_card
+    if stage.kind in MODEL_CARDS:
+        from qstar_core.audit.model_card import NAME as README
+        from qstar_core.audit.model_card import model_card
+        from qstar_core.audit.policy_card import policy_card
 
-        text = model_card.model_card(head, config.card, stage.inputs)
-        return {model_card.NAME: text.encode()}
+        tuned = stage.kind == "sft"
+        text = (
+            policy_card(head, config.card) if tuned else model_card(head, config.card, stage.inputs)
+        )
+        return {README: text.encode()}
     if stage.kind not in CARDS:
         return {}
     from qstar_core.audit.card import NAME, card
