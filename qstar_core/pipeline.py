@@ -20,7 +20,7 @@ from qstar_core.planning import made_first, plan, plan_comparison, plan_policy
 from qstar_core.policies.checkpoint import BY_KEY
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.sharding import Spec, count, parts
-from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, fine_tuned, kind_of
+from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import leaf
 
@@ -105,23 +105,27 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
             )
 
 
-def check_held_out(stage: Stage, config: RunConfig) -> None:
+def check_held_out(stage: Stage, config: RunConfig) -> list[str]:
     """Makes sure that a stage searches no problem that its models were trained on.
 
     Training makes sure of that too, but the models' keys have no test problems in them, so others
-    may have taken their place since. Only models that this pipeline has trained are known: those
-    of the run, and a fine-tuned policy with those that it was trained from.
+    may have taken their place since. Models that the run is given by their paths are held to what
+    lies beside them; see `qstar_core.audit.given_models`.
 
     Args:
         stage: whose inputs are published.
         config: of the run.
+
+    Returns:
+        What is not known of the given models, a sentence each.
 
     Raises:
         UserError: there are such problems, or near-duplicates, and ``qvm.allow`` or ``prm.allow``
             does not say so.
     """
     if stage.kind not in SEARCHING:
-        return
+        return []
+    from qstar_core.audit.given_models import check_given
     from qstar_core.audit.questions import SEARCHED, check_leakage
 
     if "qvm" in stage.inputs:
@@ -129,10 +133,7 @@ def check_held_out(stage: Stage, config: RunConfig) -> None:
     if "prm" in stage.inputs:
         annotations = stage.inputs.get("annotations")
         check_leakage(stage.inputs["problems"], config, SEARCHED, "prm", annotations)
-    if fine_tuned(config.policy.path):
-        from qstar_core.audit.policies import check_policy
-
-        check_policy(config, stage.inputs["problems"])
+    return check_given(stage, config)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
