@@ -22,6 +22,7 @@ from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.sharding import Spec, count, parts
 from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, kind_of
 from qstar_core.store import dataset
+from qstar_core.store.entries import verified
 from qstar_core.store.uri import leaf
 
 __all__ = [
@@ -224,7 +225,7 @@ def _documents(
     from qstar_core.audit.card import NAME, card
 
     files = [entry for receipt in receipts for entry in receipt["files"]]
-    rows = dataset.verified(stage.uri, files)
+    rows = verified(stage.uri, files)
     return {NAME: card(head, config.card, rows, stage.inputs).encode()}
 
 
@@ -247,6 +248,6 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
 
         files = [entry for receipt in receipts for entry in receipt["files"]]
         summary = summarise_sweep if stage.name in SWEEPS else summarise
-        return summary(dataset.verified(stage.uri, files), receipts, config)
+        return summary(verified(stage.uri, files), receipts, config)
     figures = receipts[0]["figures"] if len(receipts) == 1 else {}
     return dict(figures)
