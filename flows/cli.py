@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import typer
@@ -194,101 +193,6 @@ def pretrain(
         markup=False,
         soft_wrap=True,
     )
-
-
-@app.command()
-def show(
-    datasets: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DATASET...",
-            help="Folder or s3:// URI of a data set; several Q-value models are put side by side.",
-        ),
-    ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Of Q-value models: all figures as JSON.")
-    ] = False,
-) -> None:
-    """Show a data set: manifest, schema, figures, first rows; or compare Q-value models."""
-    from flows.inspect import show_dataset
-    from flows.value_models import show_models
-
-    if len(datasets) > 1 or as_json:
-        show_models(commands.console(), datasets, as_json)
-    else:
-        show_dataset(commands.console(), datasets[0])
-
-
-@app.command()
-def fetch(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Folder or s3:// URI of a data set.")
-    ],
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Local folder to copy it to.")],
-) -> None:
-    """Copy a published data set to a local folder, every file verified by its sha256."""
-    from qstar_core.store.copying import fetch as copy
-
-    files = copy(dataset, folder)
-    commands.console().print(
-        f"{len(files)} files, verified, in {folder}\nNext: qstar show {shlex.quote(folder)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-@app.command()
-def audit(
-    labels: Annotated[
-        str, typer.Argument(metavar="LABELS", help="Folder or s3:// URI of a labels data set.")
-    ],
-    json_: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write the figures; - prints them instead."),
-    ] = None,
-    html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")
-    ] = None,
-    problems: Annotated[
-        int, typer.Option("--problems", min=0, help="Compared with the exact Q*, at most.")
-    ] = 1000,
-    threshold: Annotated[
-        float, typer.Option("--threshold", min=0.05, max=1.0, help="Jaccard of near-duplicates.")
-    ] = 0.8,
-) -> None:
-    """Say what is wrong with a labels data set, and how far each method is from the exact Q*."""
-    from flows.audit import audit_labels
-
-    audit_labels(commands.console(), labels, json_, html, problems, threshold)
-
-
-@app.command()
-def explain(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="Evaluation or comparison, report, or output folder."),
-    ],
-    problem: Annotated[
-        str, typer.Argument(metavar="PROBLEM", help="Number from 1, start of its id, or text.")
-    ],
-    method: Annotated[
-        str | None,
-        typer.Option("--method", help="Name of a method (A*, else the first with a tree)."),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", help="Of a comparison: one of its budgets (largest)."),
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All nodes of the tree.")] = False,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Run the search again from its record.")
-    ] = False,
-) -> None:
-    """Show why a search chose its path: the stored tree of one problem."""
-    from flows.explain import explain as show_search
-
-    show_search(commands.console(), run, problem, method, budget, all_, replay)
 
 
 @app.command()

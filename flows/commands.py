@@ -41,9 +41,11 @@ def whole(
     else:
         rounds = pipeline.rounds(config)
     if plan:
-        from flows.tables import plan_table
+        from flows.tables import plan_table, say
 
-        screen.print(plan_table(inspect.plan_rows(rounds)))
+        rows = inspect.plan_rows(rounds)
+        screen.print(plan_table(rows))
+        say(screen, *inspect.places(rows))
         return
     manifests = inspect.all_made(rounds)
     if manifests is None:

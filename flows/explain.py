@@ -22,7 +22,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.trees import nest, shorten
 from qstar_core.evaluation.walks import Walked, kept, walked
-from qstar_core.evaluation.why import BEAMS, legend, why
+from qstar_core.evaluation.why import BEAMS, legend, names, why
 from qstar_core.search.replay import differences, replay
 from qstar_core.stage import SWEEPS
 from qstar_core.store import dataset, open_store, scan
@@ -198,7 +198,7 @@ def show(console: Console, row: Row, everything: bool) -> None:
     if root is None:
         say(console, "The data set has no tree of this search.")
         return
-    console.print(_tree(root, everything, notes(row)))
+    console.print(_tree(root, everything, notes(row), names(row["algorithm"])))
     console.print(legend(row["algorithm"]), style="dim", highlight=False)
     console.print(plain("\n" + " ".join(why(row))))
 
@@ -250,8 +250,8 @@ def _statistics(action: Walked) -> str:
     return f"n {action.visits}, V {action.value:.3f}{prior}"
 
 
-def _tree(root: Row, everything: bool, noted: Mapping[int, str]) -> Tree:
-    top = Tree(_label(root, noted))
+def _tree(root: Row, everything: bool, noted: Mapping[int, str], called: Mapping[str, str]) -> Tree:
+    top = Tree(_label(root, noted, called))
     stack = [(root, top)]
     while stack:
         node, branch = stack.pop()
@@ -260,15 +260,18 @@ def _tree(root: Row, everything: bool, noted: Mapping[int, str]) -> Tree:
         if not everything and not node["chosen"] and node["depth"] > 0:
             few = children[:SHOWN_CHILDREN]
         for child in few:
-            stack.append((child, branch.add(_label(child, noted))))
+            stack.append((child, branch.add(_label(child, noted, called))))
         if len(few) < len(children):
             branch.add(Text(f"{len(children) - len(few)} more", style="dim"))
     return top
 
 
-def _label(node: Row, noted: Mapping[int, str]) -> Text:
+def _label(node: Row, noted: Mapping[int, str], called: Mapping[str, str]) -> Text:
     text = shorten(node["text"], TEXT_CHARACTERS)
-    named = [*((name, node[name]) for name in "fghq"), ("log p", node.get("logprob"))]
+    named = [
+        *((name, node[column]) for column, name in called.items()),
+        ("log p", node.get("logprob")),
+    ]
     numbers = [noted[node["node"]]] if node["node"] in noted else []
     numbers += [f"{name} {value:.3f}" for name, value in named if value is not None]
     order = f"#{node['order']} " if node["order"] >= 0 else ""

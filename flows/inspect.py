@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from qstar_core.values.side_by_side import KINDS
 
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
+THERE = "already there"
 NEXT_COMMANDS = {"rollouts": "label", "pool": "label", "labels": "train-qvm", "qvm": "evaluate"}
 """What usually follows a kind of data set that a command of one stage has made."""
 
@@ -73,15 +74,27 @@ def plan_rows(rounds: Sequence[pipeline.Round]) -> list[dict[str, Any]]:
     for label, stage, config in planned:
         state, made = _state(stage, config)
         estimate = pipeline.estimate(stage, config)
-        estimate["policy_tokens"] -= sum(pipeline.shard_tokens(stage, config, s) for s in made)
-        rows.append({"stage": label, "key": stage.key, "state": state, **estimate})
+        spent = sum(pipeline.shard_tokens(stage, config, s) for s in made)
+        estimate["policy_tokens"] = 0 if state == THERE else estimate["policy_tokens"] - spent
+        about = {"stage": label, "key": stage.key, "uri": stage.uri, "state": state}
+        rows.append({**about, **estimate})
     return rows
+
+
+def places(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines with the folders of the data sets of a plan that are there, for other commands."""
+    there = [row for row in rows if row["state"] == THERE]
+    if not there:
+        return []
+    lines = [f"{row['stage']:<11} {row['uri']}" for row in there]
+    example = shlex.quote(there[-1]["uri"])
+    return ["", "Already there:", *lines, f"Next: qstar show {example}   (likewise the others)"]
 
 
 def _state(stage: pipeline.Stage, config: RunConfig) -> tuple[str, list[pipeline.Spec]]:
     """What is there of a stage in words, and the finished shards of one that is not complete."""
     if pipeline.published(stage) is not None:
-        return "already there", []
+        return THERE, []
     try:
         specs = pipeline.shards(stage, config)
     except UserError:  # an input is not there yet: neither is any shard

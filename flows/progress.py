@@ -172,7 +172,7 @@ class StageProgress:
         self._print(text)
 
     def remark(self, stage: str, text: str) -> None:
-        """Something to know of a stage that is published."""
+        """Something to know of a stage."""
         self._print(f"{stage:<11} {text}")
 
     def _show(self, stage: _Stage) -> None:

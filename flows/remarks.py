@@ -7,6 +7,7 @@ from typing import Any
 
 from qstar_core.evaluation.chance import at_chance
 from qstar_core.evaluation.trees import shorten
+from qstar_core.evaluation.wording import unsolvable
 from qstar_core.rollouts.figures import drift_in_words
 from qstar_core.rollouts.import_survey import QUARANTINE
 from qstar_core.store.uri import join
@@ -39,13 +40,9 @@ def doubts(manifests: Mapping[str, Manifest]) -> list[str]:
     Returns:
         How many of the test problems have no solution, and whether the Q-value model is at chance.
     """
-    figures = manifests.get("problems", {}).get("figures", {})
-    found = []
-    if figures.get("unsolvable"):
-        which = f"{figures['unsolvable']:,} of {figures['test']:,} test problems"
-        found.append(f"{which} have no solution; they count as unsolved, whatever the method.")
+    hopeless = unsolvable(manifests.get("problems", {}).get("figures", {}))
     chance = at_chance(manifests.get("qvm", {}).get("figures", {}).get("heldout", []))
-    return [*found, *([chance] if chance else [])]
+    return [said for said in (hopeless, chance) if said]
 
 
 def _of_labels(figures: dict[str, Any], model: str) -> list[str]:

@@ -121,7 +121,8 @@ class Workshop:
         manifest = pipeline.published(stage)
         if manifest is None:
             specs = pipeline.shards(stage, self.config)  # says a missing input
-            pipeline.check_held_out(stage, self.config)
+            for note in pipeline.check_held_out(stage, self.config):
+                self.show.remark(stage.name, note)
             with pipeline.making(stage, lambda by: self.show.waiting(stage.name, by)):
                 manifest = pipeline.published(stage)  # perhaps by the run that was waited for
                 if manifest is None:

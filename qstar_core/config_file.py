@@ -33,9 +33,16 @@ def load_config(
         out: overrides the field ``out``, last.
 
     Raises:
-        UserError: missing or malformed file, unknown field, wrong type or value; names the field.
+        UserError: missing, empty or malformed file, unknown field, wrong type or value; names the
+            field.
     """
-    tree = _parse(_read(str(path)), str(path), f"mend {path} and run again") or {}
+    tree = _parse(_read(str(path)), str(path), f"mend {path} and run again")
+    if tree is None:
+        raise UserError(
+            f"{path} sets no field: it is empty, or comments are all that it holds",
+            next_step="write what differs from the defaults into it, one field at least, such as "
+            "'name: mine'; deployments/demo.yaml is an example; {} is a run of defaults alone",
+        )
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a mapping of fields is expected", next_step=f"mend {path}")
     is_manifest = leaf(str(path)) == MANIFEST and isinstance(tree.get("config"), dict)

@@ -20,8 +20,9 @@ from qstar_core.planning import made_first, plan, plan_comparison, plan_policy
 from qstar_core.policies.checkpoint import BY_KEY
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.sharding import Spec, count, parts
-from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, fine_tuned, kind_of
+from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, kind_of
 from qstar_core.store import dataset
+from qstar_core.store.entries import verified
 from qstar_core.store.uri import leaf
 
 __all__ = [
@@ -56,6 +57,8 @@ FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
 CARDS = ("rollouts", "pool", "labels")
 """Kinds of data sets that get a data card."""
+MODEL_CARDS = ("qvm", "prm", "sft")
+"""Kinds of models, which get a model card."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 SEARCHING = ("evaluation", *SWEEPS)
@@ -103,23 +106,27 @@ def check_inputs(stage: Stage, apart_from: Sequence[str] = ()) -> None:
             )
 
 
-def check_held_out(stage: Stage, config: RunConfig) -> None:
+def check_held_out(stage: Stage, config: RunConfig) -> list[str]:
     """Makes sure that a stage searches no problem that its models were trained on.
 
     Training makes sure of that too, but the models' keys have no test problems in them, so others
-    may have taken their place since. Only models that this pipeline has trained are known: those
-    of the run, and a fine-tuned policy with those that it was trained from.
+    may have taken their place since. Models that the run is given by their paths are held to what
+    lies beside them; see `qstar_core.audit.given_models`.
 
     Args:
         stage: whose inputs are published.
         config: of the run.
+
+    Returns:
+        What is not known of the given models, a sentence each.
 
     Raises:
         UserError: there are such problems, or near-duplicates, and ``qvm.allow`` or ``prm.allow``
             does not say so.
     """
     if stage.kind not in SEARCHING:
-        return
+        return []
+    from qstar_core.audit.given_models import check_given
     from qstar_core.audit.questions import SEARCHED, check_leakage
 
     if "qvm" in stage.inputs:
@@ -127,10 +134,7 @@ def check_held_out(stage: Stage, config: RunConfig) -> None:
     if "prm" in stage.inputs:
         annotations = stage.inputs.get("annotations")
         check_leakage(stage.inputs["problems"], config, SEARCHED, "prm", annotations)
-    if fine_tuned(config.policy.path):
-        from qstar_core.audit.policies import check_policy
-
-        check_policy(config, stage.inputs["problems"])
+    return check_given(stage, config)
 
 
 def shards(stage: Stage, config: RunConfig) -> list[Spec]:
@@ -206,17 +210,22 @@ def _documents(
     stage: Stage, config: RunConfig, head: dict[str, Any], receipts: list[dict[str, Any]]
 ) -> dict[str, bytes]:
     """The card of a stage that makes data, or a model, to be given away."""
-    if stage.kind == "qvm":
-        from qstar_core.audit import model_card
+    if stage.kind in MODEL_CARDS:
+        from qstar_core.audit.model_card import NAME as README
+        from qstar_core.audit.model_card import model_card
+        from qstar_core.audit.policy_card import policy_card
 
-        text = model_card.model_card(head, config.card, stage.inputs)
-        return {model_card.NAME: text.encode()}
+        tuned = stage.kind == "sft"
+        text = (
+            policy_card(head, config.card) if tuned else model_card(head, config.card, stage.inputs)
+        )
+        return {README: text.encode()}
     if stage.kind not in CARDS:
         return {}
     from qstar_core.audit.card import NAME, card
 
     files = [entry for receipt in receipts for entry in receipt["files"]]
-    rows = dataset.verified(stage.uri, files)
+    rows = verified(stage.uri, files)
     return {NAME: card(head, config.card, rows, stage.inputs).encode()}
 
 
@@ -239,6 +248,6 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
 
         files = [entry for receipt in receipts for entry in receipt["files"]]
         summary = summarise_sweep if stage.name in SWEEPS else summarise
-        return summary(dataset.verified(stage.uri, files), receipts, config)
+        return summary(verified(stage.uri, files), receipts, config)
     figures = receipts[0]["figures"] if len(receipts) == 1 else {}
     return dict(figures)

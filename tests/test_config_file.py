@@ -21,7 +21,7 @@ def test_load_and_override(tmp_path: Path) -> None:
     file = write(tmp_path, "seed: 3\nrollouts: {samples: 2}\n")
     config = load_config(file, ["rollouts.samples=5", "labels.gamma=0.5", "qvm.path=null"])
     assert (config.seed, config.rollouts.samples, config.labels.gamma) == (3, 5, 0.5)
-    assert load_config(write(tmp_path, "")) == RunConfig()
+    assert load_config(write(tmp_path, "{}")) == RunConfig()
 
 
 def astar(lam: str) -> str:
@@ -56,31 +56,31 @@ def test_override_a_method(tmp_path: Path) -> None:
         ("seeed: 1", [], "unknown field seeed; did you mean seed?"),
         ("rollouts: {sample: 1}", [], "unknown field rollouts.sample; did you mean samples?"),
         ("domain: {ranges: {zzz: 1}}", [], "domain.ranges.zzz; there are numbers, min_number, "),
-        ("", ["evaluation.methods=[{name: a, algoritm: b}]"], "did you mean algorithm?"),
+        ("{}", ["evaluation.methods=[{name: a, algoritm: b}]"], "did you mean algorithm?"),
         ("seed: one", [], "seed: "),
         ("seed: -1", [], "seed: Input should be greater than or equal to 0 (got -1)"),
-        ("", ["pretrain.seed=-3"], "pretrain.seed: Input should be greater than or equal to 0"),
+        ("{}", ["pretrain.seed=-3"], "pretrain.seed: Input should be greater than or equal to 0"),
         ("rollouts: {samples: 0}", [], "rollouts.samples"),
         ("rollouts: {samples: 2.5}", [], "rollouts.samples"),
         ("evaluation: {baseline: nobody}", [], "nobody"),
         ("domain: {ranges: {min_target: 60, max_target: 50}}", [], "min_target"),
         ("a: [", [], "not valid YAML"),
         ("- 1", [], "mapping"),
-        ("", ["seed"], "path.to.field=value"),
-        ("", ["seed.x.y=1"], "seed"),
-        ("", ["name={"], "--set name: '{' is not valid YAML"),
-        ("", ["name=2020-13-45"], "--set name: '2020-13-45' is not valid YAML"),
-        ("", ["name=!!timestamp x"], "is not valid YAML"),
+        ("{}", ["seed"], "path.to.field=value"),
+        ("{}", ["seed.x.y=1"], "seed"),
+        ("{}", ["name={"], "--set name: '{' is not valid YAML"),
+        ("{}", ["name=2020-13-45"], "--set name: '2020-13-45' is not valid YAML"),
+        ("{}", ["name=!!timestamp x"], "is not valid YAML"),
         ("rollouts: " + "[" * 5000, [], "is not valid YAML"),
         ("rollouts: {temperature: .inf}", [], "rollouts.temperature: Input should be a finite"),
-        ("", ["rollouts.temperature=.nan"], "rollouts.temperature: Input should be a finite"),
-        ("", ["qvm.learning_rate=1e999"], "qvm.learning_rate: Input should be a finite"),
-        ("", ["qvm.learning_rate=-1e-3"], "qvm.learning_rate: Input should be greater than 0"),
-        ("", ["pretrain.numbers={3: .inf}"], "pretrain.numbers.3: Input should be a finite"),
-        ("", ["runtime.stall_timeout_s=.inf"], "runtime.stall_timeout_s"),
-        ("", ["rollouts.samples=1e3"], "rollouts.samples: Input should be a valid integer"),
-        ("", ["qvm.learning_rate=1e"], "qvm.learning_rate: Input should be a valid number"),
-        ("", ["evaluation.methods.9.k=1"], "methods"),
+        ("{}", ["rollouts.temperature=.nan"], "rollouts.temperature: Input should be a finite"),
+        ("{}", ["qvm.learning_rate=1e999"], "qvm.learning_rate: Input should be a finite"),
+        ("{}", ["qvm.learning_rate=-1e-3"], "qvm.learning_rate: Input should be greater than 0"),
+        ("{}", ["pretrain.numbers={3: .inf}"], "pretrain.numbers.3: Input should be a finite"),
+        ("{}", ["runtime.stall_timeout_s=.inf"], "runtime.stall_timeout_s"),
+        ("{}", ["rollouts.samples=1e3"], "rollouts.samples: Input should be a valid integer"),
+        ("{}", ["qvm.learning_rate=1e"], "qvm.learning_rate: Input should be a valid number"),
+        ("{}", ["evaluation.methods.9.k=1"], "methods"),
     ],
 )
 def test_mistakes_name_the_field(
@@ -128,3 +128,11 @@ def test_a_configuration_may_lie_on_s3(tmp_path: Path, bucket: str) -> None:
     manifest = json.dumps({"config": {"seed": 4}}).encode()
     open_store(bucket).replace("report/key/manifest.json", manifest)
     assert load_config(f"{bucket}/report/key/manifest.json").seed == 4
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# qvm: {loss: mse}\n", "---\n"])
+def test_a_file_that_sets_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(UserError, match="sets no field: it is empty") as caught:
+        load_config(file, ["name=mine"])
+    assert str(file) in caught.value.what and "deployments/demo.yaml" in caught.value.next_step

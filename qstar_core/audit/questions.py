@@ -132,6 +132,7 @@ def refuse_leakage(
     allowed: Sequence[str],
     made: str = TRAINED,
     model: str = "qvm",
+    given: str = "",
 ) -> Row:
     """Makes sure that no test problem is trained on, unless that is allowed by name.
 
@@ -141,6 +142,7 @@ def refuse_leakage(
         allowed: ``qvm.allow`` for example: of ``leakage`` and ``near_duplicates``.
         made: what is refused, a key of `COMMANDS`.
         model: the section of the configuration with ``allow``; ``qstar train-MODEL`` trains it.
+        given: field and path of a model that was trained elsewhere; empty for one of this run.
 
     Returns:
         What was found and allowed: counts by name; empty where nothing was found.
@@ -156,6 +158,7 @@ def refuse_leakage(
             found["same_examples"][0].strip(),
             made,
             model,
+            given,
         )
     if found["near"] and "near_duplicates" not in allowed:
         pair = found["near_examples"][0]
@@ -166,17 +169,20 @@ def refuse_leakage(
             f"{pair['test'].strip()} (test) and {pair['train'].strip()} (training)",
             made,
             model,
+            given,
         )
     counts = {"leakage": found["same"], "near_duplicates": found["near"]}
     return {name: count for name, count in counts.items() if count}
 
 
-def _refusal(name: str, what: str, example: str, made: str, model: str) -> UserError:
+def _refusal(name: str, what: str, example: str, made: str, model: str, given: str) -> UserError:
     files = "domain.train_file or test_file" + (", or prm.annotations" if model == "prm" else "")
+    files += " (qstar audit LABELS shows more of them)"
+    if given:
+        files = "domain.test_file, or name a model that was not trained on them"
     return UserError(
-        f"{'sft' if made == TUNED else model}: {what}, for example {example}",
+        f"{given or ('sft' if made == TUNED else model)}: {what}, for example {example}",
         safe=f"what is made is kept, and nothing was {made}",
-        next_step=f"take them out of {files} (qstar audit LABELS shows "
-        "more of them), then qstar run CONFIG; or go on all the same: "
+        next_step=f"take them out of {files}, then qstar run CONFIG; or go on all the same: "
         f"{COMMANDS[made].format(model)} --set '{model}.allow=[{name}]'",
     )

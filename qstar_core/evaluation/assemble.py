@@ -14,6 +14,7 @@ from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.summary import summarise_sweep
+from qstar_core.evaluation.wording import unsolvable
 from qstar_core.stage import SWEEPS, kind_of
 from qstar_core.store import dataset
 from qstar_core.store.uri import join
@@ -37,6 +38,7 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
     command = ["run", join(config.out, f"report/{key}/manifest.json")]
     return ReportData(
         **_origin(manifest, key, config, command),
+        unsolvable=_unsolvable(inputs),
         lineage=lineage(inputs["evaluation"], config.out),
         comparison=manifest["figures"]["comparison"],
         curve=accuracy_by_tokens(searches),
@@ -67,6 +69,7 @@ def assemble_comparison(inputs: dict[str, str], key: str, config: RunConfig) -> 
     command = ["compare", join(config.out, f"comparison_report/{key}/manifest.json")]
     return ComparisonData(
         **_origin(manifest, key, config, command),
+        unsolvable=_unsolvable(inputs),
         lineage=list({row["stage"]: row for row in lines}.values()),
         tokens=sweeps["comparison"],
         seconds=sweeps.get("timing"),
@@ -89,6 +92,11 @@ def _origin(
         "environment": manifest["environment"],
         "fingerprints": {name: manifest["rows_from"][name] for name in ("policy", "qvm")},
     }
+
+
+def _unsolvable(inputs: dict[str, str]) -> str:
+    """What is to be said of problems without a solution."""
+    return unsolvable(_manifest(inputs["problems"])["figures"]) if "problems" in inputs else ""
 
 
 def _manifest(uri: str) -> dict[str, Any]:

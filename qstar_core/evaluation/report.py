@@ -44,6 +44,7 @@ class Origin:
         lineage: stage, key, rows of each data set, inputs first.
         environment: of `qstar_core.environment.describe`.
         fingerprints: model fingerprints by role, such as ``policy`` and ``qvm``.
+        unsolvable: of `qstar_core.evaluation.wording.unsolvable`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Origin:
     lineage: Sequence[Row]
     environment: Mapping[str, Any]
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    unsolvable: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

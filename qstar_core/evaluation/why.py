@@ -1,7 +1,8 @@
 """Why a search returned what it returned, in sentences, from its stored tree alone.
 
 Each algorithm is told in its own words: A* by f = g + lambda * h, MCTS by visits, mean value and
-prior, beam search and DVTS by what was kept and what was pruned.
+prior, beam search and DVTS by scores, what was kept and what was pruned. The stored columns are
+those of A* for all of them; `NAMES` says what they are called.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ from qstar_core.evaluation.walks import Walked, kept, walked
 Row = Mapping[str, Any]
 
 TEXT_CHARACTERS = 48
-RANKED_BY_Q = ("mcts", "beam", "dvts")  # f = g + lambda * Q(last action)
 BEAMS = ("beam", "dvts")
+AS_STORED = {"f": "f", "g": "g", "h": "h", "q": "q"}
+SCORED = {"f": "score", "g": "rewards", "q": "Q"}  # h is the Q of the last action
+NAMES = {
+    "mcts": {**SCORED, "f": "value"},
+    "beam": SCORED,
+    "dvts": SCORED,
+    "best_first": {"f": "f", "h": "h", "q": "q"},
+}
+"""What the columns of nodes are called where that is not `AS_STORED`; others are not shown."""
 LEFT = {"mcts": "not expanded", "beam": "not extended", "dvts": "not extended"}
 """What became of a state without children."""
 TAKEN_UP = "#n is the order in which states were taken up"
@@ -26,10 +35,12 @@ LEGENDS = {
     "astar": f"f = g + lambda h: larger is better. {TAKEN_UP}",
     "best_first": f"f = lambda h: larger is better. {TAKEN_UP}",
     "mcts": "n is the number of visits, V the mean value of what was found by them, P the prior "
-    "among the siblings; f = g + lambda Q is the value of the action by itself. #n numbers the "
-    "walks by where they ended",
-    "beam": "f = g + lambda Q: of each depth the largest are kept, the others pruned. " + ENDED,
-    "dvts": "f = g + lambda Q: each subtree keeps its largest, the others are pruned. " + ENDED,
+    "among the siblings; value = rewards + lambda Q is that of the action by itself. #n numbers "
+    "the walks by where they ended",
+    "beam": "score = rewards + lambda Q: of each depth the largest are kept, the others pruned. "
+    + ENDED,
+    "dvts": "score = rewards + lambda Q: each subtree keeps its largest, the others are pruned. "
+    + ENDED,
     "best_of_n": f"f = g + lambda h: the largest of the rollouts is returned. {ENDED}",
     "self_consistency": "f is the share of the votes that an answer has. #n numbers the answers "
     "as they first came",
@@ -42,6 +53,11 @@ def legend(algorithm: str) -> str:
     return f"{LEGENDS[algorithm]}; * marks the end of a trajectory; log p is in nats."
 
 
+def names(algorithm: str) -> Mapping[str, str]:
+    """What an algorithm calls the columns f, g, h and q of its nodes; without those it has not."""
+    return NAMES.get(algorithm, AS_STORED)
+
+
 def why(row: Row) -> list[str]:
     """The reasons for the returned path of one search.
 
@@ -50,9 +66,9 @@ def why(row: Row) -> list[str]:
             graded.
 
     Returns:
-        Sentences: what was returned and by which f, the runner-up, what of f sets them apart,
-        what the algorithm went by where their paths part, and which other trajectories were right.
-        Empty for a search without a tree.
+        Sentences: what was returned and by which value, the runner-up, what of it sets them
+        apart, what the algorithm went by where their paths part, and which other trajectories were
+        right. Empty for a search without a tree.
     """
     nodes = {node["node"]: node for node in sorted(row["nodes"] or [], key=lambda n: n["node"])}
     if not nodes:
@@ -68,7 +84,7 @@ def why(row: Row) -> list[str]:
     if rivals:
         sentences.append(_runner_up(row["algorithm"], best, rivals[0]))
         sentences += _fork(row, nodes, best, rivals[0])
-    return sentences + _right_ones(best, others)
+    return sentences + _right_ones(row["algorithm"], best, others)
 
 
 def _nothing(row: Row, nodes: Iterable[Row]) -> str:
@@ -76,7 +92,7 @@ def _nothing(row: Row, nodes: Iterable[Row]) -> str:
     said = f"Nothing is returned: no trajectory was finished (ended: {row['stop_reason']})."
     if not waiting:
         return said
-    best = f"{_quote(waiting[0])} with f = {waiting[0]['f']:.3f}"
+    best = f"{_quote(waiting[0])} with {_rated(row['algorithm'], waiting[0])}"
     left = LEFT.get(row["algorithm"], "still to be taken up")
     return f"{said} The best state that was {left} is {best}."
 
@@ -111,10 +127,9 @@ def _runner_up(algorithm: str, best: Row, rival: Row) -> str:
     if rival["terminal"] and rival["f"] == best["f"]:
         return f"{said}, as large; of equal ones the one finished first is returned."
     parts = []
-    for name in ("g", "h"):
+    for name, called in _parts(algorithm).items():
         a, b = best[name], rival[name]
         if a is not None and b is not None and a != b:
-            called = "Q" if name == "h" and algorithm in RANKED_BY_Q else name
             parts.append(f"{called} ({a:.3f} against {b:.3f})")
     return f"{said}; what sets them apart is {' and '.join(parts)}." if parts else f"{said}."
 
@@ -135,7 +150,8 @@ def _fork(row: Row, nodes: Mapping[int, Row], best: Row, rival: Row) -> list[str
         return [said + _by_walks(a, b, seen[a["node"]], seen[b["node"]])]
     if row["algorithm"] in BEAMS:
         extended = kept(row)
-        return [f"{said}{_by_beams(a, extended)}, {_by_beams(b, extended)}."]
+        each = (_by_beams(row["algorithm"], node, extended) for node in (a, b))
+        return [f"{said}{', '.join(each)}."]
     return [said + _by_q(a, b, a is best and b is rival)]
 
 
@@ -154,10 +170,10 @@ def _walks(action: Walked) -> str:
     return f"{times} (mean value {action.value:.3f}{prior})"
 
 
-def _by_beams(node: Row, extended: set[int]) -> str:
-    """Whether a state stayed in the search, with its f."""
+def _by_beams(algorithm: str, node: Row, extended: set[int]) -> str:
+    """Whether a state stayed in the search, with its score."""
     became = "kept" if node["node"] in extended else "pruned"
-    f = "" if node["f"] is None else f" (f = {node['f']:.3f})"
+    f = "" if node["f"] is None else f" ({_rated(algorithm, node)})"
     return f"{_quote(node)}{f} {'came to an end' if node['terminal'] else f'was {became}'}"
 
 
@@ -176,7 +192,7 @@ def _by_q(a: Row, b: Row, last: bool) -> str:
     return f"{said}: Q left it open, later steps decided."
 
 
-def _right_ones(best: Row, others: Sequence[Row]) -> list[str]:
+def _right_ones(algorithm: str, best: Row, others: Sequence[Row]) -> list[str]:
     right = [node for node in others if node.get("correct")]
     if best.get("correct") is None:
         return []
@@ -189,7 +205,7 @@ def _right_ones(best: Row, others: Sequence[Row]) -> list[str]:
     first = right[0]
     return [
         f"It is wrong, and {len(right)} of the others {'is' if len(right) == 1 else 'are'} right: "
-        f"the best of them, {_quote(first)}, has f = {first['f']:.3f}."
+        f"the best of them, {_quote(first)}, has {_rated(algorithm, first)}."
     ]
 
 
@@ -206,12 +222,26 @@ def _first_rated(node: Row) -> tuple[float, float, int]:
 
 
 def _f(algorithm: str, node: Row) -> str:
-    """f with what it is made of; best-first has no g, and the h of some is the Q of a step."""
-    name = "Q" if algorithm in RANKED_BY_Q else "h"
-    g = [] if algorithm == "best_first" else [f"g {node['g']:.3f}"]
-    h = [] if node["h"] is None else [f"{name} {node['h']:.3f}"]
-    parts = ", ".join(g + h)
-    return f"f = {node['f']:.3f} ({parts})" if parts else f"f = {node['f']:.3f}"
+    """What a node is rated by, with what that is made of."""
+    made_of = _parts(algorithm).items()
+    parts = [f"{called} {node[name]:.3f}" for name, called in made_of if node[name] is not None]
+    rated = _rated(algorithm, node)
+    return f"{rated} ({', '.join(parts)})" if parts else rated
+
+
+def _rated(algorithm: str, node: Row) -> str:
+    called = names(algorithm)["f"]
+    return f"{called}{' =' if called == 'f' else ''} {node['f']:.3f}"
+
+
+def _parts(algorithm: str) -> dict[str, str]:
+    """The columns that f is made of, and what they are called; h may be the Q of a step."""
+    called = names(algorithm)
+    return {
+        column: called.get(column, called["q"])
+        for column in ("g", "h")
+        if column in called or column == "h"
+    }
 
 
 def _quote(node: Row) -> str:

@@ -111,6 +111,19 @@ def _judgement(row: Row, base: Row) -> str:
     )
 
 
+def unsolvable(problems: Row) -> str:
+    """How many test problems nothing can solve, in a sentence; empty for none, or none known.
+
+    Args:
+        problems: figures of the data set of problems.
+    """
+    count = problems.get("unsolvable")
+    if not count:
+        return ""
+    which = f"{count:,} of {problems['test']:,} test problems"
+    return f"{which} have no solution; they count as unsolved, whatever the method."
+
+
 def failures(rows: Sequence[Row]) -> list[str]:
     """One sentence per method whose searches or grading failed; they count as unsolved."""
     sentences = []

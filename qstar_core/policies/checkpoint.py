@@ -12,7 +12,7 @@ from typing import Any, Literal
 from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.policies.licence import CARD
+from qstar_core.policies.licence import TELLING
 from qstar_core.stage import fine_tuned
 from qstar_core.store import cache, dataset
 from qstar_core.store.cache import sha256_of
@@ -152,13 +152,17 @@ def _start(path: str, field: str, dtype: str) -> tuple[Path, str]:
 
 
 def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:
-    """A copy of a checkpoint's files, named by their names, sizes and entity tags."""
+    """A copy of a checkpoint's files, named by their names, sizes and entity tags.
+
+    What says its licence is copied too, where it is there.
+    """
     from qstar_core.store.s3 import S3Store
 
     store = S3Store(uri)
     store.check(field)
     listed = [found for found in store.objects() if "/" not in found.name]
-    found = [o for o in listed if any(fnmatch(o.name, pattern) for pattern in SHAPING)]
+    patterns = (*SHAPING, *TELLING)
+    found = [o for o in listed if any(fnmatch(o.name, pattern) for pattern in patterns)]
     names = [o.name for o in found]
     if head not in names or not any(name.endswith(".safetensors") for name in names):
         raise UserError(
@@ -184,7 +188,7 @@ def _from_hub(name: str, field: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[*SHAPING, CARD]))
+        return Path(snapshot_download(name, allow_patterns=[*SHAPING, *TELLING]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

@@ -9,20 +9,25 @@ from typing import Any
 import yaml
 
 CARD = "README.md"
+TELLING = (CARD, "manifest.json")
+"""Files of a checkpoint that say its licence besides config.json; none can change a sample."""
 
 
 def licence_of(folder: Path) -> str | None:
     """The licence of a checkpoint, None where nothing says it.
 
     Looked for, in this order: ``licence`` in the manifest of one that qstar has published,
-    ``license`` in the metadata of its model card, ``license`` in its config.json.
+    ``license`` in the metadata of its model card (``license_name`` where that is ``other``),
+    ``license`` in its config.json.
 
     Args:
         folder: the checkpoint; a card or manifest that cannot be read says nothing.
     """
+    card = _metadata(folder / CARD)
     found = (
         _json(folder / "manifest.json").get("licence"),
-        _metadata(folder / CARD).get("license"),
+        card.get("license_name") if card.get("license") == "other" else None,
+        card.get("license"),
         _json(folder / "config.json").get("license"),
     )
     return next((said for said in found if isinstance(said, str) and said), None)

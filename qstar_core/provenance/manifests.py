@@ -19,8 +19,9 @@ from qstar_core.errors import UserError
 from qstar_core.keys import ID_DIGITS
 from qstar_core.stage import kind_of
 from qstar_core.store import open_store
-from qstar_core.store.dataset import MANIFEST, is_plain
+from qstar_core.store.dataset import MANIFEST
 from qstar_core.store.dataset import folder_of as folder_of
+from qstar_core.store.entries import is_plain
 from qstar_core.store.uri import is_remote, join
 
 Manifest = dict[str, Any]

@@ -32,6 +32,7 @@ from qstar_core.mdp import Problem
 from qstar_core.rollouts.import_file import EXAMPLE, MALFORMED, ImportedRow, Line, lines, parse
 from qstar_core.rollouts.import_file import reason as reason_of
 from qstar_core.store import dataset
+from qstar_core.store.entries import verified
 
 PROBLEMS = "part-train.parquet"
 INDEX = "lines.arrow"
@@ -183,7 +184,7 @@ def read_index(problems: str, start: int, stop: int) -> dict[str, Any]:
         Arrays of int64 by the names of `INDEX_COLUMNS`.
     """
     manifest = dataset.read_manifest(problems) or {"files": []}
-    [path] = dataset.verified(problems, [e for e in manifest["files"] if e["name"] == INDEX])
+    [path] = verified(problems, [e for e in manifest["files"] if e["name"] == INDEX])
     table = feather.read_table(path, memory_map=True)
     places = table["place"].to_numpy()
     first, last = np.searchsorted(places, [start, stop])

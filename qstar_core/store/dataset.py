@@ -11,13 +11,11 @@ published, or on the next look at it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,14 +23,23 @@ import pyarrow.parquet as pq
 
 from qstar_core.errors import UserError
 from qstar_core.keys import ID_DIGITS
-from qstar_core.store import Store, cache, open_store, retries
+from qstar_core.store import open_store, retries
 from qstar_core.store.cache import sha256_of as sha256_of
+from qstar_core.store.entries import (
+    copies,
+    damaged,
+    document,
+    entry_of,
+    is_plain,
+    is_whole,
+    schema_of,
+    verified,
+)
 from qstar_core.store.lock import exclusive
 from qstar_core.store.uri import is_remote, leaf, removal
 
 MANIFEST = "manifest.json"
 ROW_GROUP_ROWS = 65_536
-DOWNLOADS = 8  # files fetched side by side
 _KEY = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
 
@@ -94,7 +101,7 @@ def finish_shard(
     """
     store = open_store(uri)
     sources = list(files)
-    entries = [_entry(file) for file in sources]
+    entries = [entry_of(file) for file in sources]
     if store.exists(MANIFEST):
         raise UserError(
             f"{uri} is published already: shard {shard} is not put into it",
@@ -114,14 +121,6 @@ def finish_shard(
     return receipt
 
 
-def _entry(file: Path) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": file.name, "bytes": file.stat().st_size}
-    if file.suffix == ".parquet":
-        entry["rows"] = pq.read_metadata(file).num_rows
-    entry["sha256"] = sha256_of(file)
-    return entry
-
-
 def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:
     """The receipt of a shard whose files are all there with their sizes, else None."""
     store = open_store(uri)
@@ -129,7 +128,7 @@ def finished_shard(uri: str, shard: str) -> dict[str, Any] | None:
         receipt: dict[str, Any] = json.loads(store.read(f"shards/{shard}.json"))
     except FileNotFoundError:
         return None
-    return receipt if all(_is_whole(store, entry) for entry in receipt["files"]) else None
+    return receipt if all(is_whole(store, entry) for entry in receipt["files"]) else None
 
 
 def publish(
@@ -157,12 +156,12 @@ def publish(
     store = open_store(uri)
     files = [entry for receipt in receipts for entry in receipt["files"]]
     if documents and not store.exists(MANIFEST):
-        files += [_document(store, name, content) for name, content in documents.items()]
+        files += [document(store, name, content) for name, content in documents.items()]
     manifest = {
         **head,
         "rows": sum(receipt["rows"] for receipt in receipts),
         "files": files,
-        "schema": _schema(store, files),
+        "schema": schema_of(store, files),
         "shards": [{"shard": r["shard"], "figures": r["figures"]} for r in receipts],
     }
     if not store.put_new(MANIFEST, _json(manifest)):
@@ -170,14 +169,6 @@ def publish(
         return manifest if published is None else published
     clear_rubbish(uri, manifest)
     return manifest
-
-
-def _document(store: Store, name: str, content: bytes) -> dict[str, Any]:
-    """Puts a small file unless it is there, and returns its entry in the manifest."""
-    if not store.put_new(name, content):
-        content = store.read(name)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return {"name": name, "bytes": len(content), "sha256": sha256}
 
 
 def clear_rubbish(uri: str, manifest: dict[str, Any]) -> None:
@@ -232,12 +223,6 @@ def folder_of(uri: str) -> str:
     return folder if name == MANIFEST else os.path.join(folder, name)
 
 
-def is_plain(name: str) -> bool:
-    """Whether a name stays below the folder it is put into."""
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
-
-
 def read_complete(uri: str) -> dict[str, Any] | None:
     """The manifest of a complete data set whose files are all there with their sizes, else None.
 
@@ -258,8 +243,8 @@ def read_complete(uri: str) -> dict[str, Any] | None:
         )
     sizes = store.sizes() if is_remote(uri) else {}  # one listing instead of many requests
     for entry in manifest["files"]:
-        if sizes.get(entry["name"]) != entry["bytes"] and not _is_whole(store, entry):
-            raise _damaged(
+        if sizes.get(entry["name"]) != entry["bytes"] and not is_whole(store, entry):
+            raise damaged(
                 store,
                 entry["name"],
                 f"missing or damaged (the manifest says {entry['bytes']} bytes)",
@@ -296,39 +281,7 @@ def local_folder(uri: str) -> Path:
     if not is_remote(uri):
         verified(uri, entries)
         return Path(uri)
-    return _copies(open_store(uri), entries)
-
-
-def verified(uri: str, entries: list[dict[str, Any]]) -> list[str]:
-    """Local paths of files of a data set, published or not, after a look at their sha256.
-
-    Raises:
-        UserError: a file is not what its entry says.
-    """
-    store = open_store(uri)
-    if not is_remote(uri):
-        for entry in entries:
-            if not cache.is_intact(Path(store.path(entry["name"])), entry):
-                raise _damaged(store, entry["name"], "not what its sha256 says")
-        return [store.path(entry["name"]) for entry in entries]
-    with ThreadPoolExecutor(DOWNLOADS) as pool:
-        folders = list(pool.map(lambda entry: _copies(store, [entry]), entries))
-    return [str(folder / e["name"]) for folder, e in zip(folders, entries, strict=True)]
-
-
-def _copies(store: Store, entries: list[dict[str, Any]]) -> Path:
-    try:
-        return cache.copies(entries, store.download)
-    except cache.Damaged as error:
-        raise _damaged(store, str(error), "not what its sha256 says") from error
-
-
-def _damaged(store: Store, name: str, how: str) -> UserError:
-    return UserError(
-        f"{store.path(name)} is {how}",
-        safe="all other data sets are untouched",
-        next_step=f"{removal(store.root)} and run again: the same key gives the same rows",
-    )
+    return copies(open_store(uri), entries)
 
 
 def _complete(uri: str) -> dict[str, Any]:
@@ -338,19 +291,6 @@ def _complete(uri: str) -> dict[str, Any]:
             f"no complete data set at {uri}", next_step="run the stage that makes it first"
         )
     return manifest
-
-
-def _is_whole(store: Store, entry: dict[str, Any]) -> bool:
-    return bool(store.size(entry["name"]) == entry["bytes"])
-
-
-def _schema(store: Store, files: list[dict[str, Any]]) -> list[list[str]]:
-    for entry in files:
-        if entry["name"].endswith(".parquet"):
-            path = _copies(store, [entry]) / entry["name"] if is_remote(store.root) else None
-            schema = pq.read_schema(path or store.path(entry["name"]))
-            return [[field.name, str(field.type)] for field in schema]
-    return []
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from qstar_core.config import RunConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown, problem_table
 from qstar_core.labels.best_of_rollouts import best_of_rollouts
 from qstar_core.mdp import Problem
 from qstar_core.rollouts.sample import SCHEMA, step_ids
@@ -68,6 +68,11 @@ def path(problem: Problem, texts: Play, index: int, **more: Any) -> dict[str, An
     }
 
 
+def rollouts(plays: Sequence[Play], problem: Problem = PROBLEM) -> list[dict[str, Any]]:
+    """Rows of `SCHEMA`, graded, one for each play."""
+    return [path(problem, play, k) for k, play in enumerate(plays)]
+
+
 def as_paths(rows: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
     """Rollouts as paths."""
     rows = [{"source": "rollouts", "prefix_steps": 0, **row} for row in rows]
@@ -114,23 +119,7 @@ def write_problems(
 ) -> str:
     """A data set of problems."""
     tables = {
-        split: pa.Table.from_pylist(
-            [{"problem_id": p.id, **p.to_dict(), "split_asked": split} for p in problems],
-            schema=pa.schema(
-                [
-                    (name, pa.string())
-                    for name in (
-                        "problem_id",
-                        "domain",
-                        "prompt",
-                        "reference",
-                        "split",
-                        "split_asked",
-                    )
-                ]
-            ),
-        )
-        for split, problems in (("train", train), ("test", test))
+        split: problem_table.table(own, split) for split, own in (("train", train), ("test", test))
     }
     return write(out, "problems", tables, config)
 
@@ -155,19 +144,16 @@ def write_run(
     """
     config = RunConfig.model_validate({"out": str(out), "labels": {"gamma": gamma}})
     write_problems(out, list(plays), test, config)
-    shards = {
-        problem.id: [path(problem, play, k) for k, play in enumerate(own)]
-        for problem, own in plays.items()
-    }
+    shards = {problem.id: rollouts(own, problem) for problem, own in plays.items()}
     tables = {name: pa.Table.from_pylist(rows, schema=SCHEMA) for name, rows in shards.items()}
     inputs = {"problems": "key"}
     write(out, "rollouts", tables, config, inputs=inputs, rows_from={"policy": "policy"})
     inputs = {**inputs, "rollouts": "key"}
     for kind, rows in (pools or {}).items():
-        table = pa.Table.from_pylist(list(rows), schema=PATHS)
+        paths = pa.Table.from_pylist(list(rows), schema=PATHS)
         shape = {"kind": kind, "samples": None}
         stage, figures = f"pool_{kind}", {"tokens": POOL_TOKENS}
-        write(out, stage, {"all": table}, config, rows_from=shape, figures=figures)
+        write(out, stage, {"all": paths}, config, rows_from=shape, figures=figures)
         inputs[stage] = key_of(stage)
     labels = {}
     for name, rows in shards.items():

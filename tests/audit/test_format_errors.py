@@ -11,15 +11,14 @@ from qstar_core.audit.format_errors import format_errors
 from qstar_core.domains import countdown
 from qstar_core.grading import Grade, Outcome
 from qstar_core.rollouts.sample import SCHEMA
-from tests.audit.examples import BAD, END, GOOD, LOSE, MISSPELT, PROBLEM, WIN, path
+from tests.audit.examples import BAD, END, GOOD, LOSE, MISSPELT, PROBLEM, WIN, rollouts
 
 BY_ID = {PROBLEM.id: PROBLEM}
 
 
 def written(folder: Path, plays: list[list[str]]) -> list[str]:
-    rows = [path(PROBLEM, play, k) for k, play in enumerate(plays)]
     file = folder / "part.parquet"
-    frame = pl.from_arrow(pa.Table.from_pylist(rows, schema=SCHEMA))
+    frame = pl.from_arrow(pa.Table.from_pylist(rollouts(plays), schema=SCHEMA))
     assert isinstance(frame, pl.DataFrame)
     frame.write_parquet(file)
     return [str(file)]

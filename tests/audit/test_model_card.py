@@ -8,14 +8,16 @@ import pytest
 from huggingface_hub import ModelCard
 
 from qstar_core import pipeline
-from qstar_core.audit.model_card import NAME, front_matter, model_card
+from qstar_core.audit.model_card import NAME, WORDS, model_card
 from qstar_core.config import CardConfig
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.evaluation.wording import MINUS
 from qstar_core.provenance.manifests import inputs
 from qstar_core.store import dataset
 from qstar_core.values.score import TransformersValue
-from tests.values.runs import config_of, folder, trained
+from tests.test_reward_model import OTHER, run_of
+from tests.test_reward_model import make as make_on_annotations
+from tests.values.runs import config_of, folder, trained, trained_prm
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +48,13 @@ def test_the_card_is_one_of_the_files_of_the_data_set(model: str, text: str) -> 
 
 def test_its_head_is_one_that_the_hub_reads(model: str) -> None:
     data = ModelCard.load(Path(model) / NAME).data
-    assert data.license == "Apache-2.0" and data.library_name == "transformers"
+    assert data.license == "apache-2.0" and data.library_name == "transformers"
     assert data.pipeline_tag == "token-classification" and "qstar" in data.tags
     assert data.base_model is None  # reference:countdown-policy is no name on the hub
     values = {result.metric_name: result.metric_value for result in data.eval_results}
     [first, *_] = head_of(model)["figures"]["heldout"]
     assert values["AUC against the exact Q*, first steps"] == first["auc_truth"]
     assert values["expected calibration error, first steps"] == first["ece"]
-    head = head_of(model)
-    assert front_matter("t", head, "meta-llama/Llama-3.1-8B", None)["base_model"]
-    assert "license" not in front_matter("t", head, "/models/mine", None)
 
 
 def test_it_says_what_was_trained_on_what_and_how_good_it_is(model: str, text: str) -> None:
@@ -122,3 +121,47 @@ def test_the_calibration_is_part_of_the_key_and_rows_have_the_discount(model: st
     assert other != model
     exact = pl.read_parquet(dataset.data_files(model))["q_star"].unique().sort().to_list()
     assert exact == [0.0, 0.9, 1.0]
+
+
+def test_a_reward_model_has_a_card_too() -> None:
+    model = trained_prm()
+    text = (Path(model) / NAME).read_text(encoding="utf-8")
+    head = head_of(model)
+    assert rendered(model, CardConfig(licence="Apache-2.0")) == text
+    data = ModelCard.load(Path(model) / NAME).data
+    assert data.license == "apache-2.0" and data.pipeline_tag == "token-classification"
+    assert "process-reward-model" in data.tags and "value-model" not in data.tags
+    [first, *_] = head["figures"]["heldout"]
+    values = {result.metric_name: result.metric_value for result in data.eval_results}
+    assert values["Brier score, first steps"] == first["brier"]
+    assert values["AUC against labels, first steps"] == first["auc_label"]
+    for row in head["figures"]["heldout"]:
+        assert f"| {row['step']} | {row['n']} |" in text
+    for part in (
+        "# Process reward model: countdown",
+        head["inputs"]["labels_prm"],
+        "mean\\_of\\_rollouts",
+        "hard estimation: right where more than 0 of the samples succeed",
+        "qstar train-prm CONFIG",
+        *WORDS["prm"]["limits"],
+    ):
+        assert part in text
+    assert "Q-value" not in text and "discount" not in text
+
+
+def test_the_three_lines_of_a_reward_model_give_its_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained_prm()
+    lines = (Path(model) / NAME).read_text(encoding="utf-8").split("```python\n")[1]
+    monkeypatch.chdir(model)
+    found: dict[str, Any] = {"text": "6 3 2 > 12\n6 * 2 = 12 | 12 3 > 12\n"}
+    exec(lines.split("\n```")[0], found)
+    [score] = TransformersValue(Path(model), "float64", "cpu", 8).score([found["text"]], [False])
+    assert found["right"] == pytest.approx(score, abs=1e-5)
+
+
+def test_a_reward_model_of_annotations_says_so(tmp_path: Path) -> None:
+    run = run_of(tmp_path, OTHER, neutral="wrong")
+    manifest = make_on_annotations(run, "problems", "annotations", "prm")
+    text = (Path(manifest["uri"]) / NAME).read_text(encoding="utf-8")
+    for part in ("neutral steps count as wrong", manifest["inputs"]["annotations"], "| 50.0 % |"):
+        assert part in text

@@ -24,6 +24,7 @@ from tests.audit.examples import (
     Play,
     as_paths,
     path,
+    rollouts,
     write_run,
 )
 
@@ -39,7 +40,7 @@ def compared(labels: str, calls: dict[str, truth.Call], limit: int = 1000) -> di
 
 def test_the_exact_values_of_all_actions() -> None:
     plays: list[Play] = [[GOOD, WIN], [GOOD, LOSE], [BAD, END], [GOOD, WIN]]
-    roots = as_paths([path(PROBLEM, play, k) for k, play in enumerate(plays)]).collect()
+    roots = as_paths(rollouts(plays)).collect()
     found = exact(roots, {PROBLEM.id: PROBLEM}, 0.5)
     texts = {step["action_id"]: step["text"] for row in roots["steps"].to_list() for step in row}
     values = {texts[action]: q for action, q in found.iter_rows()}
@@ -168,7 +169,7 @@ def test_all_seven_methods_are_called_with_their_parameters(tmp_path: Path) -> N
     settings = {"method": "soft", "gamma": 1.0, "eta": 0.1, "reduce": "max", "rounds": 3}
     calls = truth.methods(settings)
     assert list(calls) == list(truth.USES)
-    roots = [path(PROBLEM, play, k) for k, play in enumerate([[GOOD, WIN], [GOOD, LOSE]])]
+    roots = rollouts([[GOOD, WIN], [GOOD, LOSE]])
     values = {}
     for name, call in calls.items():
         frame = call(as_paths(roots)).collect()

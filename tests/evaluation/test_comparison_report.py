@@ -123,3 +123,10 @@ def test_the_largest_budget_of_the_baseline_is_shown_first() -> None:
     assert {row["target_budget"] for row in shown["final"]} == {800.0}
     assert {row["target_budget"] for row in shown["earlier"]} == {100.0, 200.0, 400.0}
     assert [budget for budget, _ in shown["budgets"]] == [100.0, 200.0, 400.0, 800.0]
+
+
+def test_problems_without_a_solution_are_said(page: str) -> None:
+    said = "458 of 1,820 test problems have no solution"
+    assert said not in page
+    told = render(replace(comparison_data(), unsolvable=said))
+    assert said in told and Outline(told).open == []

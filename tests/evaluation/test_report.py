@@ -11,7 +11,7 @@ import pytest
 
 from qstar_core.evaluation.compare import accuracy_by_tokens, compare
 from qstar_core.evaluation.report import choices, flatten, method_colours, problem_views, render
-from qstar_core.evaluation.wording import MISSING
+from qstar_core.evaluation.wording import MISSING, unsolvable
 from tests.evaluation.examples import HELD_OUT, HOSTILE, hostile_data, report_data, searches
 
 VOID = {"meta", "input", "br"}
@@ -227,3 +227,11 @@ def test_why_no_calibration_was_fitted_is_said() -> None:
     told = {**data.qvm["calibration"], "skipped": HOSTILE}
     page = render(replace(data, qvm={**data.qvm, "calibration": told}))
     assert "No calibration was fitted" in page and HOSTILE not in page
+
+
+def test_problems_without_a_solution_are_said_above_the_table(page: str) -> None:
+    said = unsolvable({"test": 1820, "unsolvable": 458})
+    assert said not in page
+    told = render(replace(report_data(), unsolvable=said))
+    assert told.index(said) < told.index('<section id="comparison">')
+    assert Outline(told).open == []

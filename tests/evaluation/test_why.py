@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.evaluation.why import legend, why
+from qstar_core.evaluation.why import legend, names, why
 from qstar_core.search import ALGORITHMS
 from tests.evaluation.examples import searches
 
@@ -118,7 +118,7 @@ def test_mcts_speaks_of_visits() -> None:
     inner = [{**n, **WALKED} for n in INNER]
     best, other = end(3, 1, "x", 0.75, chosen=True, order=2), end(4, 2, "z", 0.5, order=4)
     text = said(ROOT, *inner, best, other, algorithm="mcts")
-    assert "the best: f = 1.750 (g 1.000, Q 0.750)" in text
+    assert "the best: value 1.750 (rewards 1.000, Q 0.750)" in text
     assert "what sets them apart is Q (0.750 against 0.500)" in text
     assert text.endswith(
         'Their paths part at the first step: "first" was visited 3 times (mean value 1.792, '
@@ -128,9 +128,7 @@ def test_mcts_speaks_of_visits() -> None:
     assert "visited 3 times" in text and "2 times" in text
     assert text.endswith("the walks preferred the returned path.")
     text = said(ROOT, INNER[0], {**INNER[1], "order": -1}, best, algorithm="mcts")
-    assert (
-        'The best state that was not expanded, "second", has f = 1.250 (g 1.000, Q 0.250)' in text
-    )
+    assert 'not expanded, "second", has value 1.250 (rewards 1.000, Q 0.250)' in text
     assert '"second" once (mean value 1.250)' in text
 
 
@@ -138,12 +136,27 @@ def test_mcts_speaks_of_visits() -> None:
 def test_beams_keep_and_prune(algorithm: str) -> None:
     best, other = end(3, 1, "x", 0.75, chosen=True), end(4, 2, "z", 0.5)
     text = said(ROOT, *INNER, best, other, algorithm=algorithm)
-    assert '"first" (f = 1.875) was kept, "second" (f = 1.250) was kept.' in text
+    assert '"first" (score 1.875) was kept, "second" (score 1.250) was kept.' in text
     text = said(ROOT, *INNER, best, algorithm=algorithm)
     assert 'The best state that was not extended, "second", has' in text
-    assert '"first" (f = 1.875) was kept, "second" (f = 1.250) was pruned.' in text
+    assert '"first" (score 1.875) was kept, "second" (score 1.250) was pruned.' in text
     text = said(ROOT, *INNER, best, end(4, 1, "y", 0.5), algorithm=algorithm)
-    assert '"x" (f = 1.750) came to an end, "y" (f = 1.500) came to an end.' in text
+    assert '"x" (score 1.750) came to an end, "y" (score 1.500) came to an end.' in text
+
+
+@pytest.mark.parametrize(("algorithm", "word"), [("mcts", "value"), ("beam", "score")])
+def test_only_searches_by_f_g_and_h_speak_of_them(algorithm: str, word: str) -> None:
+    inner = [{**n, **WALKED} for n in INNER]
+    best = end(3, 1, "x", 0.75, chosen=True, correct=False, order=2)
+    rows = (ROOT, *inner, best, end(4, 2, "z", 0.5, g=0.5, f=1.0, order=4, correct=True))
+    text = said(*rows, algorithm=algorithm)
+    nothing = said(*({**n, "chosen": False} for n in (ROOT, *inner)), algorithm=algorithm)
+    assert f'"z", has {word} 1.000' in text and "rewards (1.000 against 0.500)" in text
+    assert f'"first" with {word} 1.875' in nothing
+    for told in (text, nothing, legend(algorithm)):
+        for foreign in ("f =", "g 1", "h 0", "lambda h"):
+            assert foreign not in told
+    assert set(names(algorithm).values()) == {word, "rewards", "Q"}
 
 
 def test_best_first_has_no_g() -> None:

@@ -59,7 +59,8 @@ def test_the_help_says_what_is_taken_by_default(command: str, default: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", True), ("out: there\n", True), ("seed: 0\n", True), ("seed: 1", False)]
+    ("text", "said"),
+    [("{}", True), ("out: there\n", True), ("seed: 0\n", True), ("seed: 1", False)],
 )
 def test_a_run_of_defaults_alone_says_which_they_are(
     text: str, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -230,12 +230,16 @@ def test_the_other_methods_are_named(searches: str) -> None:
 
 @pytest.mark.parametrize(
     ("algorithm", "note"),
-    [("mcts", "n 2, V 1.900  f 1.900"), ("beam", "pruned, f 1.000"), ("dvts", "kept, f 1.100")],
+    [
+        ("mcts", "n 2, V 1.900  value 1.900"),
+        ("beam", "pruned, score 1.000"),
+        ("dvts", "kept, score 1.100"),
+    ],
 )
 def test_each_algorithm_has_its_own_words(searches: str, algorithm: str, note: str) -> None:
     text = shown({**explain.find(searches, "1", None), "algorithm": algorithm})
     assert note.replace("  ", ", ") in text and "h = max" not in text
-    assert "f = g + lambda Q" in " ".join(text.split())
+    assert "= rewards + lambda Q" in " ".join(text.split()) and " g 1" not in text
 
 
 def test_search_without_a_tree(searches: str) -> None:

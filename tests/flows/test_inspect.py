@@ -35,6 +35,8 @@ def test_finished_shards_are_not_among_the_tokens_of_the_plan(
     assert rows["rollouts"]["policy_tokens"] == 150 * 2 * 33
     assert rows["evaluation"]["policy_tokens"] == 60 * (400 + 400)
     assert rows["rollouts"]["state"] == "1 of 3 shards there"
+    monkeypatch.setattr(pipeline, "published", lambda stage: {})
+    assert {row["policy_tokens"] for row in inspect.plan_rows(rounds)} == {0}
 
 
 def test_a_comparison_says_that_it_trains_first(
@@ -57,3 +59,13 @@ def test_a_training_ends_with_the_figures_of_its_model(
     inspect.show_stage_end(commands.console(), "qvm", manifest)
     shown = capsys.readouterr().out
     assert "Held-out steps" in shown and "Next: qstar show" in shown
+
+
+def test_a_plan_names_the_folders_of_what_is_there() -> None:
+    whole = "results/a b/rollouts/" + "0123456789ab" * 2
+    made = {"stage": "rollouts", "uri": whole, "state": inspect.THERE}
+    rows = [made, {**made, "stage": "qvm", "uri": "x", "state": "will run"}]
+    [_, head, line, following] = inspect.places(rows)
+    assert head == "Already there:" and line.split(maxsplit=1) == ["rollouts", whole]
+    assert following.startswith(f"Next: qstar show '{whole}' ")
+    assert inspect.places(rows[1:]) == []

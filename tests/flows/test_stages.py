@@ -161,7 +161,7 @@ def test_what_searches_is_checked_before_it_is_made(
     config = RunConfig(out=str(tmp_path), policy=PolicyConfig(path=str(tiny_policy())))
     stage = pipeline.plan(config)["problems"]
 
-    def refuse(stage: pipeline.Stage, config: RunConfig) -> None:
+    def refuse(stage: pipeline.Stage, config: RunConfig) -> list[str]:
         raise UserError("a near-duplicate")
 
     monkeypatch.setattr(pipeline, "check_held_out", refuse)

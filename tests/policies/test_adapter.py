@@ -28,7 +28,7 @@ def put(uri: str, files: dict[str, bytes]) -> str:
 
 
 def test_it_is_the_policy_that_a_local_copy_makes(bucket: str, tmp_path: Path) -> None:
-    uri = put(f"{bucket}/adapters/one", {**FILES, "README.md": b"of no use"})
+    uri = put(f"{bucket}/adapters/one", {**FILES, "notes.txt": b"of no use"})
     folder = resolve_adapter(uri)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == FILES
     assert resolve_adapter(uri) == folder

@@ -40,14 +40,22 @@ def config_of(out: str, **sections: Any) -> RunConfig:
     return RunConfig.model_validate({**TREE, "policy": policy, "out": out, **sections})
 
 
-def make(config: RunConfig, last: str = "labels") -> dict[str, pipeline.Stage]:
-    """Makes the stages of a run in this process, up to one of them; returns the plan."""
-    stages = pipeline.plan(config, until=last)
+def make(
+    config: RunConfig, last: str = "labels", stages: dict[str, pipeline.Stage] | None = None
+) -> dict[str, pipeline.Stage]:
+    """Makes the stages of a run in this process, up to one of them; returns the plan.
+
+    Args:
+        config: of the run.
+        last: the stage to end with.
+        stages: the plan, if it is another one than that of ``qstar run``.
+    """
+    stages = stages or pipeline.plan(config, until=last)
     for stage in stages.values():
         if pipeline.published(stage) is None:
             with pipeline.making(stage, lambda by: None):
                 specs = pipeline.shards(stage, config)
-                receipts = [JOBS[stage.name](s, config, lambda *_: None) for s in specs]
+                receipts = [JOBS[stage.kind](s, config, lambda *_: None) for s in specs]
                 pipeline.publish(stage, config, receipts)
         if stage.name == last:
             break

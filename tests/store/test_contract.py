@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qstar_core.store import Store, cache, dataset, open_store, s3
+from qstar_core.store import Store, cache, dataset, entries, open_store, s3
 from qstar_core.store.s3 import PART_BYTES
 
 from .test_dataset import make_shard
@@ -141,7 +141,7 @@ def test_of_two_machines_one_puts_the_card_and_both_name_it(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receipts = [make_shard(root, "a", 3)]
-    schema, others = dataset._schema, []
+    schema, others = entries.schema_of, []
 
     def slow(store: Store, files: list[dict[str, object]]) -> list[list[str]]:
         if not others:  # another one publishes between our card and our manifest
@@ -149,7 +149,7 @@ def test_of_two_machines_one_puts_the_card_and_both_name_it(
             others[0] = dataset.publish(root, {}, receipts, {"CARD.md": b"the other card"})
         return schema(store, files)
 
-    monkeypatch.setattr(dataset, "_schema", slow)
+    monkeypatch.setattr(dataset, "schema_of", slow)
     assert dataset.publish(root, {}, receipts, {"CARD.md": b"card"}) == others[0]
     assert dataset.read_complete(root) == others[0]
     assert open_store(root).read("CARD.md") == b"card"

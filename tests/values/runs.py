@@ -1,4 +1,4 @@
-"""A small run up to its Q-value model, with a policy that solves some problems, without Prefect."""
+"""A small run up to its models, with a policy that solves some problems, without Prefect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from tests.provenance.runs import make
 
@@ -39,3 +40,21 @@ def trained(loss: str = "bce", calibration: str = "temperature") -> str:
     """Folder of a published Q-value model; not to be changed."""
     config = config_of(folder(), loss=loss, calibration=calibration)
     return make(config, "qvm")["qvm"].uri
+
+
+@lru_cache(maxsize=2)
+def trained_prm(estimation: str = "hard") -> str:
+    """Folder of a published process reward model of the same rollouts; not to be changed."""
+    training = {"holdout": 0.5, "batch_size": 32, "learning_rate": 0.002, "bf16": False}
+    config = config_of(folder())
+    prm = type(config.prm).model_validate({**training, "estimation": estimation})
+    return make(config.model_copy(update={"prm": prm}), "prm")["prm"].uri
+
+
+@lru_cache(maxsize=1)
+def tuned() -> str:
+    """Folder of a published policy, fine-tuned on the same rollouts; not to be changed."""
+    config = config_of(folder())
+    sft = type(config.sft).model_validate({"holdout": 0.3, "epochs": 1.0, "bf16": False})
+    config = config.model_copy(update={"sft": sft})
+    return make(config, "sft", pipeline.plan_policy(config))["sft"].uri
