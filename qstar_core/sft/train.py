@@ -7,7 +7,7 @@ masked. This is the M-step of ReST-EM (arXiv 2312.06585, algorithm 1) with a rew
    decreasing) and restarts the positions at each. There is no attention mask then: flash attention
    is told the boundaries; eager attention and SDPA get a block-diagonal mask, which transformers
    makes from the positions (``masking_utils.find_packed_sequence_indices``). TRL does not check
-   that a model does so. `qstar_core.sft.packing` does, with the model itself, and packing is
+   that a model does so. `qstar_core.training.packing` does, with the model itself, and packing is
    refused where solutions see each other. The mask has max_length^2 entries, so each pack is a
    forward pass of its own and batch_size of them make an update.
 2. LoRA adapters are merged when training ends: the result is a checkpoint like its base, in the
@@ -45,8 +45,8 @@ from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
 from qstar_core.policies.text import Vocabulary
 from qstar_core.sft.checkpoints import last_whole
-from qstar_core.sft.packing import check_apart
 from qstar_core.sft.sequences import Sequences, check_fits
+from qstar_core.training.packing import check_apart
 
 Progress = Callable[[int, int, str], None]
 LOOKS = 10  # at the held-out loss, unless eval_every says otherwise
@@ -131,7 +131,7 @@ def train(
     model, at_rest = load(folder)
     check_fits(data, model.get_input_embeddings().num_embeddings, config.max_length)  # type: ignore[arg-type]
     if config.packing:
-        check_apart(model, [data.ids[0], data.ids[-1]])
+        check_apart(model, data.ids, "sft.packing", "false")
     with deterministic(), told_when_full():
         callbacks = [Watch(progress), *followers]
         trainer = build(model, vocabulary, data, heldout, resume, config, seed, callbacks)

@@ -28,6 +28,7 @@ from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION
+from qstar_core.training.packing import check_apart
 from qstar_core.values import checkpoints
 from qstar_core.values.batches import collate
 from qstar_core.values.calibration import fits, scale_head
@@ -112,7 +113,8 @@ def train_qvm(
 
     Raises:
         UserError: a label is outside of [0, 1], nothing is left to train on or to hold out, model
-            and tokenizer do not fit, the loss diverges, or memory runs out.
+            and tokenizer do not fit, the model mixes packed trajectories, the loss diverges, or
+            memory runs out.
     """
     check_labels(labels)
     tokenizer = load_tokenizer(backbone)
@@ -123,6 +125,8 @@ def train_qvm(
     data, heldout = split(labels, problems, tokenizer, config, seed, around.section)
     for part in (data, heldout):
         check_tokens(model, part, backbone)
+    if config.pack_tokens:
+        check_apart(model, data.ids, f"{around.section}.pack_tokens", "0", rows=2)
     with deterministic(), told_what_to_lower(around.section, config):
         judged = judges(heldout, config, seed)
         model, figures = fit(model, data, judged, config, seed, progress, around)

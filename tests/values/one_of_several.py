@@ -34,8 +34,9 @@ def main(out: Path) -> None:
         found = {"losses": trainer.losses, "processes": args.world_size}
         (out / "losses.json").write_text(json.dumps(found), encoding="utf-8")
     if args.world_size > 1:
-        # The group is not taken down: its destructor joins a thread while it holds the GIL, and that
-        # thread may be waiting for the GIL to let go of the last gathered tensor (torch 2.13, gloo).
+        # The group is not taken down: its destructor joins a thread while it holds the GIL, and
+        # that thread may be waiting for the GIL to let go of the last gathered tensor (torch 2.13,
+        # gloo).
         torch.distributed.barrier()
         os._exit(0)
 

@@ -8,7 +8,11 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForTokenClassification, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    TrainerCallback,
+)
 
 from qstar_core.config import QvmConfig
 from qstar_core.errors import UserError
@@ -19,6 +23,7 @@ from qstar_core.values.score import TransformersValue
 from qstar_core.values.train import Surroundings, judges
 from tests.models import copied, tiny_policy
 
+from .families import LINEAR, small
 from .labelled import PROBLEMS, labelled, sequences, train
 
 
@@ -126,6 +131,19 @@ def test_parts_packing_and_recomputed_activations_give_the_same_weights(tmp_path
         assert_equal_weights(tmp_path / "plain", tmp_path / name, within=2e-3)
         if name == "recomputed":
             assert_equal_weights(tmp_path / "plain", tmp_path / name)
+
+
+def test_a_model_that_mixes_packed_trajectories_is_refused(tmp_path: Path) -> None:
+    """Qwen3-Next has linear attention, whose state goes on from one trajectory to the next."""
+    tokenizer = load_tokenizer(tiny_policy())
+    config = small("qwen3_next", vocab_size=len(tokenizer), **LINEAR)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "mixes")
+    tokenizer.save_pretrained(tmp_path / "mixes")
+    with pytest.raises(UserError, match=r"qvm\.pack_tokens: Qwen3Next.* see each other") as caught:
+        train(tmp_path / "out", backbone=tmp_path / "mixes", pack_tokens=96)
+    assert "--set qvm.pack_tokens=0" in caught.value.next_step
+    assert not (tmp_path / "out").exists()
+    train(tmp_path / "out", backbone=tmp_path / "mixes", epochs=0.1)
 
 
 def test_the_best_weights_are_those_of_the_lowest_held_out_loss(tmp_path: Path) -> None:

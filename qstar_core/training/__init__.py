@@ -1,0 +1,4 @@
+"""What every training by `transformers.Trainer` shares: value models and policies alike.
+
+1. `packing` asks a model whether it keeps the sequences of a row apart.
+"""
