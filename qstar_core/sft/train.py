@@ -12,8 +12,8 @@ masked. This is the M-step of ReST-EM (arXiv 2312.06585, algorithm 1) with a rew
    forward pass of its own and batch_size of them make an update.
 2. LoRA adapters are merged when training ends: the result is a checkpoint like its base, in the
    base's precision.
-3. After ``kill -9`` training goes on from the last whole checkpoint (`qstar_core.sft.checkpoints`)
-   and ends in equal weights, on a CPU bit for bit.
+3. After ``kill -9`` training goes on from the last whole checkpoint
+   (`qstar_core.training.checkpoints`) and ends in equal weights, on a CPU bit for bit.
 4. Where solutions are held out, the checkpoint with the lowest loss on them is published.
 """
 
@@ -44,16 +44,21 @@ from qstar_core.config import LoraConfig, SftConfig
 from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
 from qstar_core.policies.text import Vocabulary
-from qstar_core.sft.checkpoints import last_whole
 from qstar_core.sft.sequences import Sequences, check_fits
+from qstar_core.training import checkpoints
 from qstar_core.training.packing import check_apart
 
 Progress = Callable[[int, int, str], None]
 LOOKS = 10  # at the held-out loss, unless eval_every says otherwise
 
 
-class Trainer(SFTTrainer):
+class Trainer(checkpoints.Sealed, SFTTrainer):
     """TRL's trainer without the notice of each training that it sends to the hub."""
+
+    def needs(self) -> list[str]:
+        """The best checkpoint so far, which is published in the end."""
+        best = self.state.best_model_checkpoint
+        return [Path(best).name] if best else []
 
     def _send_telemetry(self) -> None:
         pass
@@ -120,9 +125,9 @@ def train(
         followers: callbacks of trackers; they change no weight.
 
     Returns:
-        Figures: loss (mean of the last updates, nats per token), heldout_loss and best_update
+        Figures: loss (mean of the last updates, nats per token), heldout_loss and published_update
         (of the published checkpoint), history (update, loss, heldout_loss), updates, tokens,
-        seconds.
+        seconds, and those of `checkpoints.figures`.
 
     Raises:
         UserError: what does not fit the model, a loss that is no number, or too little memory.
@@ -135,12 +140,16 @@ def train(
     with deterministic(), told_when_full():
         callbacks = [Watch(progress), *followers]
         trainer = build(model, vocabulary, data, heldout, resume, config, seed, callbacks)
-        trainer.train(resume_from_checkpoint=last_whole(resume))
+        newest, _, remarks = checkpoints.newest(resume)
+        for remark in remarks:
+            progress(0, updates(rows_of(trainer), config), remark)
+        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
     found = trainer.accelerator.unwrap_model(trainer.model)
     plain = found.merge_and_unload() if isinstance(found, PeftModel) else found
     plain.to(at_rest).save_pretrained(out)
     Vocabulary(folder, vocabulary.chat).tokenizer.save_pretrained(out)
-    return {**_figures(trainer, data), "seconds": round(time.monotonic() - start, 3)}
+    figures = {**_figures(trainer, data), **checkpoints.figures(newest, remarks)}
+    return {**figures, "seconds": round(time.monotonic() - start, 3)}
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, torch.dtype]:

@@ -1,4 +1,5 @@
 """What every training by `transformers.Trainer` shares: value models and policies alike.
 
 1. `packing` asks a model whether it keeps the sequences of a row apart.
+2. `checkpoints` are what a training that was killed goes on from.
 """

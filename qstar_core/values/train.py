@@ -28,8 +28,8 @@ from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION
+from qstar_core.training import checkpoints
 from qstar_core.training.packing import check_apart
-from qstar_core.values import checkpoints
 from qstar_core.values.batches import collate
 from qstar_core.values.calibration import fits, scale_head
 from qstar_core.values.checks import check_labels, check_split, told_what_to_lower
@@ -234,8 +234,7 @@ def fit(
         **figures_of(trainer),
         "trajectories": len(data),
         "updates": updates,
-        **({"resumed_from": int(newest.name.partition("-")[2])} if newest else {}),
-        **({"remarks": remarks} if remarks else {}),
+        **checkpoints.figures(newest, remarks),
     }
 
 
