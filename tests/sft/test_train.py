@@ -230,16 +230,22 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()]
-)
-def test_too_little_memory_names_the_settings(error: Exception) -> None:
-    with (
-        pytest.raises(UserError, match="does not fit into memory") as caught,
-        training.told_when_full(),
-    ):
-        raise error
-    assert "sft.accumulation" in caught.value.next_step
+def test_too_little_memory_names_the_settings_that_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any, **more: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+    monkeypatch.setattr(training.Trainer, "training_step", short)
+    with pytest.raises(UserError, match="sft: out of memory in training: CUDA") as caught:
+        trained(tmp_path, config())
+    for setting in ("gradient_checkpointing", "accumulation", "lora.rank", "max_length"):
+        assert f"sft.{setting}" in caught.value.next_step
+
+
+def test_accumulation_does_not_help_packs() -> None:
+    advice = training.needing_less(config(packing=True, gradient_checkpointing=True, lora={}))
+    assert advice == ["lower sft.max_length below 64"]
 
 
 def test_nothing_is_sent_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

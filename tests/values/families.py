@@ -48,4 +48,4 @@ def small(family: str, **more: Any) -> PreTrainedConfig:
     sizes = {**SMALL, **({"num_key_value_heads": 4} if family == "deepseek_v3" else {})}
     known = AutoConfig.for_model(family)
     fitting = {name: value for name, value in sizes.items() if hasattr(known, name)}
-    return AutoConfig.for_model(family, **fitting, **more)
+    return AutoConfig.for_model(family, **{**fitting, **more})
