@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qstar_core.config import RunConfig
+from qstar_core.config import RunConfig, TrainingConfig
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.finishing import put
 from qstar_core.loading import expect, planned_annotations
 from qstar_core.policies.checkpoint import backbone
 from qstar_core.policies.licence import licence_of
 from qstar_core.store import dataset, open_store
+from qstar_core.training.needed import ADAPTER, VALUE_MODEL, check_installed
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -25,6 +26,7 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 
     All labels are in memory, about 290 MB per million steps; see `qstar_core.labels.reading`.
     """
+    _check_installed("qvm", config.qvm)
     from qstar_core.audit.questions import check_leakage
     from qstar_core.audit.steps import conflicts
     from qstar_core.labelling import input_of
@@ -71,6 +73,11 @@ def qvm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     return receipt
 
 
+def _check_installed(section: str, settings: TrainingConfig) -> None:
+    """Refuses the training of a value model that its environment lacks packages for."""
+    check_installed(section, (*VALUE_MODEL, *(ADAPTER if settings.lora_rank else ())))
+
+
 def step_annotations(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Reads a file of step annotations."""
     from qstar_core.annotations.table import write_annotations
@@ -84,6 +91,7 @@ def step_annotations(spec: Spec, config: RunConfig, progress: Progress) -> Recei
 
 def prm(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains the process reward model and measures it on held-out problems."""
+    _check_installed("prm", config.prm)
     from qstar_core.reward_model import train
     from qstar_core.values.trackers import following
     from qstar_core.values.train import Surroundings
