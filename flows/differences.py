@@ -201,7 +201,7 @@ def _make(planned: Rerun, stages: list[Any], verbose: bool) -> None:
     start_prefect(verbose)
     from flows.reproduce import reproduce as flow
 
-    flow(planned.config, stages)
+    flow(planned.config, stages, dict(planned.rounds))
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -17,15 +19,21 @@ from qstar_core.pipeline import Stage
     persist_result=False,
     validate_parameters=False,
 )
-def reproduce(config: RunConfig, stages: list[Stage]) -> dict[str, dict[str, Any]]:
+def reproduce(
+    config: RunConfig, stages: list[Stage], rounds: Mapping[str, RunConfig]
+) -> dict[str, dict[str, Any]]:
     """Makes stages, those that are there already apart.
 
     Args:
         config: of the data set, with the place of the rerun as ``out``.
         stages: in order.
+        rounds: configurations of stages of later rounds of expert iteration, by their folders.
 
     Returns:
-        The manifest of each stage, by its name.
+        The manifest of each stage, by its folder.
     """
     with workshop(config) as shop:
-        return {stage.name: shop.make(stage) for stage in stages}
+        return {
+            stage.uri: replace(shop, config=rounds.get(stage.uri, config)).make(stage)
+            for stage in stages
+        }

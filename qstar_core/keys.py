@@ -26,6 +26,11 @@ def content_id(*parts: Any) -> str:
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:ID_DIGITS]
 
 
+def fraction(*parts: Any) -> float:
+    """A number in [0, 1) that depends on a JSON-serialisable value alone, for choices by hash."""
+    return int(content_id(*parts)[:12], 16) / 16.0**12
+
+
 def sample_seed(run_seed: int, row_id: str, index: int) -> int:
     """The 63-bit seed of one sample, from (run seed, row id, sample index) and nothing else."""
     digest = hashlib.sha256(canonical_json([run_seed, row_id, index]).encode()).digest()

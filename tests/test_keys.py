@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.keys import ID_DIGITS, canonical_json, content_id, sample_seed
+from qstar_core.keys import ID_DIGITS, canonical_json, content_id, fraction, sample_seed
 from qstar_core.mdp import Problem, State, Step, Trajectory
 
 JSON = st.recursive(
@@ -68,3 +68,14 @@ def test_an_id_is_what_a_thing_is() -> None:
     assert one.id == State(PROBLEM, (Step("a\n", 9, -7.0),)).id
     assert one.id != State(PROBLEM, (Step("a"), Step("\n"))).id
     assert Trajectory(one, 1.0).id == Trajectory(one, 0.0).id
+
+
+@given(JSON)
+def test_a_fraction_is_a_function_of_the_value(value: object) -> None:
+    assert 0.0 <= fraction("one", value) < 1.0
+    assert fraction("one", value) == fraction("one", json.loads(canonical_json(value)))
+    assert fraction("one", value) != fraction("two", value)
+
+
+def test_fractions_are_those_that_the_published_data_sets_were_split_by() -> None:
+    assert fraction("holdout", "p", 0) == int(content_id("holdout", "p", 0)[:12], 16) / 16**12

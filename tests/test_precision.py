@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qstar_core import precision
-from qstar_core.values import checkpoints
+from qstar_core.training import checkpoints
 from tests.values.labelled import train
 
 

@@ -7,8 +7,9 @@ another one, the fields that decide it say why: other code, another checkpoint, 
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,14 @@ class Rerun:
         manifest: of the published one.
         config: its configuration, with the place of the rerun as ``out``.
         stages: what has to be made for it, in order; the last one is it.
+        rounds: configurations of later rounds of expert iteration, by the folders of their stages.
     """
 
     uri: str
     manifest: Manifest
     config: RunConfig
     stages: list[Stage]
+    rounds: Mapping[str, RunConfig] = dataclasses.field(default_factory=dict)
 
     @property
     def target(self) -> Stage:
@@ -96,7 +99,10 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
     settings = [*WITHOUT_LIMITS, *(overrides or [])]
     config = load_config(join(folder, MANIFEST), settings, scratch)
     _check_given(config, kind, folder)
-    if kind in COMPARED:
+    later: dict[str, RunConfig] = {}
+    if kind == "rounds":
+        plan, later = _plan_rounds(config)
+    elif kind in COMPARED:
         plan = pipeline.plan_comparison(config)
     elif kind == "sft":
         plan = pipeline.plan_policy(config)
@@ -111,7 +117,23 @@ def prepare(uri: str, scratch: str, overrides: list[str] | None = None) -> Rerun
             f"{folder}: no stage of its configuration makes data sets of kind {kind}",
             next_step=f"qstar show {folder}",
         )
-    return Rerun(folder, manifest, config, _needed(plan, min(able, key=_unlike(manifest))))
+    last = min(able, key=_unlike(manifest))
+    return Rerun(folder, manifest, config, _needed(plan, last, later), later)
+
+
+def _plan_rounds(config: RunConfig) -> tuple[dict[str, Stage], dict[str, RunConfig]]:
+    """All stages of expert iteration by their folders, and the configurations of later rounds."""
+    rounds = pipeline.rounds(config)
+    plan = {stage.uri: stage for each in rounds for stage in each.stages.values()}
+    first = {stage.uri for stage in rounds[0].stages.values()}
+    later = {
+        stage.uri: each.config
+        for each in rounds
+        for stage in each.stages.values()
+        if stage.uri not in first
+    }
+    whole = pipeline.summary(config)
+    return {**plan, **({whole.uri: whole} if whole is not None else {})}, later
 
 
 def _unlike(manifest: Manifest) -> Callable[[Stage], tuple[bool, int]]:
@@ -152,13 +174,15 @@ def _check_given(config: RunConfig, kind: str, folder: str) -> None:
             )
 
 
-def _needed(plan: dict[str, Stage], last: Stage) -> list[Stage]:
-    """A stage after all that it reads, in the order of the plan."""
-    waiting, found = [last.uri], set[str]()
+def _needed(plan: dict[str, Stage], last: Stage, later: Mapping[str, RunConfig]) -> list[Stage]:
+    """A stage after all that it reads, in the order of the plan; policies of later rounds too."""
+    waiting, found, known = [last.uri], set[str](), {stage.uri: stage for stage in plan.values()}
     while waiting:
         uri = waiting.pop()
         found.add(uri)
-        waiting += next(s.inputs.values() for s in plan.values() if s.uri == uri)
+        waiting += known[uri].inputs.values()
+        if uri in later and later[uri].policy.path in known:
+            waiting.append(later[uri].policy.path)
     return [stage for stage in plan.values() if stage.uri in found]
 
 
@@ -172,7 +196,7 @@ def key_differences(rerun: Rerun) -> list[tuple[str, str, Any, Any]]:
     found: list[tuple[str, str, Any, Any]] = []
     other_keys: set[str] = set()
     for stage in rerun.stages:
-        manifest = then.get(stage.name)
+        manifest = None if stage.uri in rerun.rounds else then.get(stage.name)
         if manifest is None or manifest.get("key") == stage.key == _hash(manifest):
             continue
         for field, before, now in differences(manifest.get("rows_from", {}), stage.rows):
@@ -193,6 +217,8 @@ def _known_inputs(rerun: Rerun) -> dict[str, Manifest]:
     """The manifests of all inputs that lie beside the data set, and of theirs, by stage."""
     found: dict[str, Manifest] = {}
     waiting = list(inputs(rerun.uri, rerun.manifest).items())
+    if rerun.rounds:
+        waiting = waiting[:1]  # the evaluation of the first round
     while waiting:
         name, uri = waiting.pop()
         if name in found:

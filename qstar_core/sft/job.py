@@ -7,7 +7,6 @@ The data set is a Hugging Face folder and ``selected.parquet``, the solutions it
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from qstar_core.audit.questions import TUNED, check_leakage
 from qstar_core.config import RunConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.domains.problem_table import read_problems
-from qstar_core.errors import UserError
 from qstar_core.finishing import put
 from qstar_core.loading import expect
 from qstar_core.mdp import Problem
@@ -29,8 +27,8 @@ from qstar_core.rollouts.regrade import regrade
 from qstar_core.sft import selection
 from qstar_core.sft.sequences import Sequences, encode
 from qstar_core.store import dataset, open_store
+from qstar_core.training.needed import POLICY, check_installed
 
-NEEDED = "'trl>=1.16,<1.17' 'peft>=0.21,<1' 'accelerate>=1.15,<2' 'datasets>=5.2,<6'"
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 
@@ -39,10 +37,13 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
     """Fine-tunes the policy on the correct rollouts of a run; returns the shard's receipt.
 
     Raises:
-        UserError: too few problems are solved, a test problem would be trained on, or the base
-            checkpoint is not the planned one.
+        UserError: a package is missing, too few problems are solved, a test problem would be
+            trained on, or the base checkpoint is not the planned one.
     """
-    train, following = trainer()
+    check_installed("sft", POLICY)
+    from qstar_core.sft.train import train  # TRL is heavy
+    from qstar_core.values.trackers import following
+
     uri = spec["uri"]
     followers = following(config.runtime.trackers, uri)
     allowed = check_leakage(spec["inputs"]["problems"], config, TUNED)
@@ -67,24 +68,6 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
         figures["allowed"] = allowed
     dataset.write_table(scratch / "selected.parquet", rows.to_arrow())
     return _put(spec, scratch, resume, figures)
-
-
-def trainer() -> tuple[Callable[..., dict[str, Any]], Callable[..., list[Any]]]:
-    """What trains, and what follows a training; TRL is heavy, this process needs it from here on.
-
-    Raises:
-        UserError: it is not installed where the workers run.
-    """
-    try:
-        from qstar_core.sft.train import train
-        from qstar_core.values.trackers import following
-    except ImportError as error:
-        raise UserError(
-            f"sft: {sys.executable} cannot import what trains a policy: {error}",
-            safe="problems and rollouts are kept, and nothing was trained",
-            next_step=f"{sys.executable} -m pip install {NEEDED}",
-        ) from error
-    return train, following
 
 
 def select(spec: Spec, config: RunConfig, problems: dict[str, Problem]) -> pl.DataFrame:

@@ -15,7 +15,7 @@ import polars as pl
 from qstar_core.config import SftConfig
 from qstar_core.errors import UserError
 from qstar_core.grading import Outcome
-from qstar_core.keys import content_id
+from qstar_core.keys import content_id, fraction
 
 SELECTED = {
     "problem_id": pl.String,
@@ -86,7 +86,7 @@ def balanced(found: pl.DataFrame, per_problem: int, seed: int, form: str = "text
 
 def held_out(problem_id: str, share: float, seed: int) -> bool:
     """Whether a training problem is kept for the held-out loss, by hash."""
-    return int(content_id("sft holdout", problem_id, seed)[:12], 16) / 16**12 < share
+    return fraction("sft holdout", problem_id, seed) < share
 
 
 def select(

@@ -7,13 +7,13 @@ masked. This is the M-step of ReST-EM (arXiv 2312.06585, algorithm 1) with a rew
    decreasing) and restarts the positions at each. There is no attention mask then: flash attention
    is told the boundaries; eager attention and SDPA get a block-diagonal mask, which transformers
    makes from the positions (``masking_utils.find_packed_sequence_indices``). TRL does not check
-   that a model does so. `qstar_core.sft.packing` does, with the model itself, and packing is
+   that a model does so. `qstar_core.training.packing` does, with the model itself, and packing is
    refused where solutions see each other. The mask has max_length^2 entries, so each pack is a
    forward pass of its own and batch_size of them make an update.
 2. LoRA adapters are merged when training ends: the result is a checkpoint like its base, in the
    base's precision.
-3. After ``kill -9`` training goes on from the last whole checkpoint (`qstar_core.sft.checkpoints`)
-   and ends in equal weights, on a CPU bit for bit.
+3. After ``kill -9`` training goes on from the last whole checkpoint
+   (`qstar_core.training.checkpoints`) and ends in equal weights, on a CPU bit for bit.
 4. Where solutions are held out, the checkpoint with the lowest loss on them is published.
 """
 
@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +44,22 @@ from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
 from qstar_core.policies.text import Vocabulary
 from qstar_core.precision import computes_in_bf16
-from qstar_core.sft.checkpoints import last_whole
-from qstar_core.sft.packing import check_apart
 from qstar_core.sft.sequences import Sequences, check_fits
+from qstar_core.training import checkpoints
+from qstar_core.training.guards import deterministic, told_when_full
+from qstar_core.training.packing import check_apart
 
 Progress = Callable[[int, int, str], None]
 LOOKS = 10  # at the held-out loss, unless eval_every says otherwise
 
 
-class Trainer(SFTTrainer):
+class Trainer(checkpoints.Sealed, SFTTrainer):
     """TRL's trainer without the notice of each training that it sends to the hub."""
+
+    def needs(self) -> list[str]:
+        """The best checkpoint so far, which is published in the end."""
+        best = self.state.best_model_checkpoint
+        return [Path(best).name] if best else []
 
     def _send_telemetry(self) -> None:
         pass
@@ -121,31 +126,35 @@ def train(
         followers: callbacks of trackers; they change no weight.
 
     Returns:
-        Figures: loss (mean of the last updates, nats per token), heldout_loss and best_update
+        Figures: loss (mean of the last updates, nats per token), heldout_loss and published_update
         (of the published checkpoint), history (update, loss, heldout_loss), updates, tokens,
-        seconds.
+        seconds, and those of `checkpoints.figures`.
 
     Raises:
         UserError: what does not fit the model, a loss that is no number, or too little memory.
     """
     start = time.monotonic()
-    model, at_rest = load(folder)
-    check_fits(data, model.get_input_embeddings().num_embeddings, config.max_length)  # type: ignore[arg-type]
-    if config.packing:
-        check_apart(model, [data.ids[0], data.ids[-1]])
-    with deterministic(), told_when_full():
+    with deterministic(), told_when_full("sft", needing_less(config)):
+        model, at_rest = load(folder)
+        check_fits(data, model.get_input_embeddings().num_embeddings, config.max_length)  # type: ignore[arg-type]
+        if config.packing:
+            check_apart(model, data.ids, "sft.packing", "false")
         callbacks = [Watch(progress), *followers]
         trainer = build(model, vocabulary, data, heldout, resume, config, seed, callbacks)
-        trainer.train(resume_from_checkpoint=last_whole(resume))
-    found = trainer.accelerator.unwrap_model(trainer.model)
-    plain = found.merge_and_unload() if isinstance(found, PeftModel) else found
-    plain.to(at_rest).save_pretrained(out)
+        newest, _, remarks = checkpoints.newest(resume)
+        for remark in remarks:
+            progress(0, updates(rows_of(trainer), config), remark)
+        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        found = trainer.accelerator.unwrap_model(trainer.model)
+        plain = found.merge_and_unload() if isinstance(found, PeftModel) else found
+        plain.to(at_rest).save_pretrained(out)
     Vocabulary(folder, vocabulary.chat).tokenizer.save_pretrained(out)
-    return {**_figures(trainer, data), "seconds": round(time.monotonic() - start, 3)}
+    figures = {**_figures(trainer, data), **checkpoints.figures(newest, remarks)}
+    return {**figures, "seconds": round(time.monotonic() - start, 3)}
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, torch.dtype]:
-    """The causal LM in float32, and the precision that it was saved in."""
+    """The causal LM in float32 where it is trained, and the precision that it was saved in."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", use_safetensors=True, trust_remote_code=False
@@ -153,6 +162,7 @@ def load(folder: Path) -> tuple[PreTrainedModel, torch.dtype]:
     at_rest = model.dtype
     model.to(torch.float32)  # type: ignore[arg-type]
     model.set_attn_implementation(TRAINING_ATTENTION[device])
+    model.to(device)  # type: ignore[arg-type]
     return model, at_rest
 
 
@@ -279,26 +289,13 @@ def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Equal runs give equal weights; on the way out the process is as it was."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def told_when_full() -> Iterator[None]:
-    """Too little memory is an error of the settings, which it names."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError(
-            "sft: the training does not fit into memory: " + str(error).partition(".")[0],
-            safe="problems, rollouts and the checkpoints before are kept",
-            next_step="a larger sft.accumulation works on a batch in smaller parts, sft.lora and "
-            "sft.gradient_checkpointing=true need less, and so does a smaller sft.max_length",
-        ) from error
+def needing_less(config: SftConfig) -> list[str]:
+    """What lets a training do with less memory; each of it makes another policy, by its key."""
+    found = []
+    if not config.gradient_checkpointing:
+        found.append("set sft.gradient_checkpointing=true")
+    if not config.packing and config.accumulation < config.batch_size:
+        found.append(f"raise sft.accumulation to {config.batch_size}, or a number that divides it")
+    if config.lora is None:
+        found.append("set sft.lora.rank=16")
+    return [*found, f"lower sft.max_length below {config.max_length:,}"]

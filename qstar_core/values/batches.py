@@ -2,10 +2,11 @@
 
 A row may hold trajectories one after the other. Their positions begin at 0 again, and that is how
 they are told apart: without an attention mask, transformers makes a causal mask that is
-block-diagonal where positions restart (`masking_utils.find_packed_sequence_indices`), in every
-architecture, sliding windows included, for eager and SDPA attention, which are the two that
-training takes (`optimizers.TRAINING_ATTENTION`). FlashAttention finds restarts in a batch of one
-row only and is not used. Padding stands behind everything and no step looks at it.
+block-diagonal where positions restart (`masking_utils.find_packed_sequence_indices`), sliding
+windows included, for eager and SDPA attention, which are the two that training takes
+(`optimizers.TRAINING_ATTENTION`). FlashAttention finds restarts in a batch of one row only and is
+not used. Layers that are no softmax attention carry their state on; `training.packing` refuses
+packing there. Padding stands behind everything and no step looks at it.
 """
 
 from __future__ import annotations

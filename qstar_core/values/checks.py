@@ -1,12 +1,8 @@
-"""What is refused before a training, and what is said when memory runs out in it."""
+"""What is refused before a training, and what helps when memory runs out in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import polars as pl
-import torch
 
 from qstar_core.config_training import TrainingConfig
 from qstar_core.errors import UserError
@@ -50,22 +46,24 @@ def check_split(
             )
 
 
-@contextmanager
-def told_what_to_lower(section: str, config: TrainingConfig) -> Iterator[None]:
-    """Makes an error of the user's out of memory that has run out."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        short = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not short and "can't allocate memory" not in str(error):
-            raise
-        more = config.accumulation * 2
-        lower = f"raise {section}.accumulation to {more} (batch_size must be a multiple of it)"
-        if config.pack_tokens:
-            lower += f", lower {section}.pack_tokens below {config.pack_tokens:,}"
-        raise UserError(
-            f"out of memory in training: {str(error).splitlines()[0] if str(error) else 'RAM'}",
-            safe="problems, rollouts, labels and the checkpoints before are kept",
-            next_step=f"{lower}, lower {section}.batch_size below {config.batch_size:,} or set "
-            f"{section}.gradient_checkpointing=true; then run the same command again",
-        ) from error
+def needing_less(section: str, config: TrainingConfig) -> list[str]:
+    """What lets a training do with less memory, what makes no other model first."""
+    found = []
+    if not config.gradient_checkpointing:
+        found.append(
+            f"set {section}.gradient_checkpointing=true (equal weights, slower; it goes on from "
+            "the last checkpoint)"
+        )
+    if config.accumulation < config.batch_size:
+        found.append(f"raise {section}.accumulation to {_more_parts(config)}")
+    if config.pack_tokens:
+        found.append(f"lower {section}.pack_tokens below {config.pack_tokens:,}")
+    if config.batch_size > 1:
+        found.append(f"lower {section}.batch_size below {config.batch_size:,}")
+    return found
+
+
+def _more_parts(config: TrainingConfig) -> int:
+    """The next number of parts that divides the batch."""
+    more = range(config.accumulation + 1, config.batch_size + 1)
+    return next(parts for parts in more if config.batch_size % parts == 0)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from qstar_core.errors import UserError
-from qstar_core.keys import content_id
+from qstar_core.keys import fraction
 from qstar_core.values.losses import interval_weight
 
 Order = npt.NDArray[np.int64]
@@ -46,12 +46,7 @@ class Sequences:
 
 def held_out(problem_id: str, share: float, seed: int) -> bool:
     """Whether a training problem is kept out of the QVM's training, by hash."""
-    return _bucket("holdout", problem_id, seed) < share
-
-
-def _bucket(*parts: Any) -> float:
-    """A number in [0, 1) that depends on nothing but the parts."""
-    return int(content_id(*parts)[:12], 16) / 16**12
+    return fraction("holdout", problem_id, seed) < share
 
 
 def trajectories(labels: pl.DataFrame) -> pl.DataFrame:
@@ -96,7 +91,7 @@ def subsample_negatives(frame: pl.DataFrame, share: float, seed: int) -> pl.Data
     """
     negative = frame["y"].list.max() <= 0
     stays = [
-        share >= 1 or not zero or _bucket("negative", end_id, seed) < share
+        share >= 1 or not zero or fraction("negative", end_id, seed) < share
         for end_id, zero in zip(frame["end_id"], negative, strict=True)
     ]
     if not any(stays):

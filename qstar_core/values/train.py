@@ -14,8 +14,8 @@ Losses (Q* paper, eq. 7, and others) are in `qstar_core.values.losses`, the loop
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION
-from qstar_core.values import checkpoints
+from qstar_core.training import checkpoints
+from qstar_core.training.guards import deterministic, told_when_full
+from qstar_core.training.packing import check_apart
 from qstar_core.values.batches import collate
 from qstar_core.values.calibration import fits, scale_head
-from qstar_core.values.checks import check_labels, check_split, told_what_to_lower
+from qstar_core.values.checks import check_labels, check_split, needing_less
 from qstar_core.values.data import (
     Sequences,
     count_batches,
@@ -71,19 +73,6 @@ class Surroundings:
 ALONE = Surroundings()
 
 
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Equal runs give equal weights; on the way out the process is as it was."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    # uninitialised memory that nothing reads need not be filled
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
 def train_qvm(
     labels: pl.DataFrame,
     problems: list[Problem],
@@ -112,18 +101,22 @@ def train_qvm(
 
     Raises:
         UserError: a label is outside of [0, 1], nothing is left to train on or to hold out, model
-            and tokenizer do not fit, the loss diverges, or memory runs out.
+            and tokenizer do not fit, the model mixes packed trajectories, the loss diverges, or
+            memory runs out.
     """
     check_labels(labels)
     tokenizer = load_tokenizer(backbone)
-    model = initialise(backbone, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.set_attn_implementation(TRAINING_ATTENTION[device.type])
-    model.to(device)  # type: ignore[arg-type]
     data, heldout = split(labels, problems, tokenizer, config, seed, around.section)
-    for part in (data, heldout):
-        check_tokens(model, part, backbone)
-    with deterministic(), told_what_to_lower(around.section, config):
+    less = needing_less(around.section, config)
+    with deterministic(), told_when_full(around.section, less):
+        model = initialise(backbone, seed)
+        model.set_attn_implementation(TRAINING_ATTENTION[device.type])
+        for part in (data, heldout):
+            check_tokens(model, part, backbone)
+        model.to(device)  # type: ignore[arg-type]
+        if config.pack_tokens:
+            check_apart(model, data.ids, f"{around.section}.pack_tokens", "0", rows=2)
         judged = judges(heldout, config, seed)
         model, figures = fit(model, data, judged, config, seed, progress, around)
         model.save_pretrained(out)
@@ -230,8 +223,7 @@ def fit(
         **figures_of(trainer),
         "trajectories": len(data),
         "updates": updates,
-        **({"resumed_from": int(newest.name.partition("-")[2])} if newest else {}),
-        **({"remarks": remarks} if remarks else {}),
+        **checkpoints.figures(newest, remarks),
     }
 
 

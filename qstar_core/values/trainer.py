@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from qstar_core.config_training import TrainingConfig
 from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, Together, build_adamw, build_optimizers
 from qstar_core.precision import computes_in_bf16
-from qstar_core.values import checkpoints
+from qstar_core.training import checkpoints
 from qstar_core.values.batches import collate
 from qstar_core.values.data import Order, Sequences
 from qstar_core.values.losses import Batch, denominator, loss_sum
@@ -54,7 +54,7 @@ class Places(Dataset[int]):
         return int(self.order[index])
 
 
-class ValueTrainer(Trainer):
+class ValueTrainer(checkpoints.Sealed):
     """Trains a value model.
 
     Args:
@@ -214,11 +214,13 @@ class ValueTrainer(Trainer):
         """Takes back the notes of the checkpoint that training goes on from."""
         self.losses, self.best = list(notes["losses"]), notes["best"]
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = self.folder / f"checkpoint-{self.state.global_step}"
-            checkpoints.seal(folder, {"losses": self.losses, "best": self.best})
+    def notes(self) -> dict[str, Any]:
+        """The losses so far, and the best held-out loss."""
+        return {"losses": self.losses, "best": self.best}
+
+    def needs(self) -> list[str]:
+        """The best weights so far."""
+        return [checkpoints.BEST] if self.best else []
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The trained weights of a checkpoint, and nothing that has to be unpickled."""

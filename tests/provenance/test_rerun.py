@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from qstar_core import pipeline
+from qstar_core.config import RunConfig
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
+from qstar_core.jobs import JOBS
 from qstar_core.keys import content_id
 from qstar_core.provenance import rerun
 from qstar_core.provenance.diff import diff
 from qstar_core.provenance.manifests import Manifest, read, relatives
 from qstar_core.stage import ROWS_VERSION
 
-from .runs import config_of, edit, make, swap
+from .runs import TREE, config_of, edit, make, swap
 
 
 def again(planned: rerun.Rerun, from_inputs: bool = False) -> rerun.Outcome:
@@ -246,3 +248,66 @@ def test_a_data_set_on_s3_is_made_again_here(bucket: str, tmp_path: Path) -> Non
     planned = rerun.prepare(stage.uri, str(tmp_path / "again"))
     assert again(planned, from_inputs=True).equal
     assert (tmp_path / "again" / "rollouts" / planned.stages[1].key / "manifest.json").is_file()
+
+
+def iterated(out: Path) -> RunConfig:
+    """Two rounds of a run whose policy solves some problems."""
+    small = {
+        "rounds": 2,
+        "out": str(out),
+        "domain": {
+            "train_problems": 24,
+            "test_problems": 3,
+            "ranges": {"numbers": 3, "max_number": 6, "min_target": 1, "max_target": 12},
+        },
+        "policy": {"path": "reference:countdown-policy"},
+        "rollouts": {"samples": 2, "max_new_tokens": 40},
+        "qvm": {"epochs": 0.1, "holdout": 0.4, "bf16": False},
+        "sft": {"epochs": 0.1, "min_problems": 1, "holdout": 0.0, "bf16": False},
+        "evaluation": {"max_policy_tokens": 60, "bootstrap_samples": 100},
+    }
+    return RunConfig.model_validate({**TREE, **small})
+
+
+def make_all(stages: list[pipeline.Stage], first: RunConfig, later: Any) -> None:
+    for stage in stages:
+        if pipeline.published(stage) is None:
+            config = later.get(stage.uri, first)
+            specs = pipeline.shards(stage, config)
+            receipts = [JOBS[stage.kind](spec, config, lambda *_: None) for spec in specs]
+            pipeline.publish(stage, config, receipts)
+
+
+def test_the_rounds_of_expert_iteration_are_planned_with_their_configurations(
+    rollouts: Path, tmp_path: Path
+) -> None:
+    edit(rollouts, lambda m: (m.update(kind="rounds"), m["config"].update(rounds=3)))
+    planned = rerun.prepare(str(rollouts), str(tmp_path / "again"))
+    names = [stage.name for stage in planned.stages]
+    assert (names.count("evaluation"), names.count("sft"), names[-1]) == (3, 2, "rounds")
+    assert "report" not in names
+    policies = [stage.uri for stage in planned.stages if stage.kind == "sft"]
+    assert {c.policy.path for c in planned.rounds.values()} == set(policies)
+    first = [stage for stage in planned.stages if stage.uri not in planned.rounds]
+    assert [stage.name for stage in first if stage.kind == "rollouts"] == ["rollouts"]
+    edit(rollouts, lambda m: m["config"].update(rounds=1))
+    with pytest.raises(UserError, match="no stage of its configuration"):
+        rerun.prepare(str(rollouts), str(tmp_path / "again"))
+
+
+@pytest.mark.slow
+def test_the_rounds_of_expert_iteration_are_made_again(tmp_path: Path) -> None:
+    config = iterated(tmp_path / "out")
+    plan, later = rerun._plan_rounds(config)
+    whole = next(stage for stage in plan.values() if stage.kind == "rounds")
+    make_all(rerun._needed(plan, whole, later), config, later)
+    planned = rerun.prepare(whole.uri, str(tmp_path / "again"))
+    assert rerun.key_differences(planned) == []
+    make_all(planned.stages, planned.config, planned.rounds)
+    outcome = rerun.compare(planned)
+    assert outcome.equal and outcome.rows is not None
+    assert outcome.rows.equal == 2 * len(config.evaluation.methods)
+    changed = rerun.prepare(whole.uri, str(tmp_path / "other"), ["rollouts.temperature=0.5"])
+    found = rerun.key_differences(changed)
+    assert ("rollouts", "temperature", 1.0, 0.5) in found
+    assert {stage for stage, *_ in found} == {"rollouts"}

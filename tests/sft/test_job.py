@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
 from typing import Any
 
@@ -137,18 +136,11 @@ def test_rollouts_are_graded_by_the_grader_of_today(
     assert problems(12)[1].id not in set(found["problem_id"])
 
 
-def test_missing_trl_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = builtins.__import__
-
-    def without(name: str, *given: Any, **more: Any) -> Any:
-        if name == "qstar_core.sft.train":
-            raise ImportError("No module named 'trl'")
-        return usual(name, *given, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match="No module named 'trl'") as caught:
-        job.trainer()
-    assert "-m pip install 'trl" in caught.value.next_step
+def test_missing_trl_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "POLICY", ("trl-that-is-not-there>=1.16",))
+    with pytest.raises(UserError, match=r"sft: .* cannot train, it lacks trl-that") as caught:
+        job.sft(*run_of(tmp_path), nothing)
+    assert "-m pip install 'trl-that-is-not-there>=1.16'" in caught.value.next_step
 
 
 def test_every_third_problem_of_the_example_is_unsolved() -> None:

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 from qstar_core.config import SftConfig
 from qstar_core.errors import UserError
 from qstar_core.policies.text import Vocabulary
-from qstar_core.sft import checkpoints
 from qstar_core.sft import train as training
 from qstar_core.sft.sequences import Sequences
+from qstar_core.training import checkpoints
 from tests.models import copied, tiny_policy
 
 SMALL = {"bf16": False, "batch_size": 8, "learning_rate": 1e-3, "epochs": 2.0, "max_length": 64}
@@ -34,6 +34,13 @@ def made(count: int, seed: int) -> Sequences:
 
 
 DATA, HELD = made(60, 0), made(12, 1)
+
+
+def backwards() -> Sequences:
+    """Held-out sequences whose solutions contradict those trained on."""
+    other = made(12, 1)
+    other.ids = [[*ids[:PROMPT], *reversed(ids[PROMPT:])] for ids in other.ids]
+    return other
 
 
 def config(**more: Any) -> SftConfig:
@@ -114,25 +121,45 @@ def test_a_broken_training_resumes_and_ends_in_equal_weights(
     assert resumed["published_update"] == figures["published_update"]
 
 
-def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
-    chosen = config(eval_every=4)
-    whole, _ = trained(tmp_path, chosen)
-    for path in (tmp_path / "resume").iterdir():
-        weights = path / "model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-10])
-    again, _ = trained(tmp_path, chosen)
+def test_a_damaged_checkpoint_is_left_out_with_a_remark(tmp_path: Path) -> None:
+    chosen = config(eval_every=4, keep_best=False)
+    whole, figures = trained(tmp_path, chosen)
+    assert "resumed_from" not in figures
+    last = tmp_path / "resume" / "checkpoint-16"
+    state = bytearray((last / "optimizer.pt").read_bytes())
+    state[len(state) // 2] ^= 1
+    (last / "optimizer.pt").write_bytes(state)
+    told: list[tuple[int, int, str]] = []
+    again, resumed = trained(tmp_path, chosen, progress=lambda *given: told.append(given))
     assert equal(whole, again)
+    assert resumed["resumed_from"] == 12
+    assert resumed["remarks"] == ["the checkpoint at update 16 is damaged and was left out"]
+    assert told[0] == (0, 16, resumed["remarks"][0])
 
 
-def test_a_checkpoint_is_whole_when_its_state_is_there(tmp_path: Path) -> None:
-    trained(tmp_path, config(eval_every=4, keep_best=False))
-    resume = tmp_path / "resume"
-    last = checkpoints.last_whole(resume)
-    assert last is not None and last.endswith("checkpoint-16")
-    (Path(last) / checkpoints.STATE).unlink()
-    assert str(checkpoints.last_whole(resume)).endswith("checkpoint-12")
-    assert not Path(last).exists()
-    assert checkpoints.last_whole(tmp_path / "out") is None
+def test_without_its_best_checkpoint_a_training_begins_anew(tmp_path: Path) -> None:
+    """Held-out solutions that contradict those trained on: the last checkpoint is not the best."""
+    chosen = config(eval_every=4, learning_rate=0.01)
+    whole, figures = trained(tmp_path, chosen, held=backwards())
+    assert figures["published_update"] < 16
+    best = tmp_path / "resume" / f"checkpoint-{figures['published_update']}"
+    weights = best / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    again, resumed = trained(tmp_path, chosen, held=backwards())
+    assert equal(whole, again)
+    assert "resumed_from" not in resumed
+    assert ["without the best" in resumed["remarks"][0], len(resumed["remarks"])] == [True, 2]
+
+
+def test_other_versions_of_the_packages_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = config(eval_every=4)
+    trained(tmp_path, chosen)
+    now = {**checkpoints.versions(), "trl": "0.0.1"}
+    monkeypatch.setattr(checkpoints, "versions", lambda: now)
+    _, resumed = trained(tmp_path, chosen)
+    assert "resumed_from" not in resumed and "other versions" in resumed["remarks"][0]
 
 
 def test_packs_train_as_the_solutions_alone_do(tmp_path: Path) -> None:
@@ -175,8 +202,7 @@ def test_the_chat_template_stays_with_the_policy(tmp_path: Path) -> None:
 
 def test_the_best_checkpoint_is_published(tmp_path: Path) -> None:
     """Held-out solutions that contradict those trained on: the loss on them only rises."""
-    other = made(12, 1)
-    other.ids = [[*ids[:PROMPT], *reversed(ids[PROMPT:])] for ids in other.ids]
+    other = backwards()
     chosen = config(eval_every=2, epochs=6.0, learning_rate=0.01)
     best, figures = trained(tmp_path / "best", chosen, held=other)
     last, at_end = trained(
@@ -204,16 +230,22 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()]
-)
-def test_too_little_memory_names_the_settings(error: Exception) -> None:
-    with (
-        pytest.raises(UserError, match="does not fit into memory") as caught,
-        training.told_when_full(),
-    ):
-        raise error
-    assert "sft.accumulation" in caught.value.next_step
+def test_too_little_memory_names_the_settings_that_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any, **more: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+    monkeypatch.setattr(training.Trainer, "training_step", short)
+    with pytest.raises(UserError, match="sft: out of memory in training: CUDA") as caught:
+        trained(tmp_path, config())
+    for setting in ("gradient_checkpointing", "accumulation", "lora.rank", "max_length"):
+        assert f"sft.{setting}" in caught.value.next_step
+
+
+def test_accumulation_does_not_help_packs() -> None:
+    advice = training.needing_less(config(packing=True, gradient_checkpointing=True, lora={}))
+    assert advice == ["lower sft.max_length below 64"]
 
 
 def test_nothing_is_sent_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

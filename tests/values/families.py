@@ -33,6 +33,13 @@ SMALL = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+LINEAR = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+"""Of Qwen3-Next, which has three layers of linear attention for each of softmax attention."""
 
 
 def small(family: str, **more: Any) -> PreTrainedConfig:
@@ -41,4 +48,4 @@ def small(family: str, **more: Any) -> PreTrainedConfig:
     sizes = {**SMALL, **({"num_key_value_heads": 4} if family == "deepseek_v3" else {})}
     known = AutoConfig.for_model(family)
     fitting = {name: value for name, value in sizes.items() if hasattr(known, name)}
-    return AutoConfig.for_model(family, **fitting, **more)
+    return AutoConfig.for_model(family, **{**fitting, **more})

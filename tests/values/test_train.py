@@ -8,17 +8,23 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForTokenClassification, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    TrainerCallback,
+)
 
 from qstar_core.config import QvmConfig
 from qstar_core.errors import UserError
 from qstar_core.values import data
 from qstar_core.values.calibration import fits
+from qstar_core.values.checks import needing_less
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.score import TransformersValue
 from qstar_core.values.train import Surroundings, judges
 from tests.models import copied, tiny_policy
 
+from .families import LINEAR, small
 from .labelled import PROBLEMS, labelled, sequences, train
 
 
@@ -128,6 +134,19 @@ def test_parts_packing_and_recomputed_activations_give_the_same_weights(tmp_path
             assert_equal_weights(tmp_path / "plain", tmp_path / name)
 
 
+def test_a_model_that_mixes_packed_trajectories_is_refused(tmp_path: Path) -> None:
+    """Qwen3-Next has linear attention, whose state goes on from one trajectory to the next."""
+    tokenizer = load_tokenizer(tiny_policy())
+    config = small("qwen3_next", vocab_size=len(tokenizer), **LINEAR)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "mixes")
+    tokenizer.save_pretrained(tmp_path / "mixes")
+    with pytest.raises(UserError, match=r"qvm\.pack_tokens: Qwen3Next.* see each other") as caught:
+        train(tmp_path / "out", backbone=tmp_path / "mixes", pack_tokens=96)
+    assert "--set qvm.pack_tokens=0" in caught.value.next_step
+    assert not (tmp_path / "out").exists()
+    train(tmp_path / "out", backbone=tmp_path / "mixes", epochs=0.1)
+
+
 def test_the_best_weights_are_those_of_the_lowest_held_out_loss(tmp_path: Path) -> None:
     settings = {"epochs": 30.0, "learning_rate": 0.05, "eval_every": 5}
     last = train(tmp_path / "last", **settings)
@@ -209,36 +228,38 @@ def test_a_context_that_is_too_short_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    "place",
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        MemoryError(),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        "transformers.PreTrainedModel.set_attn_implementation",
+        "transformers.PreTrainedModel.to",
+        "qstar_core.values.trainer.step_logits",
     ],
-    ids=lambda error: type(error).__name__,
 )
-def test_memory_that_runs_out_names_what_to_lower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_memory_that_runs_out_names_what_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
+    """When the model is loaded, put on the device, or trained."""
+
     def short(*_: Any, **more: Any) -> None:
-        raise error
+        raise MemoryError
 
-    monkeypatch.setattr("qstar_core.values.trainer.step_logits", short)
-    with pytest.raises(UserError, match="out of memory in training") as caught:
+    monkeypatch.setattr(place, short)
+    with pytest.raises(UserError, match="qvm: out of memory in training") as caught:
         train(tmp_path / "out", pack_tokens=128)
-    for setting in ("batch_size", "accumulation to 2", "pack_tokens", "gradient_checkpointing"):
-        assert f"qvm.{setting}" in caught.value.next_step
+    first, *others = caught.value.next_step.split(", or ")
+    assert first.startswith("set qvm.gradient_checkpointing=true (equal weights")
+    assert [other.split(" ")[1] for other in others] == [
+        "qvm.accumulation",
+        "qvm.pack_tokens",
+        "qvm.batch_size",
+    ]
 
 
-def test_other_errors_of_the_runtime_stay_what_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wrong(*_: Any, **more: Any) -> None:
-        raise RuntimeError("shapes differ")
-
-    monkeypatch.setattr("qstar_core.values.trainer.step_logits", wrong)
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        train(tmp_path / "out")
+def test_what_no_longer_helps_is_not_advised() -> None:
+    config = QvmConfig(batch_size=6, accumulation=2, gradient_checkpointing=True)
+    assert needing_less("prm", config)[0] == "raise prm.accumulation to 3"
+    config = QvmConfig(batch_size=6, accumulation=6, gradient_checkpointing=True)
+    assert needing_less("prm", config) == ["lower prm.batch_size below 6"]
 
 
 def test_held_out_problems_are_disjoint_and_by_hash(labels: pl.DataFrame) -> None:

@@ -1,8 +1,10 @@
 """Checkpoints of a training that may be killed: which one to go on from.
 
-`transformers.Trainer` writes them as folders ``checkpoint-N``, N the number of updates done. A
-file with the SHA-256 of the others is put last, so one that was cut short, or damaged later, is
-told from a whole one: it is removed, and the one before is taken.
+`transformers.Trainer` writes them as folders ``checkpoint-N``, N the number of updates done, where
+the store keeps unfinished work of the data set (`Store.kept`) until that is published. A file with
+the SHA-256 of the others, and the versions of the packages, is put last. So one that was cut short,
+was damaged later, or would go on otherwise than it began, is told from a whole one: it is removed,
+and the one before is taken.
 
 The weights are safetensors. The states of the optimizer, the schedule and the random generators
 are what `Trainer` writes with ``torch.save``; it reads them with ``weights_only=True``, which
@@ -16,13 +18,15 @@ import json
 import logging
 import platform
 import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import Trainer
 
 from qstar_core import __version__
 from qstar_core.precision import multiplies_bf16
@@ -36,25 +40,30 @@ BEST = "best.safetensors"
 WEIGHTS = "model.safetensors"
 
 
+PACKAGES = ("transformers", "accelerate", "peft", "trl")
+"""That have a part in every update, beside torch."""
+
+
 def versions() -> dict[str, str]:
     """What has to be the same for the same weights in the end, beside the configuration."""
     found = {"qstar": __version__, "torch": torch.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    bf16 = "bf16" if multiplies_bf16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
-    return {
-        **found,
-        "transformers": transformers.__version__,
-        "device": device,
-        "products": bf16,
-    }
+    bf16 = multiplies_bf16("cuda" if torch.cuda.is_available() else "cpu")
+    return {**found, "device": device, "products": "bfloat16" if bf16 else "float32"}
 
 
-def seal(checkpoint: Path, notes: dict[str, Any]) -> None:
+def seal(checkpoint: Path, notes: dict[str, Any], needs: Sequence[str] = ()) -> None:
     """Declares a checkpoint complete.
 
     Args:
         checkpoint: its folder, all files written.
         notes: what else is to be known when training goes on from it.
+        needs: names of what has to be beside it then: a file, or another sealed checkpoint.
     """
     files = sorted(f for f in checkpoint.iterdir() if f.is_file() and f.name != SEAL)
     for file in files:
@@ -62,6 +71,7 @@ def seal(checkpoint: Path, notes: dict[str, Any]) -> None:
     content = {
         "files": {f.name: sha256_of(f) for f in files},
         "versions": versions(),
+        "needs": list(needs),
         "notes": notes,
     }
     scratch = checkpoint / f"{SEAL}.writing"
@@ -82,17 +92,27 @@ def newest(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
     """
     remarks: list[str] = []
     for number, place in sorted(_all(folder), reverse=True):
-        try:
-            content = json.loads((place / SEAL).read_text(encoding="utf-8"))
-            broken = _broken(place, content)
-        except (OSError, ValueError, KeyError, TypeError):
-            broken = "incomplete"
+        broken = _broken(place)
         if not broken:
-            return place, content["notes"], remarks
+            return place, _sealed(place)["notes"], remarks
         remarks.append(f"the checkpoint at update {number:,} is {broken} and was left out")
         log.warning("%s: %s", place, remarks[-1])
         shutil.rmtree(place, ignore_errors=True)
     return None, {}, remarks
+
+
+def figures(newest: Path | None, remarks: Sequence[str]) -> dict[str, Any]:
+    """What a training says of where it began.
+
+    Args:
+        newest: the checkpoint that it went on from.
+        remarks: of `newest`.
+
+    Returns:
+        resumed_from, the updates that were done by then, and remarks, each where there are any.
+    """
+    begun = {} if newest is None else {"resumed_from": int(newest.name.partition("-")[2])}
+    return {**begun, **({"remarks": list(remarks)} if remarks else {})}
 
 
 def _all(folder: Path) -> list[tuple[int, Path]]:
@@ -100,17 +120,26 @@ def _all(folder: Path) -> list[tuple[int, Path]]:
     return [(int(number), p) for number, p in numbered if number.isdigit()]
 
 
-def _broken(place: Path, content: dict[str, Any]) -> str:
+def _sealed(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / SEAL).read_text(encoding="utf-8"))
+    return found
+
+
+def _broken(place: Path) -> str:
     """What is wrong with a checkpoint; empty if nothing is."""
-    if content["versions"] != versions():
-        return "of other versions of the packages or another device"
-    for name, expected in content["files"].items():
-        if sha256_of(place / name) != expected:
+    try:
+        content = _sealed(place)
+        if content["versions"] != versions():
+            return "of other versions of the packages or another device"
+        if any(sha256_of(place / name) != sha256 for name, sha256 in content["files"].items()):
             return "damaged"
-    best = content["notes"].get("best")
-    if best is not None and not (place.parent / BEST).is_file():
-        return "without the best weights so far"
-    return ""
+        needed = [place.parent / name for name in content["needs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "incomplete"
+    there = (
+        each == place or (not _broken(each) if each.is_dir() else each.is_file()) for each in needed
+    )
+    return "" if all(there) else "without the best weights so far"
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:
@@ -130,3 +159,22 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 parameter.copy_(file.get_tensor(name))
+
+
+class Sealed(Trainer):
+    """A trainer whose checkpoints are sealed when all processes have written their part."""
+
+    def notes(self) -> dict[str, Any]:
+        """What else a checkpoint has to tell the training that goes on from it."""
+        return {}
+
+    def needs(self) -> list[str]:
+        """What has to be beside a checkpoint, see `seal`."""
+        return []
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            seal(folder, self.notes(), self.needs())

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from qstar_core.values import checkpoints
+from qstar_core.training import checkpoints
 
 
-def made(folder: Path, number: int, **notes: object) -> Path:
+def made(folder: Path, number: int, *needs: str, **notes: object) -> Path:
     place = folder / f"checkpoint-{number}"
     place.mkdir(parents=True)
     (place / "weights").write_bytes(b"%d" % number)
-    checkpoints.seal(place, {"best": None, **notes})
+    checkpoints.seal(place, notes, needs)
     return place
 
 
@@ -23,7 +23,7 @@ def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
     last = made(tmp_path, 10, losses=[0.5])
     (tmp_path / "checkpoint-notes").mkdir()
     place, notes, remarks = checkpoints.newest(tmp_path)
-    assert place == last and notes == {"best": None, "losses": [0.5]} and not remarks
+    assert place == last and notes == {"losses": [0.5]} and not remarks
 
 
 @pytest.mark.parametrize("harm", ["unsealed", "changed", "missing", "half a seal", "a list"])
@@ -43,21 +43,39 @@ def test_a_broken_one_is_removed_with_a_remark(tmp_path: Path, harm: str) -> Non
     assert len(remarks) == 1 and "update 10" in remarks[0]
 
 
-def test_other_versions_begin_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["torch", "transformers", "accelerate", "trl", "qstar"])
+def test_other_versions_begin_anew(tmp_path: Path, package: str) -> None:
     place = made(tmp_path, 3)
     seal = json.loads((place / checkpoints.SEAL).read_text(encoding="utf-8"))
-    seal["versions"]["torch"] = "1.0"
+    assert seal["versions"][package]
+    seal["versions"][package] = "0.0.1"
     (place / checkpoints.SEAL).write_text(json.dumps(seal), encoding="utf-8")
     found, _, remarks = checkpoints.newest(tmp_path)
     assert found is None and "other versions" in remarks[0]
 
 
 def test_one_whose_best_weights_are_gone_is_left_out(tmp_path: Path) -> None:
-    made(tmp_path, 3, best={"loss": 0.1, "update": 2})
+    made(tmp_path, 3, checkpoints.BEST)
     (tmp_path / checkpoints.BEST).write_bytes(b"")
     assert checkpoints.newest(tmp_path)[0] is not None
     (tmp_path / checkpoints.BEST).unlink()
     assert "without the best" in checkpoints.newest(tmp_path)[2][0]
+
+
+def test_one_whose_best_checkpoint_is_damaged_is_left_out_with_it(tmp_path: Path) -> None:
+    first = made(tmp_path, 1, "checkpoint-1")
+    best = made(tmp_path, 2, "checkpoint-2")
+    made(tmp_path, 3, "checkpoint-2")
+    assert checkpoints.newest(tmp_path)[0] == tmp_path / "checkpoint-3"
+    (best / "weights").write_bytes(b"x")
+    place, _, remarks = checkpoints.newest(tmp_path)
+    assert place == first and ["without" in remarks[0], "damaged" in remarks[1]] == [True, True]
+
+
+def test_what_is_said_of_where_a_training_began() -> None:
+    assert checkpoints.figures(None, []) == {}
+    found = checkpoints.figures(Path("checkpoint-12"), ["one was left out"])
+    assert found == {"resumed_from": 12, "remarks": ["one was left out"]}
 
 
 def test_weights_that_are_trained_come_back(tmp_path: Path) -> None:
