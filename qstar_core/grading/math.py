@@ -1,6 +1,8 @@
 r"""Is the answer of a MATH problem right? Two graders, and no text that can hang the run.
 
-1. Texts that are the same but for blanks are equal, integers with different digits are not.
+1. Texts that are the same but for blanks are equal. So are numbers with the same exact value, and
+   others are not: integers, decimals and fractions need no mathematics. Percentages are left to
+   math-verify (it takes 50% for 0.5 too), as are values so close that one may be rounded.
 2. Else math-verify compares the two as mathematics, in a process of a pool (`math_pool`).
 3. Where it does not say that they are equal, the normal forms of the two texts are compared
    (`math_forms`). If these are equal the answer counts as right, whatever the first grader said:
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from qstar_core.grading import Grade, Outcome, math_pool
 from qstar_core.grading.math_forms import form
@@ -28,7 +31,9 @@ GRADER_VERSION = f"1 ({MATH_VERIFY})"
 MAX_CHARACTERS = 1000  # of an answer; the longest right one of MATH has some 150
 SHOWN_CHARACTERS = 200
 KEPT = 100_000  # findings
-INTEGER = re.compile(r"-?[0-9]{1,100}", re.ASCII)
+NUMBER = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100}|/[0-9]{1,100})?", re.ASCII)
+CLOSE = Fraction(1, 1000)  # relative: math-verify rounds to 6 decimals
+NEEDLESS = re.compile(r",\\!|[.,;\s]+$")
 
 BY_FORM = "equal by its form alone"
 BY_VALUE = "equal by its value alone"
@@ -65,7 +70,8 @@ def grades(pairs: Sequence[tuple[str, str | None]]) -> list[Grade]:
 def compared(pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Finding]:
     """What math-verify says of some pairs; each is compared once, also over several calls."""
     new = list(dict.fromkeys(pair for pair in pairs if pair not in _findings))
-    found = dict(zip(new, math_pool.shared().compare(new), strict=True)) if new else {}
+    asked = [(NEEDLESS.sub("", gold), NEEDLESS.sub("", answer)) for gold, answer in new]
+    found = dict(zip(new, math_pool.shared().compare(asked), strict=True)) if new else {}
     found |= {pair: _findings[pair] for pair in pairs if pair in _findings}
     for pair in new:
         if len(_findings) >= KEPT:
@@ -84,8 +90,12 @@ def _at_once(gold: str, answer: str | None) -> Grade | None:
     given, wanted = form(answer), form(gold)
     if "".join(answer.split()) == "".join(gold.split()):
         return Grade(Outcome.CORRECT, given)
-    if INTEGER.fullmatch(given) and INTEGER.fullmatch(wanted) and given != wanted:
-        return Grade(Outcome.WRONG, given, f"answers {given}, not {wanted}")
+    if NUMBER.fullmatch(given) and NUMBER.fullmatch(wanted) and "%" not in gold + answer:
+        if given == wanted:
+            return Grade(Outcome.CORRECT, given)
+        one, other = Fraction(given), Fraction(wanted)
+        if abs(one - other) > CLOSE * max(abs(one), abs(other)):
+            return Grade(Outcome.WRONG, given, f"answers {given}, not {wanted}")
     return None
 
 
