@@ -24,7 +24,7 @@ from qstar_core.grading import numeric
 NOTHING = (
     r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr)(?![A-Za-z])"
     r"|\\(?:displaystyle|textstyle|limits|nolimits|quad|qquad|hspace\{[^{}]*\})(?![A-Za-z])"
-    r"|\\[!,;: ]|~|\$|\\\$|\\?%|\^\{?\\circ\}?|\^?\\degree(?:s)?(?![A-Za-z])|°|\{,\}"
+    r"|(?<!\\)\\[!,;: ]|~|\$|\\\$|\\?%|\^\{?\\circ\}?|\^?\\degree(?:s)?(?![A-Za-z])|°|\{,\}"
 )
 DROPPED = re.compile(NOTHING)
 THIN = re.compile(r",\\!")  # 10,\!000
