@@ -80,6 +80,8 @@ def _versions() -> str:
 
 
 def _cap_memory() -> None:
+    if not Path("/proc/self/statm").is_file():  # not Linux: only time is limited
+        return
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

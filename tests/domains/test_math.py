@@ -147,7 +147,8 @@ def test_gold_against_another_gold_is_wrong_for_all_of_them() -> None:
     _check_crossed(known("train") + known("test"))
 
 
-EQUAL_AFTER_ALL: set[tuple[str, str]] = set()
+NOT_JUDGED = {("05\\!:\\!00", "9")}
+"""A time: math-verify divides by its zero minutes and fails, so the grade is ``grader_error``."""
 
 
 def _check_crossed(pairs: list[tuple[Problem, list[str]]]) -> None:
@@ -158,7 +159,7 @@ def _check_crossed(pairs: list[tuple[Problem, list[str]]]) -> None:
         for (problem, _), grade in zip(others, grades, strict=True)
         if grade.outcome is not Outcome.WRONG
     }
-    assert not {pair: odd[pair] for pair in odd if pair not in EQUAL_AFTER_ALL}
+    assert not {pair: odd[pair] for pair in odd if pair not in NOT_JUDGED}
 
 
 REWRITTEN = [

@@ -78,5 +78,7 @@ def test_all_ways_to_write_a_number_are_one(value: Fraction) -> None:
 
 @given(st.text(alphabet="\\fracsqrt{}0123456789.,/-+ $%^_()[]textx=", max_size=120))
 def test_a_form_is_a_function_that_settles(text: str) -> None:
-    assert form(text) == form(text + " ") == form(f" {text}")
+    assert form(text) == form(f" {text}")
+    if not text.endswith("\\"):  # before a blank it is a blank itself
+        assert form(text) == form(text + " ")
     assert not any(character.isspace() for character in form(text))

@@ -1,4 +1,4 @@
-r"""A table of texts that no grader should meet, among good rows: it ends, and the good rows are right.
+"""Texts that no grader should meet, among good rows: it ends, and the good rows are right.
 
 Bounded means bounded by the CPU time of the workers: each bad pair may take its time limit and the
 grace after it, nothing more. The clock is not looked at.
