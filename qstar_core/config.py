@@ -291,8 +291,8 @@ class RunConfig(Section):
             )
         if self.rollouts.import_file is not None and self.domain.prompt is not None:
             raise ValueError(
-                "rollouts.import_file brings problems with the domain's own prompt, so that held-out "
-                "ones are recognised: leave domain.prompt out"
+                "rollouts.import_file brings problems with the domain's own prompt, so that "
+                "held-out ones are recognised: leave domain.prompt out"
             )
         return self
 

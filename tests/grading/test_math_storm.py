@@ -78,13 +78,13 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     found.close()
 
 
-def storm(rows: int, bad: int) -> list[tuple[str, str, bool]]:
+def storm(rows: int, texts: list[str], bad: int) -> list[tuple[str, str, bool]]:
     """Right answers, given ones, and whether the pair is a good one; the bad ones spread out."""
     found, place = [], 0
     for number in range(rows):
         if number % (rows // bad) == 0 and place < bad:
-            text = BAD[place % len(BAD)]
-            text += f" + {place}" if place >= len(BAD) else ""  # not compared already
+            text = texts[place % len(texts)]
+            text += f" + {place}" if place >= len(texts) else ""  # not compared already
             found.append(("\\pi + 1", text, False))
             place += 1
         else:
@@ -111,10 +111,10 @@ def check(rows: list[tuple[str, str, bool]], pool: Pool) -> None:
     wait_until(lambda: all(ended(pid) for pid in pids), "the workers end")
 
 
-def test_each_bad_text_among_good_ones(pool: Pool) -> None:
-    check(storm(rows=5 * len(BAD), bad=len(BAD)), pool)
+def test_some_bad_texts_among_good_ones(pool: Pool) -> None:
+    check(storm(rows=50, texts=BAD[::4], bad=len(BAD[::4])), pool)
 
 
 @pytest.mark.slow
 def test_a_storm_of_two_thousand_rows(pool: Pool) -> None:
-    check(storm(rows=2000, bad=3 * len(BAD)), pool)
+    check(storm(rows=2000, texts=BAD, bad=3 * len(BAD)), pool)
