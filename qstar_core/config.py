@@ -66,8 +66,9 @@ class CountdownRanges(Section):
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
-    name: Literal["countdown", "gsm8k"] = "countdown"
-    """countdown generates its problems; gsm8k reads them from files, or imports rollouts."""
+    name: Literal["choice", "countdown", "gsm8k", "math"] = "countdown"
+    """countdown generates its problems; the others read them from files, or import rollouts; see
+    docs/domains.md."""
     train_problems: int | None = Field(default=None, ge=1)
     """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
     test_problems: int | None = Field(default=None, ge=1)
@@ -75,10 +76,19 @@ class DomainConfig(Section):
     ranges: CountdownRanges = CountdownRanges()
     """Of generated countdown problems."""
     train_file: str | None = None
-    """JSONL, plain or gzip, of training problems instead of generated ones, a path or ``s3://``
-    URI."""
+    """Training problems instead of generated ones: a file (JSONL, JSON, CSV or Parquet), a path or
+    ``s3://`` URI; a folder of the data set's files; or its name on a hub, ``openai/gsm8k``."""
     test_file: str | None = None
-    """JSONL of evaluation problems instead of generated ones."""
+    """Evaluation problems instead of generated ones, from the same."""
+    prompt: str | None = None
+    """Template of the prompts: one that comes with qstar, such as ``math/few-shot``, or the path of
+    a Jinja file; docs/domains.md has them. None is the domain's own prompt."""
+
+    @model_validator(mode="after")
+    def _prompted(self) -> DomainConfig:
+        if self.prompt is not None and self.name == "countdown":
+            raise ValueError("prompt: countdown has a prompt of its own, which its rules go by")
+        return self
 
 
 class RolloutsConfig(Section):
@@ -278,6 +288,11 @@ class RunConfig(Section):
             raise ValueError(
                 "rollouts.import_file brings its own training problems: leave domain.train_file "
                 "and domain.train_problems out"
+            )
+        if self.rollouts.import_file is not None and self.domain.prompt is not None:
+            raise ValueError(
+                "rollouts.import_file brings problems with the domain's own prompt, so that "
+                "held-out ones are recognised: leave domain.prompt out"
             )
         return self
 

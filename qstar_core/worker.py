@@ -38,6 +38,7 @@ WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
+    ("domain", "prompt"),
     ("rollouts", "import_file"),
     ("policy", "path"),
     ("policy", "lora"),

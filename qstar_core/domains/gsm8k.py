@@ -36,7 +36,9 @@ MAX_STEPS = 32  # lines of a solution; those of the data set have 2 to some 10
 MARK = "####"
 
 GRADER = "gsm8k-numeric"
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
+
+BEFORE, AFTER = "Question: ", "\nAnswer:\n"
 
 
 def make_problem(question: str, reference: object, split: str) -> Problem:
@@ -66,8 +68,13 @@ def without_reference(question: str) -> Problem:
 def _problem(question: str, answer: str | None, split: str) -> Problem:
     if not question.strip():
         raise ValueError("the question is empty")
-    prompt = f"Question: {question.strip()}\nAnswer:\n"
+    prompt = f"{BEFORE}{question.strip()}{AFTER}"
     return Problem("gsm8k", prompt, canonical_json({"answer": answer}), split)
+
+
+def question(problem: Problem) -> str:
+    """The text that was asked, without what the standard prompt has around it."""
+    return problem.prompt.removeprefix(BEFORE).removesuffix(AFTER)
 
 
 def _number(reference: object) -> Fraction:

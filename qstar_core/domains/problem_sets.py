@@ -11,45 +11,54 @@ tell.
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
-import io
 import json
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from qstar_core import prompts
 from qstar_core.config import DomainConfig
-from qstar_core.domains import countdown_problems, gsm8k_problems
+from qstar_core.domains import (
+    DOMAINS,
+    choice_problems,
+    countdown_problems,
+    gsm8k_problems,
+    math_problems,
+    problem_rows,
+)
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.mdp import Problem
+from qstar_core.prompts import Template
 from qstar_core.store import open_store
 from qstar_core.store.uri import is_remote
 
-SOURCES: dict[str, ModuleType] = {"countdown": countdown_problems, "gsm8k": gsm8k_problems}
-GZIP = b"\x1f\x8b"  # how a gzip file begins
-BLOCK = 1024 * 1024
-MAX_BYTES = 2 * 1024**3
-"""Of an unpacked file of problems; some millions of them."""
-BROKEN_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
+SOURCES: dict[str, ModuleType] = {
+    "choice": choice_problems,
+    "countdown": countdown_problems,
+    "gsm8k": gsm8k_problems,
+    "math": math_problems,
+}
+NAMED = 20  # malformed rows that are named; all are counted
+MALFORMED = (ValueError, TypeError, KeyError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemFile:
-    """A user's file of problems.
+    """A user's file of problems, or a folder or hub data set of them.
 
     Attributes:
         path: as it was given.
-        sha256: of the file.
+        sha256: of the file, or of the rows of what is no single file.
         problems: in the order of the file, repeated ones once.
         rows: number of the row, from 1, that has a problem first, by the problem's id.
         repeated: rows that repeat the problem of an earlier row.
+        malformed: number and fault of each row that is left out.
+        left_out: says which problems are left out because they are held out; empty for none.
     """
 
     path: str
@@ -57,28 +66,39 @@ class ProblemFile:
     problems: tuple[Problem, ...]
     rows: Mapping[str, int]
     repeated: int
+    malformed: tuple[tuple[int, str], ...] = ()
+    left_out: str = ""
 
 
-def load(path: Path | str, domain: str, split: str) -> ProblemFile:
-    """Reads a JSONL file, plain or gzip, whose rows are like the ``EXAMPLE`` of the domain.
+def load(path: Path | str, domain: str, split: str, prompt: Template | None = None) -> ProblemFile:
+    """Reads problems; `qstar_core.domains.problem_rows` says from what.
 
-    Every problem of the file is kept, solvable or not. An ``s3://`` file is read once per process.
+    Every problem is kept, solvable or not. A malformed row ends the reading, but in a domain that
+    says in ``MAX_MALFORMED`` which share of the rows may be: then it is left out and counted, one
+    always may. An ``s3://`` file is read once per process.
 
     Args:
-        path: of the file.
+        path: of a file or a folder, or the name of a data set on a hub.
         domain: a key of `SOURCES`.
         split: that the problems are for.
+        prompt: template of their prompts; None is the domain's own prompt.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, or a row is malformed; names the row.
+        UserError: there is no such thing, it is empty or not UTF-8, or (too many) rows are
+            malformed; names the row.
     """
-    if is_remote(str(path)):
-        content = _remote(str(path), domain)
-    elif Path(path).is_file():
-        content = Path(path).read_bytes()
+    given = str(path)
+    if is_remote(given):
+        return _parse(given, _remote(given, domain), domain, split, prompt)
+    if Path(given).is_file():
+        return _parse(given, Path(given).read_bytes(), domain, split, prompt)
+    if Path(given).is_dir():
+        rows = problem_rows.of_folder(given, split)
+    elif problem_rows.is_hub_name(given):
+        rows = problem_rows.of_hub(given, split)
     else:
-        raise _missing(str(path), domain)
-    return _parse(str(path), content, domain, split)
+        raise _missing(given, domain)
+    return _collect(given, rows, problem_rows.digest(rows), domain, split, prompt)
 
 
 @lru_cache(maxsize=4)
@@ -100,72 +120,109 @@ def _missing(path: str, domain: str) -> UserError:
 
 
 @lru_cache(maxsize=4)
-def _parse(path: str, content: bytes, domain: str, split: str) -> ProblemFile:
+def _parse(
+    path: str, content: bytes, domain: str, split: str, prompt: Template | None
+) -> ProblemFile:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return _collect(path, problem_rows.of_file(path, content), sha256, domain, split, prompt)
+
+
+def _collect(
+    path: str,
+    found: Iterable[problem_rows.Row],
+    sha256: str,
+    domain: str,
+    split: str,
+    prompt: Template | None,
+) -> ProblemFile:
     source = SOURCES[domain]
     problems: list[Problem] = []
     rows: dict[str, int] = {}
-    repeated = 0
-    for row, text in enumerate(_decode(path, content).split("\n"), start=1):
-        if not text.strip():
-            continue
+    malformed: list[tuple[int, str]] = []
+    seen = repeated = 0
+    for number, row in found:
+        seen += 1
         try:
-            problem = source.from_row(json.loads(text), split)
-            new = rows.setdefault(problem.id, row) == row
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            step = f"mend row {row}; a right one: {source.EXAMPLE}"
-            raise UserError(f"{path}, row {row}: {error}", next_step=step) from error
+            read = json.loads(row) if isinstance(row, str) else row
+            problem = source.from_row(read, split)
+            if prompt is not None:
+                problem = replace(problem, prompt=prompt.render(_fields(problem)))
+            new = rows.setdefault(problem.id, number) == number
+        except MALFORMED as error:
+            malformed.append((number, str(error.args[0] if error.args else error)))
+            continue
         if new:
             problems.append(problem)
         else:
             repeated += 1
+    _check_malformed(path, malformed, seen, domain)
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
         raise UserError(f"{path}: no problem in it", next_step=step)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ProblemFile(path, sha256, tuple(problems), rows, repeated)
+    return ProblemFile(path, sha256, tuple(problems), rows, repeated, tuple(malformed))
 
 
-def _decode(path: str, content: bytes) -> str:
-    if content.startswith(GZIP):
-        try:
-            content = _unpacked(path, content)
-        except BROKEN_GZIP as error:
-            step = f"gzip -t {path}   checks it"
-            raise UserError(f"{path}: broken gzip file: {error}", next_step=step) from error
-    if content.startswith(codecs.BOM_UTF8):
-        raise UserError(
-            f"{path}, row 1, byte 1: the file begins with a byte order mark",
-            next_step="save it as UTF-8 without a byte order mark",
-        )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}, row {row}, byte {error.start + 1} of the file: not UTF-8 ({error.reason})",
-            next_step="save it as UTF-8",
-        ) from error
+def _fields(problem: Problem) -> dict[str, Any]:
+    """What a template of prompts may use."""
+    domain = DOMAINS[problem.domain]
+    offered = getattr(domain, "prompt_fields", None)
+    return dict(offered(problem)) if offered else {"question": domain.question(problem)}
 
 
-def _unpacked(path: str, content: bytes) -> bytes:
-    """What a gzip file holds, read in blocks: a small file may hold more than the memory."""
-    blocks, size = [], 0
-    with gzip.open(io.BytesIO(content)) as source:
-        while block := source.read(BLOCK):
-            blocks.append(block)
-            size += len(block)
-            if size > MAX_BYTES:
-                raise UserError(
-                    f"{path}: more than {MAX_BYTES:,} bytes when it is unpacked",
-                    next_step="split it, or take only the problems that the run needs",
-                )
-    return b"".join(blocks)
+def template(domain: DomainConfig) -> Template | None:
+    """The template of a domain's prompts; None for its own prompt.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    return None if domain.prompt is None else prompts.load(domain.prompt, domain.name)
+
+
+def _check_malformed(
+    path: str, malformed: Sequence[tuple[int, str]], seen: int, domain: str
+) -> None:
+    """Refuses more malformed rows than the domain puts up with."""
+    share = float(getattr(SOURCES[domain], "MAX_MALFORMED", 0.0))
+    limit = max(1, int(share * seen)) if share else 0
+    if len(malformed) <= limit and len(malformed) < max(seen, 1):
+        return
+    row, fault = malformed[0]
+    more = f"; {len(malformed):,} of {seen:,} rows are malformed" if len(malformed) > 1 else ""
+    step = f"mend row {row}; a right one: {SOURCES[domain].EXAMPLE}"
+    raise UserError(f"{path}, row {row}: {fault}{more}", next_step=step)
 
 
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
     """The user's file of a split, if there is one."""
     path = domain.train_file if split == "train" else domain.test_file
-    return load(path, domain.name, split) if path is not None else None
+    if path is None:
+        return None
+    prompt = template(domain)
+    file = load(path, domain.name, split, prompt)
+    if split == "train" and domain.test_file is not None:
+        return _held_out(file, load(domain.test_file, domain.name, "test", prompt), domain.name)
+    return file
+
+
+def _held_out(train: ProblemFile, test: ProblemFile, domain: str) -> ProblemFile:
+    """Training problems without those that are test problems too, where a data set has a few.
+
+    MATH has one. They are among the rows that are left out. More than the domain puts up with stay
+    in, and `check_disjoint` refuses them.
+    """
+    shared = train.rows.keys() & test.rows.keys()
+    share = float(getattr(SOURCES[domain], "MAX_MALFORMED", 0.0))
+    if not shared or len(shared) > share * len(train.rows):
+        return train
+    fault = "the problem is held out: it is row {} of " + test.path
+    malformed = [(train.rows[key], fault.format(test.rows[key])) for key in shared]
+    return replace(
+        train,
+        problems=tuple(problem for problem in train.problems if problem.id not in shared),
+        rows={key: row for key, row in train.rows.items() if key not in shared},
+        malformed=tuple(sorted([*train.malformed, *malformed])),
+        left_out=content_id(sorted(shared)),
+    )
 
 
 def count(domain: DomainConfig, split: str) -> int:
@@ -224,7 +281,10 @@ def shape(domain: DomainConfig, split: str, seed: int) -> dict[str, Any]:
     found = {"domain": domain.name, "split": split, "count": count(domain, split)}
     file = given(domain, split)
     if file is not None:
-        return {**found, "file": file.sha256}
+        found |= {"file": file.sha256}
+        found |= {"left_out": file.left_out} if file.left_out else {}
+        prompt = template(domain)
+        return found | ({"prompt": prompt.identity} if prompt is not None else {})
     if not found["count"]:
         return found
     found |= {"seed": seed, "ranges": domain.ranges.rows()}
@@ -285,6 +345,15 @@ def unsolvable(domain: DomainConfig, split: str, problems: Sequence[Problem]) ->
     return found
 
 
+def malformed(domain: DomainConfig, split: str) -> dict[str, Any]:
+    """Figures on the malformed rows of a split: how many, and the first of them; empty for none."""
+    file = given(domain, split)
+    if file is None or not file.malformed:
+        return {}
+    named = [{"row": row, "reason": fault} for row, fault in file.malformed[:NAMED]]
+    return {f"malformed_{split}": {"rows": len(file.malformed), "named": named}}
+
+
 def notes(domain: DomainConfig) -> list[str]:
     """Which rows of the users' files are not used, one line each."""
     found = []
@@ -292,6 +361,10 @@ def notes(domain: DomainConfig) -> list[str]:
         file, used = given(domain, split), count(domain, split)
         if file is None:
             continue
+        if file.malformed:
+            row, fault = file.malformed[0]
+            example = f"for example row {row}: {fault}"
+            found.append(f"{file.path}: {len(file.malformed):,} rows are left out, {example}")
         if file.repeated:
             found.append(f"{file.path}: {file.repeated:,} rows repeat an earlier one; used once")
         if used < len(file.problems):
