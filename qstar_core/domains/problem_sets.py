@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -59,6 +59,7 @@ class ProblemFile:
         repeated: rows that repeat the problem of an earlier row.
         malformed: number and fault of each row that is left out.
         left_out: says which problems are left out because they are held out; empty for none.
+        places: of the problems by id, in [0, 1): a hash of the problem as its own prompt asks it.
     """
 
     path: str
@@ -68,6 +69,7 @@ class ProblemFile:
     repeated: int
     malformed: tuple[tuple[int, str], ...] = ()
     left_out: str = ""
+    places: Mapping[str, float] = field(default_factory=dict)
 
 
 def load(path: Path | str, domain: str, split: str, prompt: Template | None = None) -> ProblemFile:
@@ -138,6 +140,7 @@ def _collect(
     source = SOURCES[domain]
     problems: list[Problem] = []
     rows: dict[str, int] = {}
+    places: dict[str, float] = {}
     malformed: list[tuple[int, str]] = []
     seen = repeated = 0
     for number, row in found:
@@ -145,6 +148,7 @@ def _collect(
         try:
             read = json.loads(row) if isinstance(row, str) else row
             problem = source.from_row(read, split)
+            place = int(problem.id[:8], 16) / 16**8
             if prompt is not None:
                 problem = replace(problem, prompt=prompt.render(_fields(problem)))
             new = rows.setdefault(problem.id, number) == number
@@ -153,13 +157,16 @@ def _collect(
             continue
         if new:
             problems.append(problem)
+            places[problem.id] = place
         else:
             repeated += 1
     _check_malformed(path, malformed, seen, domain)
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
         raise UserError(f"{path}: no problem in it", next_step=step)
-    return ProblemFile(path, sha256, tuple(problems), rows, repeated, tuple(malformed))
+    return ProblemFile(
+        path, sha256, tuple(problems), rows, repeated, tuple(malformed), places=places
+    )
 
 
 def _fields(problem: Problem) -> dict[str, Any]:
@@ -195,13 +202,25 @@ def _check_malformed(
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
     """The user's file of a split, if there is one."""
     path = domain.train_file if split == "train" else domain.test_file
+    prompt = template(domain)
+    if domain.test_share is not None and domain.train_file is not None:
+        return _part(load(domain.train_file, domain.name, split, prompt), split, domain.test_share)
     if path is None:
         return None
-    prompt = template(domain)
     file = load(path, domain.name, split, prompt)
     if split == "train" and domain.test_file is not None:
         return _held_out(file, load(domain.test_file, domain.name, "test", prompt), domain.name)
     return file
+
+
+def _part(file: ProblemFile, split: str, share: float) -> ProblemFile:
+    """The problems of a split of a file that has none: some share of them, by hash, is held out."""
+    kept = {key for key, place in file.places.items() if (place < share) is (split == "test")}
+    return replace(
+        file,
+        problems=tuple(problem for problem in file.problems if problem.id in kept),
+        rows={key: row for key, row in file.rows.items() if key in kept},
+    )
 
 
 def _held_out(train: ProblemFile, test: ProblemFile, domain: str) -> ProblemFile:
@@ -283,6 +302,7 @@ def shape(domain: DomainConfig, split: str, seed: int) -> dict[str, Any]:
     if file is not None:
         found |= {"file": file.sha256}
         found |= {"left_out": file.left_out} if file.left_out else {}
+        found |= {"test_share": domain.test_share} if domain.test_share is not None else {}
         prompt = template(domain)
         return found | ({"prompt": prompt.identity} if prompt is not None else {})
     if not found["count"]:
