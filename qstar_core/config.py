@@ -80,14 +80,21 @@ class DomainConfig(Section):
     ``s3://`` URI; a folder of the data set's files; or its name on a hub, ``openai/gsm8k``."""
     test_file: str | None = None
     """Evaluation problems instead of generated ones, from the same."""
+    test_share: Float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Share of the problems of ``train_file`` that are held out by their hash, where the data set
+    has no test set of its own."""
     prompt: str | None = None
     """Template of the prompts: one that comes with qstar, such as ``math/few-shot``, or the path of
     a Jinja file; docs/domains.md has them. None is the domain's own prompt."""
 
     @model_validator(mode="after")
-    def _prompted(self) -> DomainConfig:
+    def _of_data_sets(self) -> DomainConfig:
         if self.prompt is not None and self.name == "countdown":
             raise ValueError("prompt: countdown has a prompt of its own, which its rules go by")
+        if self.test_share is not None and self.name == "countdown":
+            raise ValueError("test_share: countdown problems know their split by their hash")
+        if self.test_share is not None and (self.train_file is None or self.test_file is not None):
+            raise ValueError("test_share is of train_file, where there is no test_file")
         return self
 
 

@@ -77,6 +77,7 @@ OTHER: dict[str, Any] = {
     "sft.eval_every": 7,
     "domain.train_problems": 1999,
     "domain.test_problems": 499,
+    "domain.test_share": None,  # of the other domains; tested in domains/test_problem_rows.py
     "domain.prompt": None,  # of the other domains; tested in prompts/test_prompts.py
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",

@@ -30,7 +30,7 @@ GRADER_VERSION = f"1 ({MATH_VERIFY})"
 
 MAX_CHARACTERS = 1000  # of an answer; the longest right one of MATH has some 150
 SHOWN_CHARACTERS = 200
-KEPT = 100_000  # findings
+KEPT = 20_000  # findings
 NUMBER = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100}|/[0-9]{1,100})?", re.ASCII)
 CLOSE = Fraction(1, 1000)  # relative: math-verify rounds to 6 decimals
 NEEDLESS = re.compile(r",\\!|[.,;\s]+$")

@@ -216,3 +216,11 @@ def test_gold_is_right_and_every_other_option_wrong(folder: str, name: str) -> N
                 assert choice.grade(problem, said).outcome is WRONG, (right, options[label])
     assert all(right.split()[0] in AMBIGUOUS for right in exceptions), exceptions
     assert len(exceptions) <= 3
+
+
+def test_a_share_of_adareasoner_is_held_out() -> None:
+    file = str(data_file("adareasoner", "source.json"))
+    domain = DomainConfig(name="choice", train_file=file, test_share=0.2)
+    counts = [problem_sets.count(domain, split) for split in ("train", "test")]
+    assert sum(counts) == 994
+    assert 160 < counts[1] < 240

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,45 @@ def test_a_template_and_imported_rollouts_do_not_go_together() -> None:
     domain = {"name": "gsm8k", "prompt": "gsm8k/chat"}
     with pytest.raises(ValueError, match=r"leave domain\.prompt out"):
         RunConfig.model_validate({"domain": domain, "rollouts": {"import_file": "f"}, "out": "o"})
+
+
+def test_a_file_without_a_test_set_is_cut_by_hash(tmp_path: Path) -> None:
+    many = [{"question": f"{n}?", "answer": f"#### {n}"} for n in range(400)]
+    file = write(tmp_path, "r.jsonl", many)
+
+    def found(split: str, **more: Any) -> set[Fraction]:
+        domain = DomainConfig(name="gsm8k", train_file=str(file), test_share=0.25, **more)
+        problem_sets.check_disjoint(domain)
+        problems = problem_sets.problems(domain, split, seed=0)
+        assert {problem.split for problem in problems} == {split}
+        assert len(problems) == problem_sets.count(domain, split)
+        return {gsm8k.right_answer(problem) for problem in problems}
+
+    train, test = found("train"), found("test")
+    assert train | test == set(range(400)) and not train & test
+    assert 60 < len(test) < 140
+    assert found("test", prompt="gsm8k/chat") == test
+    write(tmp_path, "r.jsonl", many[::-1])
+    assert found("test") == test
+    write(tmp_path, "r.jsonl", many[:200])
+    assert found("test") == {n for n in test if n < 200}
+    shapes = [
+        problem_sets.shape(
+            DomainConfig(name="gsm8k", train_file=str(file), test_share=share), "test", 0
+        )
+        for share in (0.25, 0.5)
+    ]
+    assert shapes[0] != shapes[1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "countdown", "train_file": "f"},
+        {"name": "gsm8k"},
+        {"name": "gsm8k", "train_file": "f", "test_file": "g"},
+    ],
+)
+def test_a_share_is_of_a_training_file_alone(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="test_share"):
+        DomainConfig.model_validate({**fields, "test_share": 0.1})
