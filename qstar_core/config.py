@@ -66,8 +66,8 @@ class CountdownRanges(Section):
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
-    name: Literal["countdown", "gsm8k"] = "countdown"
-    """countdown generates its problems; gsm8k reads them from files, or imports rollouts."""
+    name: Literal["countdown", "gsm8k", "mbpp"] = "countdown"
+    """countdown generates its problems; the others read them from files, or import rollouts."""
     train_problems: int | None = Field(default=None, ge=1)
     """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
     test_problems: int | None = Field(default=None, ge=1)
@@ -79,6 +79,8 @@ class DomainConfig(Section):
     URI."""
     test_file: str | None = None
     """JSONL of evaluation problems instead of generated ones."""
+    shown_tests: Literal["first", "all", "none"] = "first"
+    """Of mbpp: which tests of a problem its prompt shows; a solution has to pass all of them."""
 
 
 class RolloutsConfig(Section):
@@ -189,6 +191,8 @@ class RuntimeConfig(Section):
     trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = runtime_only(["tensorboard"])
     """What records loss, learning rate, tokens per second and memory of a training; see
     docs/training.md."""
+    sandbox: Literal["bwrap", "rlimits"] = runtime_only("bwrap")
+    """What generated code runs in: bubblewrap, or without it, weaker; see docs/security.md."""
     gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
     """GPUs that Ray reserves for each shard."""
 

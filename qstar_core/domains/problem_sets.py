@@ -5,8 +5,9 @@ their hash and leave out those of the other split's file, and two files must not
 
 A domain's module of problems (`SOURCES`) offers ``from_row``, ``from_question``,
 ``expected_tokens``, ``left_tokens``, an ``EXAMPLE`` row, how many problems it has in ``GENERATED``
-unless the user says otherwise, ``generate`` where that is not 0, and ``unsolvable`` where it can
-tell.
+unless the user says otherwise, ``generate`` where that is not 0, ``unsolvable`` where it can
+tell, and in ``OPTIONS`` the fields of `DomainConfig` that its ``from_row`` takes. That gives None
+for a row of another split, which is left out.
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ from types import ModuleType
 from typing import Any
 
 from qstar_core.config import DomainConfig
-from qstar_core.domains import countdown_problems, gsm8k_problems
+from qstar_core.domains import countdown_problems, gsm8k_problems, mbpp_problems
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.mdp import Problem
 from qstar_core.store import open_store
 from qstar_core.store.uri import is_remote
 
-SOURCES: dict[str, ModuleType] = {"countdown": countdown_problems, "gsm8k": gsm8k_problems}
+SOURCES: dict[str, ModuleType] = {
+    "countdown": countdown_problems,
+    "gsm8k": gsm8k_problems,
+    "mbpp": mbpp_problems,
+}
+Options = tuple[tuple[str, str], ...]
 GZIP = b"\x1f\x8b"  # how a gzip file begins
 BLOCK = 1024 * 1024
 MAX_BYTES = 2 * 1024**3
@@ -59,7 +65,7 @@ class ProblemFile:
     repeated: int
 
 
-def load(path: Path | str, domain: str, split: str) -> ProblemFile:
+def load(path: Path | str, domain: str, split: str, options: Options = ()) -> ProblemFile:
     """Reads a JSONL file, plain or gzip, whose rows are like the ``EXAMPLE`` of the domain.
 
     Every problem of the file is kept, solvable or not. An ``s3://`` file is read once per process.
@@ -68,6 +74,7 @@ def load(path: Path | str, domain: str, split: str) -> ProblemFile:
         path: of the file.
         domain: a key of `SOURCES`.
         split: that the problems are for.
+        options: see `options_of`.
 
     Raises:
         UserError: the file is missing, empty or not UTF-8, or a row is malformed; names the row.
@@ -78,7 +85,7 @@ def load(path: Path | str, domain: str, split: str) -> ProblemFile:
         content = Path(path).read_bytes()
     else:
         raise _missing(str(path), domain)
-    return _parse(str(path), content, domain, split)
+    return _parse(str(path), content, domain, split, options)
 
 
 @lru_cache(maxsize=4)
@@ -100,7 +107,7 @@ def _missing(path: str, domain: str) -> UserError:
 
 
 @lru_cache(maxsize=4)
-def _parse(path: str, content: bytes, domain: str, split: str) -> ProblemFile:
+def _parse(path: str, content: bytes, domain: str, split: str, options: Options) -> ProblemFile:
     source = SOURCES[domain]
     problems: list[Problem] = []
     rows: dict[str, int] = {}
@@ -109,7 +116,9 @@ def _parse(path: str, content: bytes, domain: str, split: str) -> ProblemFile:
         if not text.strip():
             continue
         try:
-            problem = source.from_row(json.loads(text), split)
+            problem = source.from_row(json.loads(text), split, **dict(options))
+            if problem is None:
+                continue
             new = rows.setdefault(problem.id, row) == row
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             step = f"mend row {row}; a right one: {source.EXAMPLE}"
@@ -120,7 +129,7 @@ def _parse(path: str, content: bytes, domain: str, split: str) -> ProblemFile:
             repeated += 1
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
-        raise UserError(f"{path}: no problem in it", next_step=step)
+        raise UserError(f"{path}: no {split} problem in it", next_step=step)
     sha256 = hashlib.sha256(content).hexdigest()
     return ProblemFile(path, sha256, tuple(problems), rows, repeated)
 
@@ -165,7 +174,13 @@ def _unpacked(path: str, content: bytes) -> bytes:
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
     """The user's file of a split, if there is one."""
     path = domain.train_file if split == "train" else domain.test_file
-    return load(path, domain.name, split) if path is not None else None
+    return load(path, domain.name, split, options_of(domain)) if path is not None else None
+
+
+def options_of(domain: DomainConfig) -> Options:
+    """What decides the problem of a row beside the row: fields of the domain, by name."""
+    names = getattr(SOURCES[domain.name], "OPTIONS", ())
+    return tuple((name, str(getattr(domain, name))) for name in names)
 
 
 def count(domain: DomainConfig, split: str) -> int:
@@ -224,7 +239,7 @@ def shape(domain: DomainConfig, split: str, seed: int) -> dict[str, Any]:
     found = {"domain": domain.name, "split": split, "count": count(domain, split)}
     file = given(domain, split)
     if file is not None:
-        return {**found, "file": file.sha256}
+        return {**found, "file": file.sha256, **dict(options_of(domain))}
     if not found["count"]:
         return found
     found |= {"seed": seed, "ranges": domain.ranges.rows()}

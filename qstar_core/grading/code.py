@@ -30,7 +30,7 @@ MAX_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class Suite:
     """What a program has to pass.
 
     Attributes:
@@ -48,7 +48,7 @@ class Tests:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`Tests` taken apart; see `qstar_core.grading.separate`.
+    """A `Suite` taken apart; see `qstar_core.grading.separate`.
 
     Attributes:
         before: code that runs before the program.
@@ -66,7 +66,7 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def plan(tests: Tests) -> Plan:
+def plan(tests: Suite) -> Plan:
     """Takes tests apart.
 
     Raises:
@@ -101,7 +101,7 @@ def plan(tests: Tests) -> Plan:
     return Plan(before, after, imports, tuple(calls), tuple(checks))
 
 
-def grade(program: str, tests: Tests, limits: Limits = LIMITS) -> Grade:
+def grade(program: str, tests: Suite, limits: Limits = LIMITS) -> Grade:
     """Grades a program by its tests.
 
     Args:
@@ -154,17 +154,19 @@ def _outcome(program: str, asked: Plan, limits: Limits) -> tuple[Outcome, str]:
 
 
 def _judged(asked: Plan, answer: bytes) -> tuple[Outcome, str]:
+    request = {
+        "imports": asked.imports,
+        "checks": list(asked.checks),
+        "calls": list(asked.calls),
+        "answer": answer,
+    }
     try:
-        verdict = JUDGE.ask(
-            {
-                "imports": asked.imports,
-                "checks": list(asked.checks),
-                "calls": list(asked.calls),
-                "answer": answer,
-            }
-        )
-    except JudgeFailed as error:
-        return Outcome.GRADER_ERROR, str(error)
+        verdict = JUDGE.ask(request)
+    except JudgeFailed:
+        try:
+            verdict = JUDGE.ask(request)  # of a new server
+        except JudgeFailed as error:
+            return Outcome.GRADER_ERROR, str(error)
     return Outcome(verdict["outcome"]), verdict["reason"]
 
 

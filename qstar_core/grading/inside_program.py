@@ -7,8 +7,8 @@ data. No right answer is known here, so there is nothing to steal and no verdict
 
 The answer is JSON: ``["stopped", part, type, message]`` where the program or its set-up raised,
 else ``["values", v, ...]`` with one value per call; `Encoder` says how values are written. What is
-to be done comes as ``REQUEST``: ``parts`` (name, source) to execute, ``calls`` to evaluate, ``limits``
-as (resource, bound), and the ``filter`` to apply, empty where the sandbox has one.
+to be done comes as ``REQUEST``: ``parts`` (name, source) to execute, ``calls`` to evaluate,
+``limits`` as (resource, bound), and the ``filter`` to apply, empty where the sandbox has one.
 """
 
 from __future__ import annotations
@@ -169,6 +169,7 @@ def main(request: dict[str, Any]) -> None:
     confine(request["limits"], request["filter"])
     for descriptor in (0, 1, 2):
         posix.dup2(nothing, descriptor)
+    posix.close(nothing)
     posix.write(out, READY)
     answer = run(request).encode("ascii")
     while answer:

@@ -159,7 +159,7 @@ def needs_program(setup: str) -> bool:
 
 
 def defined(source: str) -> tuple[str, ...]:
-    """The functions and classes that a program defines at its top level; none if it is no Python."""
+    """The functions and classes at the top level of a program; none if it is no Python."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError):
