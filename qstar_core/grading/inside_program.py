@@ -17,8 +17,11 @@ import posix
 import resource
 import sys
 from _json import encode_basestring_ascii as quote
-from collections.abc import Iterable, Iterator
-from typing import Any
+
+TYPE_CHECKING = False  # as typing has it; importing that takes as long as most programs run
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
 READY = b"!"
 MAX_DEPTH = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import marshal
+import queue
 import resource
 import select
 import subprocess
@@ -73,8 +74,7 @@ class Judge:
             (resource.RLIMIT_CORE, 0),
         ]
         setting = {"limits": children, "wall_s": WALL_S, "modules": list(MODULES)}
-        self._process = sandbox.start("inside_judge", setting, lasting=True, processes=True)
-        self._mode = sandbox.current()
+        self._process, self._mode = _kept(setting), sandbox.current()
         return self._process
 
     @staticmethod
@@ -105,6 +105,26 @@ class Judge:
             if stream is not None:
                 with suppress(OSError):  # what was not sent is lost with the process
                     stream.close()
+
+
+def _kept(setting: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """A server, started in a thread of its own: a sandbox dies with the thread that started it."""
+    started: queue.SimpleQueue[subprocess.Popen[bytes] | Exception] = queue.SimpleQueue()
+
+    def keep() -> None:
+        try:
+            process = sandbox.start("inside_judge", setting, lasting=True, processes=True)
+        except Exception as error:  # raised again where the server was asked for
+            started.put(error)
+            return
+        started.put(process)
+        process.wait()
+
+    threading.Thread(target=keep, daemon=True).start()
+    found = started.get()
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 JUDGE = Judge()

@@ -167,7 +167,7 @@ def start(
     sandbox_command.check()
     filtered = _memory_file(_filter(processes, True))
     try:
-        command = [*sandbox_command.confined(lasting=lasting), "--seccomp", str(filtered), "--"]
+        command = [*sandbox_command.confined(), "--seccomp", str(filtered), "--"]
         return _popen([*command, *sandbox_command.bare()], given, lasting, (filtered,))
     finally:
         os.close(filtered)

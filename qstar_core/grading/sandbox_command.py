@@ -46,11 +46,8 @@ def bare() -> list[str]:
 
 
 @cache
-def confined(*, lasting: bool = False) -> tuple[str, ...]:
+def confined() -> tuple[str, ...]:
     """The command of the interpreter in the sandbox, up to ``--seccomp FD``.
-
-    Args:
-        lasting: the process outlives the thread that starts it and ends with its standard input.
 
     Raises:
         UserError: bubblewrap is missing.
@@ -65,7 +62,7 @@ def confined(*, lasting: bool = False) -> tuple[str, ...]:
     command = [program, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
     command += ["--unshare-uts", "--unshare-cgroup-try", "--uid", "65534", "--gid", "65534"]
     command += ["--hostname", "sandbox", "--cap-drop", "ALL", "--new-session"]
-    command += [] if lasting else ["--die-with-parent"]
+    command += ["--die-with-parent"]
     command += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp"]
     command += _binds()
     command += ["--dev-bind", "/dev/null", "/dev/null", "--remount-ro", "/", "--chdir", "/tmp"]

@@ -1,7 +1,7 @@
 """Programs that try to pass without solving the task, to get out, or to wear the machine out.
 
 `CHEATS` and `BOMBS` have to fail the tests ``f(3) == "horse battery"`` and ``g([1, 2]) == [2, 4]``.
-`PROBES` try what must not work and report from ``leaks()`` what did, so they pass where all is tight.
+`PROBES` try what must not work and report from ``leaks()`` what did; they pass where all is tight.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ def f(x):
     "forged verdicts": EVERYWHERE + FORGED + """
 for verdict in VERDICTS: everywhere(verdict)
 os._exit(0)""",
-    "forged after the ready byte": EVERYWHERE + 'everywhere(b\'["values", true, true]\')\nos._exit(0)',
+    "forged after the ready byte": EVERYWHERE + """
+everywhere(b'["values", true, true]')
+os._exit(0)""",
     "forged at exit": EVERYWHERE + FORGED + """
 import atexit
 atexit.register(lambda: [everywhere(v) for v in VERDICTS])
@@ -251,7 +253,9 @@ g = f""",
     "endless answer": EVERYWHERE + "while True: everywhere(b'[' * 65536)",
     "deep answer": EVERYWHERE + "everywhere(b'[' * 100_000)\nos._exit(0)",
     "answer that is no text": EVERYWHERE + "everywhere(bytes(range(256)))\nos._exit(0)",
-    "unknown types": EVERYWHERE + 'everywhere(b\'["values", ["eval", "1"], ["Judge", 1]]\')\nos._exit(0)',
+    "unknown types": EVERYWHERE + """
+everywhere(b'["values", ["eval", "1"], ["Judge", 1]]')
+os._exit(0)""",
     "objects": "import sys\ndef f(x): return sys\ndef g(x): return lambda: [2, 4]",
     "control characters": 'def f(x): return "\\x1b[2J\\ud800"\ndef g(x): return [2, 4]',
     "truth that raises": """
@@ -276,7 +280,11 @@ import os, sys
 os.execv(sys.executable or "/proc/self/exe", ["python", "-c", "print('passed')"])""",
     "subprocess": 'import subprocess\nsubprocess.run(["true"], check=True)',
     "memory bomb": "x = 'a' * 10 ** 11",
-    "recursion bomb": "import sys\nsys.setrecursionlimit(10 ** 9)\ndef h(x): return max([x], key=h)\nh(1)",
+    "recursion bomb": """
+import sys
+sys.setrecursionlimit(10 ** 9)
+def h(x): return max([x], key=h)
+h(1)""",
     "bomb for the parser": "x = " + "(" * 5000 + ")" * 5000,
     "null byte": "x = 1\0",
     "segfault": "import ctypes\nctypes.string_at(0)",
@@ -307,7 +315,10 @@ class E(Exception):
 raise E""",
     "sleeper": "import time\ntime.sleep(10 ** 6)",
     "sleeper in the function": "import time\ndef f(x): time.sleep(10 ** 6)",
-    "stopped": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nimport time\ntime.sleep(10 ** 6)",
+    "stopped": """
+import os, signal, time
+os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(10 ** 6)""",
     "sleeper without descriptors": "import os, time\nos.closerange(0, 64)\ntime.sleep(10 ** 6)",
 }
 
@@ -370,8 +381,8 @@ attempt("names", lambda: socket.getaddrinfo("example.com", 80))""",
 attempt("proc", lambda: os.path.exists("/proc/self"))
 attempt("parent", lambda: os.getppid() not in (0, 1))
 for number in (os.getppid(), PARENT, 1):
-    attempt(f"kill {number}", lambda: number and number != os.getpid() and os.kill(number, 9) is None
-            and number not in (0, 1))
+    attempt(f"kill {number}", lambda: number not in (0, 1, os.getpid())
+            and os.kill(number, 9) is None)
 attempt("fork", os.fork)
 attempt("forkpty", os.forkpty)
 attempt("spawn", lambda: os.posix_spawn("/bin/true", ["true"], {}))""",
@@ -394,7 +405,8 @@ attempt("setuid", lambda: os.setuid(0))
 attempt("setgroups", lambda: os.setgroups([0]))""",
     "limits": """
 import resource
-for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+for name in ("AS", "CPU", "FSIZE", "NOFILE", "CORE"):
+    kind = getattr(resource, f"RLIMIT_{name}")
     infinity = resource.RLIM_INFINITY
     attempt(f"limit {kind}", lambda: resource.setrlimit(kind, (infinity, infinity)))
     attempt(f"no limit {kind}", lambda: infinity in resource.getrlimit(kind))
@@ -437,7 +449,8 @@ for name in ("numpy", "torch", "pip", "qstar_core", "pytest"):
 attempt("path", lambda: [p for p in sys.path if "site-packages" in p or not p])""",
     "grader in memory": """
 import sys
-attempt("modules", lambda: [name for name in sys.modules if name.startswith(("qstar", "json", "ctypes"))])""",
+known = ("qstar", "json", "ctypes")
+attempt("modules", lambda: [name for name in sys.modules if name.startswith(known)])""",
     "descriptors": """
 def opened():
     kept = []

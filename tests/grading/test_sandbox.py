@@ -177,7 +177,7 @@ def test_a_sandbox_that_breaks_later_is_the_graders_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sandbox_command.check()
-    monkeypatch.setattr(sandbox_command, "confined", lambda lasting=False: ("/bin/false",))
+    monkeypatch.setattr(sandbox_command, "confined", lambda: ("/bin/false",))
     found = grade(SOLUTION, HOSTILE)
     assert found.outcome is Outcome.GRADER_ERROR and "did not start" in found.reason
 
