@@ -66,7 +66,7 @@ class CountdownRanges(Section):
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
-    name: Literal["choice", "countdown", "gsm8k", "math"] = "countdown"
+    name: Literal["choice", "countdown", "gsm8k", "math", "mbpp"] = "countdown"
     """countdown generates its problems; the others read them from files, or import rollouts; see
     docs/domains.md."""
     train_problems: int | None = Field(default=None, ge=1)
@@ -86,6 +86,8 @@ class DomainConfig(Section):
     prompt: str | None = None
     """Template of the prompts: one that comes with qstar, such as ``math/few-shot``, or the path of
     a Jinja file; docs/domains.md has them. None is the domain's own prompt."""
+    shown_tests: Literal["first", "all", "none"] = "first"
+    """Of mbpp: which tests of a problem its prompt shows; a solution has to pass all of them."""
 
     @model_validator(mode="after")
     def _of_data_sets(self) -> DomainConfig:
@@ -206,6 +208,8 @@ class RuntimeConfig(Section):
     trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = runtime_only(["tensorboard"])
     """What records loss, learning rate, tokens per second and memory of a training; see
     docs/training.md."""
+    sandbox: Literal["bwrap", "rlimits"] = runtime_only("bwrap")
+    """What generated code runs in: bubblewrap, or without it, weaker; see docs/security.md."""
     gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
     """GPUs that Ray reserves for each shard."""
 

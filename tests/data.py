@@ -52,3 +52,8 @@ def gsm8k(split: str) -> list[dict[str, Any]]:
 def math(split: str) -> list[dict[str, Any]]:
     """The rows of a split: problem, level, type and solution."""
     return rows_of(math_file(split))
+
+
+def mbpp_file() -> Path:
+    """The MBPP file, whose task ids say the splits."""
+    return data_file("mbpp", "mbpp.jsonl")

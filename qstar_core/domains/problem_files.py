@@ -20,6 +20,7 @@ from qstar_core.domains import (
     countdown_problems,
     gsm8k_problems,
     math_problems,
+    mbpp_problems,
     problem_rows,
 )
 from qstar_core.errors import UserError
@@ -34,8 +35,31 @@ SOURCES: dict[str, ModuleType] = {
     "countdown": countdown_problems,
     "gsm8k": gsm8k_problems,
     "math": math_problems,
+    "mbpp": mbpp_problems,
 }
 MALFORMED = (ValueError, TypeError, KeyError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What decides the problem of a row beside the row.
+
+    Attributes:
+        prompt: template of the prompts; None is the domain's own prompt.
+        options: fields of the domain that its ``from_row`` takes, with their values.
+    """
+
+    prompt: Template | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    def rows(self) -> dict[str, Any]:
+        """What a run key has of it."""
+        asked = {"prompt": self.prompt.identity} if self.prompt is not None else {}
+        return {**asked, **dict(self.options)}
+
+
+OWN = Form()
+"""The domain's own prompt and options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +74,8 @@ class ProblemFile:
         repeated: rows that repeat the problem of an earlier row.
         malformed: number and fault of each row that is left out.
         left_out: says which problems are left out because they are held out; empty for none.
-        places: of the problems by id, in [0, 1): a hash of the problem as its own prompt asks it.
+        places: of the problems by id, in [0, 1): a hash of the problem as its domain asks it when
+            nothing is said.
     """
 
     path: str
@@ -63,7 +88,7 @@ class ProblemFile:
     places: Mapping[str, float] = field(default_factory=dict)
 
 
-def load(path: Path | str, domain: str, split: str, prompt: Template | None = None) -> ProblemFile:
+def load(path: Path | str, domain: str, split: str, form: Form = OWN) -> ProblemFile:
     """Reads problems; `qstar_core.domains.problem_rows` says from what.
 
     Every problem is kept, solvable or not. A malformed row ends the reading, but in a domain that
@@ -74,7 +99,7 @@ def load(path: Path | str, domain: str, split: str, prompt: Template | None = No
         path: of a file or a folder, or the name of a data set on a hub.
         domain: a key of `SOURCES`.
         split: that the problems are for.
-        prompt: template of their prompts; None is the domain's own prompt.
+        form: how the domain asks them.
 
     Raises:
         UserError: there is no such thing, it is empty or not UTF-8, or (too many) rows are
@@ -82,16 +107,16 @@ def load(path: Path | str, domain: str, split: str, prompt: Template | None = No
     """
     given = str(path)
     if is_remote(given):
-        return _parse(given, _remote(given, domain), domain, split, prompt)
+        return _parse(given, _remote(given, domain), domain, split, form)
     if Path(given).is_file():
-        return _parse(given, Path(given).read_bytes(), domain, split, prompt)
+        return _parse(given, Path(given).read_bytes(), domain, split, form)
     if Path(given).is_dir():
         rows = problem_rows.of_folder(given, split)
     elif problem_rows.is_hub_name(given):
         rows = problem_rows.of_hub(given, split)
     else:
         raise _missing(given, domain)
-    return _collect(given, rows, problem_rows.digest(rows), domain, split, prompt)
+    return _collect(given, rows, problem_rows.digest(rows), domain, split, form)
 
 
 @lru_cache(maxsize=4)
@@ -113,11 +138,9 @@ def _missing(path: str, domain: str) -> UserError:
 
 
 @lru_cache(maxsize=4)
-def _parse(
-    path: str, content: bytes, domain: str, split: str, prompt: Template | None
-) -> ProblemFile:
+def _parse(path: str, content: bytes, domain: str, split: str, form: Form) -> ProblemFile:
     sha256 = hashlib.sha256(content).hexdigest()
-    return _collect(path, problem_rows.of_file(path, content), sha256, domain, split, prompt)
+    return _collect(path, problem_rows.of_file(path, content), sha256, domain, split, form)
 
 
 def _collect(
@@ -126,7 +149,7 @@ def _collect(
     sha256: str,
     domain: str,
     split: str,
-    prompt: Template | None,
+    form: Form,
 ) -> ProblemFile:
     source = SOURCES[domain]
     problems: list[Problem] = []
@@ -137,16 +160,13 @@ def _collect(
     for number, row in found:
         seen += 1
         try:
-            read = json.loads(row) if isinstance(row, str) else row
-            problem = source.from_row(read, split)
-            place = int(problem.id[:8], 16) / 16**8
-            if prompt is not None:
-                problem = replace(problem, prompt=prompt.render(_fields(problem)))
-            new = rows.setdefault(problem.id, number) == number
+            problem, place = _read(source, row, split, form)
         except MALFORMED as error:
             malformed.append((number, str(error.args[0] if error.args else error)))
             continue
-        if new:
+        if problem is None:
+            continue
+        if rows.setdefault(problem.id, number) == number:
             problems.append(problem)
             places[problem.id] = place
         else:
@@ -154,10 +174,23 @@ def _collect(
     _check_malformed(path, malformed, seen, domain)
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
-        raise UserError(f"{path}: no problem in it", next_step=step)
+        raise UserError(f"{path}: no {split} problem in it", next_step=step)
     return ProblemFile(
         path, sha256, tuple(problems), rows, repeated, tuple(malformed), places=places
     )
+
+
+def _read(source: ModuleType, row: object, split: str, form: Form) -> tuple[Problem | None, float]:
+    """The problem of a row, None where it is of another split, and its place in [0, 1)."""
+    read = json.loads(row) if isinstance(row, str) else row
+    plain: Problem | None = source.from_row(read, split)
+    if plain is None:
+        return None, 0.0
+    place = int(plain.id[:8], 16) / 16**8
+    problem = source.from_row(read, split, **dict(form.options)) if form.options else plain
+    if form.prompt is not None:
+        problem = replace(problem, prompt=form.prompt.render(_fields(problem)))
+    return problem, place
 
 
 def _fields(problem: Problem) -> dict[str, Any]:
@@ -186,7 +219,7 @@ def part(file: ProblemFile, split: str, share: float) -> ProblemFile:
     kept = {key for key, place in file.places.items() if (place < share) is (split == "test")}
     return replace(
         file,
-        problems=tuple(problem for problem in file.problems if problem.id in kept),
+        problems=tuple(replace(p, split=split) for p in file.problems if p.id in kept),
         rows={key: row for key, row in file.rows.items() if key in kept},
     )
 

@@ -6,7 +6,8 @@ their hash and leave out those of the other split's file, and two files must not
 A domain's module of problems (`SOURCES`) offers ``from_row``, ``from_question``,
 ``expected_tokens``, ``left_tokens``, an ``EXAMPLE`` row, how many problems it has in ``GENERATED``
 unless the user says otherwise, ``generate`` where that is not 0, ``MAX_MALFORMED`` where some rows
-may be malformed, and ``unsolvable`` where it can tell.
+may be malformed, ``unsolvable`` where it can tell, and in ``OPTIONS`` the fields of `DomainConfig`
+that its ``from_row`` takes. That gives None for a row of another split, which is left out.
 """
 
 from __future__ import annotations
@@ -16,39 +17,47 @@ from typing import Any
 
 from qstar_core import prompts
 from qstar_core.config import DomainConfig
-from qstar_core.domains.problem_files import SOURCES, ProblemFile, load, part, without_held_out
+from qstar_core.domains.problem_files import (
+    SOURCES,
+    Form,
+    ProblemFile,
+    load,
+    part,
+    without_held_out,
+)
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.mdp import Problem
-from qstar_core.prompts import Template
 
-__all__ = ["SOURCES", "ProblemFile", "load"]
+__all__ = ["SOURCES", "Form", "ProblemFile", "load"]
 
 NAMED = 20  # malformed rows that are named; all are counted
 
 
-def template(domain: DomainConfig) -> Template | None:
-    """The template of a domain's prompts; None for its own prompt.
+def form(domain: DomainConfig) -> Form:
+    """What decides the problem of a row beside the row: the template and the domain's options.
 
     Raises:
         UserError: there is no such template.
     """
-    return None if domain.prompt is None else prompts.load(domain.prompt, domain.name)
+    prompt = None if domain.prompt is None else prompts.load(domain.prompt, domain.name)
+    names = getattr(SOURCES[domain.name], "OPTIONS", ())
+    return Form(prompt, tuple((name, str(getattr(domain, name))) for name in names))
 
 
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
     """The user's file of a split, if there is one."""
     path = domain.train_file if split == "train" else domain.test_file
-    prompt = template(domain)
+    asked = form(domain)
     if domain.test_share is not None and domain.train_file is not None:
-        return part(load(domain.train_file, domain.name, split, prompt), split, domain.test_share)
+        whole = load(domain.train_file, domain.name, "train", asked)
+        return part(whole, split, domain.test_share)
     if path is None:
         return None
-    file = load(path, domain.name, split, prompt)
+    file = load(path, domain.name, split, asked)
     if split == "train" and domain.test_file is not None:
-        return without_held_out(
-            file, load(domain.test_file, domain.name, "test", prompt), domain.name
-        )
+        held_out = load(domain.test_file, domain.name, "test", asked)
+        return without_held_out(file, held_out, domain.name)
     return file
 
 
@@ -108,11 +117,9 @@ def shape(domain: DomainConfig, split: str, seed: int) -> dict[str, Any]:
     found = {"domain": domain.name, "split": split, "count": count(domain, split)}
     file = given(domain, split)
     if file is not None:
-        found |= {"file": file.sha256}
+        found |= {"file": file.sha256, **form(domain).rows()}
         found |= {"left_out": file.left_out} if file.left_out else {}
-        found |= {"test_share": domain.test_share} if domain.test_share is not None else {}
-        prompt = template(domain)
-        return found | ({"prompt": prompt.identity} if prompt is not None else {})
+        return found | ({"test_share": domain.test_share} if domain.test_share is not None else {})
     if not found["count"]:
         return found
     found |= {"seed": seed, "ranges": domain.ranges.rows()}

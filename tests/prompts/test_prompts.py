@@ -27,7 +27,7 @@ VERSIONS = {
     "math/deepseek-math": ("1", "9698ad372d19"),
     "math/few-shot": ("1", "3bb06f23ce69"),
     "math/metamath": ("1", "709ef38586b3"),
-    "mbpp/three-shot": ("1", "342d9c69ac91"),
+    "mbpp/three-shot": ("1", "bd979cc0bc09"),
 }  # fmt: skip
 
 
