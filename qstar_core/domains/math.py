@@ -12,7 +12,8 @@ answer in a box, as the data set's own solutions do, or says it::
 
 The answer of a solution is its last complete ``\boxed{...}``, else what the last line with "the
 answer is" says (`qstar_core.grading.math_answers`), not of a next problem (`own_part`).
-`qstar_core.grading.math` says how it is compared with the right one. Answers are one for self-consistency where their normal forms are one.
+`qstar_core.grading.math` says how it is compared with the right one. Answers are one for
+self-consistency where their normal forms are one.
 
 There is no exact Q* here, and no rule for a single step: most lines are algebra, and arithmetic
 read out of LaTeX (``2^3 - 1 = 7``, ``7 + 8 = 3`` modulo 12) calls right lines wrong. So R_P is 1
