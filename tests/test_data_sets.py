@@ -11,9 +11,11 @@ import pytest
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
+from qstar_core.config_file import load_config
 from qstar_core.domains import DOMAINS
 from qstar_core.jobs import JOBS
 from qstar_core.store import dataset
+from tests.data import ROOT, math_file
 from tests.models import tiny_policy
 
 
@@ -83,3 +85,17 @@ def test_a_run_says_which_rows_it_left_out_and_asks_with_its_template(tmp_path: 
         other = RunConfig.model_validate({**given, "domain": {**domain, "prompt": prompt}})
         keys.add(pipeline.plan(other, until="labels")["rollouts"].key)
     assert len(keys) == 3
+
+
+def test_the_configuration_of_math_is_planned_with_a_folder_of_files() -> None:
+    folder = str(math_file("train").parent)
+    run = load_config(
+        str(ROOT / "deployments" / "math.yaml"),
+        [
+            f"domain.train_file={folder}",
+            f"domain.test_file={folder}",
+            f"policy.path={tiny_policy()}",
+        ],
+    )
+    names = ["problems", "rollouts", "pool_states", "labels", "qvm", "evaluation", "report"]
+    assert list(pipeline.plan(run)) == names

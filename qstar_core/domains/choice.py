@@ -15,7 +15,8 @@ is read, in this order, as a lone letter that is a label, as the text of an opti
 (``(B)``, ``B. 23``, ``option B``), or as an option's text with more behind it. Texts are compared
 without case, quotes, blanks and punctuation at their ends, so ``Yes, all humans are human.`` is one
 answer however it is set. What is none of these is wrong, and the reason says so; what comes without
-a mark is no answer, see `lenient`. Options with equal texts are one option.
+a mark is no answer, see `lenient`; nor is what is said of a next question (`own_part`). Options
+with equal texts are one option.
 
 The files of AdaReasoner have the options inside the question (``Options: A: ... B: ...`` or
 ``1) ... 2) ...``; yes or no for metaphors). The prompt leaves such a question as it is.
@@ -31,6 +32,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, Outcome, math_answers
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
@@ -172,9 +174,13 @@ def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     return last.ended or said(last.text) is not None or len(steps) >= MAX_STEPS
 
 
+def _text(steps: Sequence[str]) -> str:
+    return own_part("".join(steps), lambda text: said(text) is not None)
+
+
 def answer(problem: Problem, steps: Sequence[str]) -> str:
     """The text of the option that a solution chooses, or what else it says behind its mark."""
-    words = said("".join(steps))
+    words = said(_text(steps))
     if words is None:
         return ""
     found = chosen(problem, words)
@@ -183,7 +189,7 @@ def answer(problem: Problem, steps: Sequence[str]) -> str:
 
 def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a solution: correct when it chooses the right option."""
-    words = said("".join(steps))
+    words = said(_text(steps))
     if words is None:
         return Grade(Outcome.NO_ANSWER, reason="nothing behind 'answer is', ####, or \\boxed")
     found = chosen(problem, words)
@@ -197,7 +203,7 @@ def grade(problem: Problem, steps: Sequence[str]) -> Grade:
 
 def lenient(problem: Problem, steps: Sequence[str]) -> bool:
     """Whether the last line of a solution, marked or not, chooses the right option."""
-    text = "".join(steps)
+    text = _text(steps)
     lines = [line for line in text.splitlines() if line.strip()]
     words = said(text) or (_bare(lines[-1][:MAX_CHARACTERS]) if lines else "")
     found = chosen(problem, words)

@@ -17,6 +17,8 @@ without a marked number gives no answer, even where its last line holds the righ
 asks for that uses `lenient`, the harness's ``flexible-extract``. Numbers are compared as fractions,
 not as text, so 72, 72.0 and $72 are equal.
 
+What a text says after its answer about a next problem is left out (`own_part`).
+
 There is no exact Q* here. The grader is arithmetic on one text, so it neither runs out of time
 nor fails.
 """
@@ -28,6 +30,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, Outcome, arithmetic, numeric
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
@@ -111,16 +114,20 @@ def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     return last.ended or answered or len(steps) >= MAX_STEPS
 
 
+def _text(steps: Sequence[str]) -> str:
+    return own_part(numeric.plain("".join(steps)), lambda text: numeric.marked(text) is not None)
+
+
 def answer(problem: Problem, steps: Sequence[str]) -> str:
     """The marked answer of a solution in canonical form; empty when it has none."""
-    written = numeric.marked(numeric.plain("".join(steps)))
+    written = numeric.marked(_text(steps))
     found = numeric.value(written) if written is not None else None
     return numeric.show(found) if found is not None else ""
 
 
 def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a solution: correct when its marked answer equals the reference."""
-    written = numeric.marked(numeric.plain("".join(steps)))
+    written = numeric.marked(_text(steps))
     if written is None:
         return Grade(Outcome.NO_ANSWER, reason="no number behind ####, 'answer is' or \\boxed")
     found, wanted = numeric.value(written), right_answer(problem)
@@ -135,7 +142,7 @@ def grade(problem: Problem, steps: Sequence[str]) -> Grade:
 
 def lenient(problem: Problem, steps: Sequence[str]) -> bool:
     """Whether the last number of a solution, marked or not, equals the reference."""
-    written = numeric.last_number(numeric.plain("".join(steps)))
+    written = numeric.last_number(_text(steps))
     return written is not None and numeric.value(written) == right_answer(problem)
 
 

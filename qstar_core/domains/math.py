@@ -11,8 +11,9 @@ answer in a box, as the data set's own solutions do, or says it::
     The answer is $\boxed{\frac{5}{6}}$.
 
 The answer of a solution is its last complete ``\boxed{...}``, else what the last line with "the
-answer is" says (`qstar_core.grading.math_answers`). `qstar_core.grading.math` says how it is
-compared with the right one. Answers are one for self-consistency where their normal forms are one.
+answer is" says (`qstar_core.grading.math_answers`), not of a next problem (`own_part`).
+`qstar_core.grading.math` says how it is compared with the right one. Answers are one for
+self-consistency where their normal forms are one.
 
 There is no exact Q* here, and no rule for a single step: most lines are algebra, and arithmetic
 read out of LaTeX (``2^3 - 1 = 7``, ``7 + 8 = 3`` modulo 12) calls right lines wrong. So R_P is 1
@@ -25,6 +26,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 
+from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, math, math_answers, math_forms
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
@@ -117,9 +119,14 @@ def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     return steps[-1].ended or answered or len(steps) >= MAX_STEPS
 
 
+def _final(steps: Sequence[str]) -> str | None:
+    text = own_part("".join(steps), lambda text: math_answers.final(text) is not None)
+    return math_answers.final(text)
+
+
 def answer(problem: Problem, steps: Sequence[str]) -> str:
     """The normal form of a solution's answer; empty when it has none."""
-    found = math_answers.final("".join(steps))
+    found = _final(steps)
     return math_forms.form(found) if found and len(found) <= math.MAX_CHARACTERS else ""
 
 
@@ -137,9 +144,7 @@ def grade_many(pairs: Sequence[tuple[Problem, Sequence[str]]]) -> list[Grade]:
     Returns:
         The grades in the same order.
     """
-    return math.grades(
-        [(right_answer(problem), math_answers.final("".join(steps))) for problem, steps in pairs]
-    )
+    return math.grades([(right_answer(problem), _final(steps)) for problem, steps in pairs])
 
 
 def rule_rewards(problem: Problem, steps: Sequence[str]) -> list[float]:

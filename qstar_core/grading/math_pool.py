@@ -183,7 +183,11 @@ class _Job:
             for worker in self.pool.spoken(timeout_s=1.0):
                 self._listen(worker)
             for worker in self.pool.workers():
-                if worker.pending and time.monotonic() - worker.heard > STALL_S:
+                if time.monotonic() - worker.heard <= STALL_S:
+                    continue
+                if not worker.ready:
+                    worker.process.kill()  # `_ended` hears of it
+                elif worker.pending:
                     self._blame(worker, Finding(TIMEOUT, f"no answer within {STALL_S:g} s"))
         return [self.found[number] for number in range(len(self.pairs))]
 
