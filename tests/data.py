@@ -32,3 +32,22 @@ def gsm8k(split: str) -> list[dict[str, Any]]:
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
     return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+
+
+def mbpp_file(name: str = "mbpp.jsonl") -> Path:
+    """A file of MBPP; skips the test where it is not on this machine."""
+    folder = Path(os.environ.get("QSTAR_DATA", BESIDE)) / "mbpp"
+    file = folder / name
+    if not file.is_file():
+        pytest.skip(f"no MBPP at {folder}: set QSTAR_DATA to a folder with mbpp/{name}")
+    return file
+
+
+@lru_cache(maxsize=2)
+def mbpp(name: str = "mbpp.jsonl") -> list[dict[str, Any]]:
+    """The rows of a file of MBPP: the full set as JSON lines, the sanitized one as a list."""
+    text = mbpp_file(name).read_text(encoding="utf-8")
+    if text.startswith("["):
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
