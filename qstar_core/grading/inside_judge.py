@@ -7,8 +7,8 @@ them. So values can neither run anything nor change what stays for the next requ
 too long or too much memory get no verdict, and who asked starts a new server where this one hangs.
 
 This file is compiled by the grader and sent to a bare interpreter; nothing of qstar is there. The
-interpreter is told in ``REQUEST``: ``limits`` of the server as (resource, bound), ``wall_s`` seconds
-for a verdict, and ``modules`` that checks may name.
+interpreter is told in ``REQUEST``: ``limits`` of the server as (resource, bound), ``wall_s``
+seconds for a verdict, and ``modules`` that checks may name.
 """
 
 from __future__ import annotations
