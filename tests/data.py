@@ -41,7 +41,11 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     content = file.read_bytes()
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
-    return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
+    text = content.decode("utf-8")
+    if text.startswith("["):
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def gsm8k(split: str) -> list[dict[str, Any]]:
@@ -54,6 +58,11 @@ def math(split: str) -> list[dict[str, Any]]:
     return rows_of(math_file(split))
 
 
-def mbpp_file() -> Path:
-    """The MBPP file, whose task ids say the splits."""
-    return data_file("mbpp", "mbpp.jsonl")
+def mbpp_file(name: str = "mbpp.jsonl") -> Path:
+    """A file of MBPP, whose task ids say the splits."""
+    return data_file("mbpp", name)
+
+
+def mbpp(name: str = "mbpp.jsonl") -> list[dict[str, Any]]:
+    """The rows of a file of MBPP: the full set as JSON lines, the sanitized one as a list."""
+    return rows_of(mbpp_file(name))

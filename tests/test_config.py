@@ -25,6 +25,7 @@ OTHER: dict[str, Any] = {
     "policy.path": None,  # tested by the fingerprint below
     "policy.dtype": "float32",
     "domain.name": None,  # gsm8k generates no problems; tested below
+    "domain.shown_tests": None,  # of mbpp; tested in domains/test_mbpp_problems.py
     "policy.backend": None,  # these three are tested below
     "policy.lora": None,
     "policy.engine": None,

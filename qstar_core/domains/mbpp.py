@@ -37,6 +37,7 @@ import json
 import os
 import re
 import tokenize
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -249,7 +250,8 @@ def _in_fence(problem: Problem) -> bool:
 def _is_code(text: str) -> bool:
     """Whether a text is Python that does something: a single word of prose is Python too."""
     try:
-        body = ast.parse(text).body
+        with warnings.catch_warnings(action="ignore"):  # of escapes in its texts
+            body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(not isinstance(node, ast.Expr) for node in body)

@@ -3,11 +3,12 @@
 A server: it reads requests from standard input and writes one JSON line for each, until standard
 input ends. A request has the data set's own checks and the bytes that the program's sandbox gave
 back. These are decoded strictly, into plain data of exact types, and the checks are evaluated on
-them in a child process with limits of its own, so no value can wear the server out.
+them. So values can neither run anything nor change what stays for the next request; those that take
+too long or too much memory get no verdict, and who asked starts a new server where this one hangs.
 
 This file is compiled by the grader and sent to a bare interpreter; nothing of qstar is there. The
-interpreter is told in ``REQUEST``: ``limits`` of a child as (resource, bound), ``wall_s`` seconds
-for it on the clock, and ``modules`` that checks may name.
+interpreter is told in ``REQUEST``: ``limits`` of the server as (resource, bound), ``wall_s``
+seconds for a verdict, and ``modules`` that checks may name.
 """
 
 from __future__ import annotations
@@ -21,16 +22,13 @@ import json
 import marshal
 import os
 import resource
-import select
 import signal
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 SHOWN = 120
 LENGTH_BYTES = 4
-READ_BYTES = 65536
 
 
 class Malformed(Exception):
@@ -43,6 +41,10 @@ class Raised(Exception):
 
 class Unplain(Exception):
     """A check compares two values that are no plain data: that cannot be judged from outside."""
+
+
+class Late(BaseException):
+    """The time for one verdict is over; no check may catch it."""
 
 
 class Other:
@@ -230,6 +232,8 @@ def _checked(
         return "wrong", f"raised {error}"
     except Unplain:
         return "grader_error", "compares two objects that are no plain data"
+    except (MemoryError, RecursionError):
+        raise
     except Exception as error:  # of the data set's own check, on data of a type it did not expect
         unplain = any(type(found) is Other for _, found in used)
         why = f"{type(error).__name__}: {error}"[:SHOWN]
@@ -248,43 +252,36 @@ def _verdict(outcome: str, reason: str) -> dict[str, str]:
     return {"outcome": outcome, "reason": reason}
 
 
-def _in_child(request: dict[str, Any], setting: dict[str, Any], modules: dict[str, Any]) -> bytes:
-    """The verdict as JSON, from a child process; empty where the child did not come to one."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(0)
-            for kind, bound in setting["limits"]:
-                resource.setrlimit(kind, (bound, bound))
-            verdict = json.dumps(judge(request, modules)).encode()
-            while verdict:
-                verdict = verdict[os.write(writer, verdict) :]
-        finally:
-            os._exit(0)
-    os.close(writer)
-    answer, until = b"", time.monotonic() + setting["wall_s"]
-    while select.select([reader], [], [], max(0.0, until - time.monotonic()))[0]:
-        block = os.read(reader, READ_BYTES)
-        if not block:
-            break
-        answer += block
-    os.close(reader)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return answer
+def _late(number: int, frame: object) -> None:
+    raise Late
+
+
+def _limited(request: dict[str, Any], wall_s: float, modules: dict[str, Any]) -> dict[str, str]:
+    """The verdict, or that there is none within the time and memory of one."""
+    signal.setitimer(signal.ITIMER_REAL, wall_s)
+    try:
+        return judge(request, modules)
+    except Late:
+        return _verdict("grader_error", f"the judge came to no verdict in {wall_s:.0f} s")
+    except (MemoryError, RecursionError) as error:
+        return _verdict("grader_error", f"the judge came to no verdict: {type(error).__name__}")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def main(setting: dict[str, Any]) -> None:
     """Serves requests until standard input ends."""
     source, out = sys.stdin.buffer, os.dup(1)
     os.dup2(2, 1)
+    for kind, bound in setting["limits"]:
+        resource.setrlimit(kind, (bound, bound))
+    signal.signal(signal.SIGALRM, _late)
     modules = {name: importlib.import_module(name) for name in setting["modules"]}
-    failed = json.dumps(_verdict("grader_error", "the judge came to no verdict")).encode()
     while length := source.read(LENGTH_BYTES):
         request = marshal.loads(source.read(int.from_bytes(length, "little")))
-        answer = _in_child(request, setting, modules)
-        os.write(out, (answer or failed) + b"\n")
+        verdict = json.dumps(_limited(request, setting["wall_s"], modules)).encode() + b"\n"
+        while verdict:
+            verdict = verdict[os.write(out, verdict) :]
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from qstar_core.grading import sandbox
 from qstar_core.grading.inside_judge import LENGTH_BYTES
 from qstar_core.grading.separate import MODULES
 
-CPU_S = 10
-WALL_S = 60.0
+WALL_S = 20.0
+"""For one verdict."""
 MEMORY_BYTES = 2 * 1024**3
-ANSWER_S = 2 * WALL_S
+ANSWER_S = 60.0
 """After which the server itself is taken for hung."""
 
 
@@ -67,13 +67,12 @@ class Judge:
         if self._process is not None and self._mode == sandbox.current():
             return self._process
         self._end()
-        children = [
-            (resource.RLIMIT_CPU, CPU_S),
+        limits = [
             (resource.RLIMIT_AS, MEMORY_BYTES),
             (resource.RLIMIT_FSIZE, 0),
             (resource.RLIMIT_CORE, 0),
         ]
-        setting = {"limits": children, "wall_s": WALL_S, "modules": list(MODULES)}
+        setting = {"limits": limits, "wall_s": WALL_S, "modules": list(MODULES)}
         self._process, self._mode = _kept(setting), sandbox.current()
         return self._process
 
@@ -113,7 +112,7 @@ def _kept(setting: Mapping[str, Any]) -> subprocess.Popen[bytes]:
 
     def keep() -> None:
         try:
-            process = sandbox.start("inside_judge", setting, lasting=True, processes=True)
+            process = sandbox.start("inside_judge", setting, lasting=True)
         except Exception as error:  # raised again where the server was asked for
             started.put(error)
             return

@@ -130,8 +130,8 @@ def source(name: str) -> CodeType:
 
 
 @cache
-def _filter(processes: bool, files: bool) -> bytes:
-    return sandbox_filter.assemble(processes=processes, files=files)
+def _filter(files: bool) -> bytes:
+    return sandbox_filter.assemble(files=files)
 
 
 def _memory_file(*contents: bytes) -> int:
@@ -146,7 +146,7 @@ def _memory_file(*contents: bytes) -> int:
 
 
 def start(
-    name: str, request: Mapping[str, Any], *, lasting: bool = False, processes: bool = False
+    name: str, request: Mapping[str, Any], *, lasting: bool = False
 ) -> subprocess.Popen[bytes]:
     """Starts code of this folder in a sandbox.
 
@@ -154,18 +154,17 @@ def start(
         name: of the module; see `source`.
         request: what it is given, plain data; with ``filter`` for one that has to set it itself.
         lasting: the process goes on reading its standard input, a pipe, and ends with that.
-        processes: it may start others.
 
     Raises:
         UserError: there is no sandbox on this machine.
     """
     weak = current() == "rlimits"
-    own_filter = _filter(processes, False) if weak and not lasting else b""
+    own_filter = _filter(False) if weak and not lasting else b""
     given = marshal.dumps(source(name)), marshal.dumps({**request, "filter": own_filter})
     if weak:
         return _popen(sandbox_command.bare(), given, lasting, ())
     sandbox_command.check()
-    filtered = _memory_file(_filter(processes, True))
+    filtered = _memory_file(_filter(True))
     try:
         command = [*sandbox_command.confined(), "--seccomp", str(filtered), "--"]
         return _popen([*command, *sandbox_command.bare()], given, lasting, (filtered,))

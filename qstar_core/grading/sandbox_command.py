@@ -78,13 +78,15 @@ def _binds() -> list[str]:
         elif os.path.exists(place):
             binds += ["--ro-bind", place, place]
     libraries = Path(sys.base_prefix) / "lib"
-    for place in (interpreter(), str(libraries), sysconfig.get_path("stdlib")):
-        if not place.startswith("/usr/lib/"):
+    bound = ["/usr/lib"]
+    for place in (str(libraries), sysconfig.get_path("stdlib"), interpreter()):
+        if not any(Path(place).is_relative_to(folder) for folder in bound):
             binds += ["--ro-bind", place, place]
+            bound.append(place)
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    for packages in (libraries / version / "site-packages", Path("/usr/lib/python3/dist-packages")):
-        if packages.is_dir():
-            binds += ["--tmpfs", str(packages), "--remount-ro", str(packages)]
+    packages = libraries / version / "site-packages"
+    if packages.is_dir():  # what the user has installed is nobody's business there
+        binds += ["--tmpfs", str(packages), "--remount-ro", str(packages)]
     return binds
 
 

@@ -258,11 +258,10 @@ LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
-def assemble(*, processes: bool = False, files: bool = True) -> bytes:
+def assemble(*, files: bool = True) -> bytes:
     """The filter for this machine's architecture.
 
     Args:
-        processes: whether the process may start others (the judge does).
         files: whether it may change files and exec; False where nothing else keeps it from the
             machine's own.
 
@@ -275,9 +274,7 @@ def assemble(*, processes: bool = False, files: bool = True) -> bytes:
             f"generated code cannot be run: there is no system call filter for {machine}",
             next_step=f"grade code on one of {', '.join(ARCHITECTURES)}",
         )
-    refused = {**REFUSED[machine], **SAME_EVERYWHERE}
-    if not processes:
-        refused |= PROCESSES[machine]
+    refused = {**REFUSED[machine], **PROCESSES[machine], **SAME_EVERYWHERE}
     if not files:
         refused |= UNCONFINED[machine] | UNCONFINED_EVERYWHERE
     lines = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, ARCHITECTURES[machine]), (RETURN, 0, 0, KILL)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -161,7 +162,8 @@ def needs_program(setup: str) -> bool:
 def defined(source: str) -> tuple[str, ...]:
     """The functions and classes at the top level of a program; none if it is no Python."""
     try:
-        body = ast.parse(source).body
+        with warnings.catch_warnings(action="ignore"):  # of escapes in its texts
+            body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError):
         return ()
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
