@@ -23,6 +23,7 @@ def remarks(manifest: Manifest) -> list[str]:
     drift = drift_in_words(figures)
     return [
         *_malformed(figures, manifest["uri"]),
+        *_left_out(figures),
         *_outcomes(figures.get("outcomes", {})),
         *_quarantined(figures.get("quarantined", []), manifest["uri"]),
         *([drift] if drift else []),
@@ -84,6 +85,19 @@ def _malformed(figures: dict[str, Any], uri: str) -> list[str]:
         f"{count:,} of {lines:,} rows are malformed and left out, for example line "
         f"{first['line']}: {first['reason']} (all of them: {join(uri, QUARANTINE)})"
     ]
+
+
+def _left_out(figures: dict[str, Any]) -> list[str]:
+    """Of problems that were read from files."""
+    found = []
+    for split in ("train", "test"):
+        if rows := figures.get(f"malformed_{split}"):
+            first = rows["named"][0]
+            found.append(
+                f"{rows['rows']:,} rows of domain.{split}_file are left out, for example row "
+                f"{first['row']}: {first['reason']}"
+            )
+    return found
 
 
 def _outcomes(counts: dict[str, int]) -> list[str]:

@@ -66,8 +66,9 @@ class CountdownRanges(Section):
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""
 
-    name: Literal["countdown", "gsm8k"] = "countdown"
-    """countdown generates its problems; gsm8k reads them from files, or imports rollouts."""
+    name: Literal["choice", "countdown", "gsm8k", "math", "mbpp"] = "countdown"
+    """countdown generates its problems; the others read them from files, or import rollouts; see
+    docs/domains.md."""
     train_problems: int | None = Field(default=None, ge=1)
     """None is all of ``train_file``, or 2000 generated ones; of a file the first ones are used."""
     test_problems: int | None = Field(default=None, ge=1)
@@ -75,10 +76,28 @@ class DomainConfig(Section):
     ranges: CountdownRanges = CountdownRanges()
     """Of generated countdown problems."""
     train_file: str | None = None
-    """JSONL, plain or gzip, of training problems instead of generated ones, a path or ``s3://``
-    URI."""
+    """Training problems instead of generated ones: a file (JSONL, JSON, CSV or Parquet), a path or
+    ``s3://`` URI; a folder of the data set's files; or its name on a hub, ``openai/gsm8k``."""
     test_file: str | None = None
-    """JSONL of evaluation problems instead of generated ones."""
+    """Evaluation problems instead of generated ones, from the same."""
+    test_share: Float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Share of the problems of ``train_file`` that are held out by their hash, where the data set
+    has no test set of its own."""
+    prompt: str | None = None
+    """Template of the prompts: one that comes with qstar, such as ``math/few-shot``, or the path of
+    a Jinja file; docs/domains.md has them. None is the domain's own prompt."""
+    shown_tests: Literal["first", "all", "none"] = "first"
+    """Of mbpp: which tests of a problem its prompt shows; a solution has to pass all of them."""
+
+    @model_validator(mode="after")
+    def _of_data_sets(self) -> DomainConfig:
+        if self.prompt is not None and self.name == "countdown":
+            raise ValueError("prompt: countdown has a prompt of its own, which its rules go by")
+        if self.test_share is not None and self.name == "countdown":
+            raise ValueError("test_share: countdown problems know their split by their hash")
+        if self.test_share is not None and (self.train_file is None or self.test_file is not None):
+            raise ValueError("test_share is of train_file, where there is no test_file")
+        return self
 
 
 class RolloutsConfig(Section):
@@ -189,6 +208,8 @@ class RuntimeConfig(Section):
     trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = runtime_only(["tensorboard"])
     """What records loss, learning rate, tokens per second and memory of a training; see
     docs/training.md."""
+    sandbox: Literal["bwrap", "rlimits"] = runtime_only("bwrap")
+    """What generated code runs in: bubblewrap, or without it, weaker; see docs/security.md."""
     gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
     """GPUs that Ray reserves for each shard."""
 
@@ -278,6 +299,11 @@ class RunConfig(Section):
             raise ValueError(
                 "rollouts.import_file brings its own training problems: leave domain.train_file "
                 "and domain.train_problems out"
+            )
+        if self.rollouts.import_file is not None and self.domain.prompt is not None:
+            raise ValueError(
+                "rollouts.import_file brings problems with the domain's own prompt, so that "
+                "held-out ones are recognised: leave domain.prompt out"
             )
         return self
 

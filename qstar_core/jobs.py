@@ -63,7 +63,8 @@ def problems(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     found = problem_sets.problems(config.domain, split, config.seed)
     progress(len(found), len(found), "problems", split)
     unsolvable = problem_sets.unsolvable(config.domain, split, found) if split == "test" else None
-    figures = {} if unsolvable is None else {"unsolvable": unsolvable}
+    figures = problem_sets.malformed(config.domain, split)
+    figures |= {} if unsolvable is None else {"unsolvable": unsolvable}
     return finish(spec, {f"part-{split}": problem_table.table(found, split)}, figures)
 
 

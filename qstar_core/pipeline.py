@@ -63,7 +63,7 @@ ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 SEARCHING = ("evaluation", *SWEEPS)
 """Stages that search the held-out problems."""
-OF_PROBLEMS = ("unsolvable", "import", "malformed")
+OF_PROBLEMS = ("unsolvable", "malformed_train", "malformed_test", "import", "malformed")
 """Figures of problems; the last two of those that were imported with their rollouts."""
 
 

@@ -35,9 +35,11 @@ PROGRESS_INTERVAL_S = 0.2
 WITHOUT_TORCH = ("problems", "annotations", "report", "comparison_report", "rounds")
 SAMPLING = ("rollouts", "pool")
 WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
+GRADING = (*SAMPLING, "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
+    ("domain", "prompt"),
     ("rollouts", "import_file"),
     ("policy", "path"),
     ("policy", "lora"),
@@ -133,10 +135,23 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     from qstar_core.stage import kind_of
 
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
+    _prepare_grading(spec, config)
     environment = describe()
     if _with_torch(spec, config):
         environment = {**environment, **_torch(spec, config)}
     return JOBS[kind_of(spec["stage"])]({**spec, "environment": environment}, config, progress)
+
+
+def _prepare_grading(spec: dict[str, Any], config: RunConfig) -> None:
+    """Says what code is run in; before anything is sampled, that answers can be graded here."""
+    from qstar_core.domains import DOMAINS
+    from qstar_core.grading import sandbox
+    from qstar_core.stage import kind_of
+
+    sandbox.use(config.runtime.sandbox)
+    check = getattr(DOMAINS[config.domain.name], "check_machine", None)
+    if check is not None and kind_of(spec["stage"]) in GRADING:
+        check()
 
 
 def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:

@@ -13,22 +13,56 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BESIDE = ROOT.parent / "shared" / "data"
-FILES = {"train": "train.jsonl.gz", "test": "test.jsonl"}
+GSM8K = {"train": "train.jsonl.gz", "test": "test.jsonl"}
+MATH = {"train": "train.jsonl.gz", "test": "test.jsonl.gz"}
 
 
-def gsm8k_file(split: str) -> Path:
-    """The GSM8K file of a split; skips the test where it is not on this machine."""
-    folder = Path(os.environ.get("QSTAR_DATA", BESIDE)) / "gsm8k"
-    file = folder / FILES[split]
+def data_file(folder: str, name: str) -> Path:
+    """A file of a data set; skips the test where it is not on this machine."""
+    file = Path(os.environ.get("QSTAR_DATA", BESIDE)) / folder / name
     if not file.is_file():
-        pytest.skip(f"no GSM8K at {folder}: set QSTAR_DATA to a folder with gsm8k/{file.name}")
+        pytest.skip(f"no {file}: set QSTAR_DATA to a folder with {folder}/{name}")
     return file
 
 
-@lru_cache(maxsize=2)
-def gsm8k(split: str) -> list[dict[str, Any]]:
-    """The rows of a split: question and answer."""
-    content = gsm8k_file(split).read_bytes()
+def gsm8k_file(split: str) -> Path:
+    """The GSM8K file of a split."""
+    return data_file("gsm8k", GSM8K[split])
+
+
+def math_file(split: str) -> Path:
+    """The MATH file of a split."""
+    return data_file("math", MATH[split])
+
+
+@lru_cache(maxsize=4)
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, plain or gzip."""
+    content = file.read_bytes()
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
-    return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+    text = content.decode("utf-8")
+    if text.startswith("["):
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def gsm8k(split: str) -> list[dict[str, Any]]:
+    """The rows of a split: question and answer."""
+    return rows_of(gsm8k_file(split))
+
+
+def math(split: str) -> list[dict[str, Any]]:
+    """The rows of a split: problem, level, type and solution."""
+    return rows_of(math_file(split))
+
+
+def mbpp_file(name: str = "mbpp.jsonl") -> Path:
+    """A file of MBPP, whose task ids say the splits."""
+    return data_file("mbpp", name)
+
+
+def mbpp(name: str = "mbpp.jsonl") -> list[dict[str, Any]]:
+    """The rows of a file of MBPP: the full set as JSON lines, the sanitized one as a list."""
+    return rows_of(mbpp_file(name))

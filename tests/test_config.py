@@ -25,6 +25,7 @@ OTHER: dict[str, Any] = {
     "policy.path": None,  # tested by the fingerprint below
     "policy.dtype": "float32",
     "domain.name": None,  # gsm8k generates no problems; tested below
+    "domain.shown_tests": None,  # of mbpp; tested in domains/test_mbpp_problems.py
     "policy.backend": None,  # these three are tested below
     "policy.lora": None,
     "policy.engine": None,
@@ -77,6 +78,8 @@ OTHER: dict[str, Any] = {
     "sft.eval_every": 7,
     "domain.train_problems": 1999,
     "domain.test_problems": 499,
+    "domain.test_share": None,  # of the other domains; tested in domains/test_problem_rows.py
+    "domain.prompt": None,  # of the other domains; tested in prompts/test_prompts.py
     "domain.train_file": "FILE",
     "domain.test_file": "FILE",
     "rollouts.import_file": "IMPORT",

@@ -22,6 +22,7 @@ from qstar_core.config import (
     RunConfig,
     ServerConfig,
 )
+from qstar_core.errors import UserError
 from qstar_core.jobs import JOBS
 from tests.completions_server import Fault, Script, serving
 from tests.models import tiny_policy
@@ -176,3 +177,24 @@ def test_rollouts_and_pools_of_a_served_policy_need_no_torch(tmp_path: Path) -> 
     servers = events[-1]["result"]["figures"]["servers"]
     assert servers == {"engines": ["vllm 9.9"], "tried_again": {"HTTP 429": 1}}
     assert "threads" not in events[-1]["result"]["environment"]
+
+
+@pytest.mark.parametrize("stage", ["rollouts", "evaluation_2", "pool_states"])
+def test_a_machine_that_cannot_grade_is_told_before_anything_is_sampled(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    from qstar_core.domains import mbpp
+    from qstar_core.grading import sandbox
+
+    def missing() -> None:
+        raise UserError("bubblewrap is missing", next_step="install it")
+
+    monkeypatch.setattr(mbpp, "check_machine", missing)
+    monkeypatch.setenv(sandbox.MODE, "bwrap")
+    config = RunConfig.model_validate({"domain": {"name": "mbpp"}})
+    with pytest.raises(UserError, match="bubblewrap is missing"):
+        worker_module._prepare_grading({"stage": stage}, config)
+    worker_module._prepare_grading({"stage": "problems"}, config)
+    weaker = RunConfig.model_validate({"runtime": {"sandbox": "rlimits"}})
+    worker_module._prepare_grading({"stage": stage}, weaker)
+    assert sandbox.current() == "rlimits"

@@ -17,6 +17,8 @@ without a marked number gives no answer, even where its last line holds the righ
 asks for that uses `lenient`, the harness's ``flexible-extract``. Numbers are compared as fractions,
 not as text, so 72, 72.0 and $72 are equal.
 
+What a text says after its answer about a next problem is left out (`own_part`).
+
 There is no exact Q* here. The grader is arithmetic on one text, so it neither runs out of time
 nor fails.
 """
@@ -28,6 +30,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, Outcome, arithmetic, numeric
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
@@ -36,7 +39,9 @@ MAX_STEPS = 32  # lines of a solution; those of the data set have 2 to some 10
 MARK = "####"
 
 GRADER = "gsm8k-numeric"
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
+
+BEFORE, AFTER = "Question: ", "\nAnswer:\n"
 
 
 def make_problem(question: str, reference: object, split: str) -> Problem:
@@ -66,8 +71,13 @@ def without_reference(question: str) -> Problem:
 def _problem(question: str, answer: str | None, split: str) -> Problem:
     if not question.strip():
         raise ValueError("the question is empty")
-    prompt = f"Question: {question.strip()}\nAnswer:\n"
+    prompt = f"{BEFORE}{question.strip()}{AFTER}"
     return Problem("gsm8k", prompt, canonical_json({"answer": answer}), split)
+
+
+def question(problem: Problem) -> str:
+    """The text that was asked, without what the standard prompt has around it."""
+    return problem.prompt.removeprefix(BEFORE).removesuffix(AFTER)
 
 
 def _number(reference: object) -> Fraction:
@@ -104,16 +114,20 @@ def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     return last.ended or answered or len(steps) >= MAX_STEPS
 
 
+def _text(steps: Sequence[str]) -> str:
+    return own_part(numeric.plain("".join(steps)), lambda text: numeric.marked(text) is not None)
+
+
 def answer(problem: Problem, steps: Sequence[str]) -> str:
     """The marked answer of a solution in canonical form; empty when it has none."""
-    written = numeric.marked(numeric.plain("".join(steps)))
+    written = numeric.marked(_text(steps))
     found = numeric.value(written) if written is not None else None
     return numeric.show(found) if found is not None else ""
 
 
 def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a solution: correct when its marked answer equals the reference."""
-    written = numeric.marked(numeric.plain("".join(steps)))
+    written = numeric.marked(_text(steps))
     if written is None:
         return Grade(Outcome.NO_ANSWER, reason="no number behind ####, 'answer is' or \\boxed")
     found, wanted = numeric.value(written), right_answer(problem)
@@ -128,7 +142,7 @@ def grade(problem: Problem, steps: Sequence[str]) -> Grade:
 
 def lenient(problem: Problem, steps: Sequence[str]) -> bool:
     """Whether the last number of a solution, marked or not, equals the reference."""
-    written = numeric.last_number(numeric.plain("".join(steps)))
+    written = numeric.last_number(_text(steps))
     return written is not None and numeric.value(written) == right_answer(problem)
 
 

@@ -8,6 +8,7 @@ from qstar_core.mdp import Problem
 
 EXAMPLE = '{"question": "Tom has 3 apples and buys 4. How many?", "answer": "3+4 = 7\\n#### 7"}'
 GENERATED = {"train": 0, "test": 0}  # there are none but those of the files
+MAX_MALFORMED = 0.01  # share of a file's rows that may be left out
 
 
 def from_row(row: object, split: str) -> Problem:

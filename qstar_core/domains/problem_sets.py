@@ -1,171 +1,64 @@
-"""The problems of a split, of any domain: from a user's JSONL file, or generated where that can be.
+"""The problems of a split, of any domain: from what a user names, or generated where that can be.
 
 Whatever they come from, no problem of one split is in the other: generated ones are told apart by
 their hash and leave out those of the other split's file, and two files must not share one.
 
 A domain's module of problems (`SOURCES`) offers ``from_row``, ``from_question``,
 ``expected_tokens``, ``left_tokens``, an ``EXAMPLE`` row, how many problems it has in ``GENERATED``
-unless the user says otherwise, ``generate`` where that is not 0, and ``unsolvable`` where it can
-tell.
+unless the user says otherwise, ``generate`` where that is not 0, ``MAX_MALFORMED`` where some rows
+may be malformed, ``unsolvable`` where it can tell, and in ``OPTIONS`` the fields of `DomainConfig`
+that its ``from_row`` takes. That gives None for a row of another split, which is left out.
 """
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import hashlib
-import io
-import json
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
+from qstar_core import prompts
 from qstar_core.config import DomainConfig
-from qstar_core.domains import countdown_problems, gsm8k_problems
+from qstar_core.domains.problem_files import (
+    SOURCES,
+    Form,
+    ProblemFile,
+    load,
+    part,
+    without_held_out,
+)
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.mdp import Problem
-from qstar_core.store import open_store
-from qstar_core.store.uri import is_remote
 
-SOURCES: dict[str, ModuleType] = {"countdown": countdown_problems, "gsm8k": gsm8k_problems}
-GZIP = b"\x1f\x8b"  # how a gzip file begins
-BLOCK = 1024 * 1024
-MAX_BYTES = 2 * 1024**3
-"""Of an unpacked file of problems; some millions of them."""
-BROKEN_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
+__all__ = ["SOURCES", "Form", "ProblemFile", "load"]
+
+NAMED = 20  # malformed rows that are named; all are counted
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemFile:
-    """A user's file of problems.
-
-    Attributes:
-        path: as it was given.
-        sha256: of the file.
-        problems: in the order of the file, repeated ones once.
-        rows: number of the row, from 1, that has a problem first, by the problem's id.
-        repeated: rows that repeat the problem of an earlier row.
-    """
-
-    path: str
-    sha256: str
-    problems: tuple[Problem, ...]
-    rows: Mapping[str, int]
-    repeated: int
-
-
-def load(path: Path | str, domain: str, split: str) -> ProblemFile:
-    """Reads a JSONL file, plain or gzip, whose rows are like the ``EXAMPLE`` of the domain.
-
-    Every problem of the file is kept, solvable or not. An ``s3://`` file is read once per process.
-
-    Args:
-        path: of the file.
-        domain: a key of `SOURCES`.
-        split: that the problems are for.
+def form(domain: DomainConfig) -> Form:
+    """What decides the problem of a row beside the row: the template and the domain's options.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8, or a row is malformed; names the row.
+        UserError: there is no such template.
     """
-    if is_remote(str(path)):
-        content = _remote(str(path), domain)
-    elif Path(path).is_file():
-        content = Path(path).read_bytes()
-    else:
-        raise _missing(str(path), domain)
-    return _parse(str(path), content, domain, split)
-
-
-@lru_cache(maxsize=4)
-def _remote(uri: str, domain: str) -> bytes:
-    folder, _, name = uri.rpartition("/")
-    store = open_store(folder)
-    store.check("domain.train_file or domain.test_file")
-    try:
-        return store.read(name)
-    except FileNotFoundError as error:
-        raise _missing(uri, domain) from error
-
-
-def _missing(path: str, domain: str) -> UserError:
-    return UserError(
-        f"domain.train_file or domain.test_file: no such file: {path}",
-        next_step=f"write one problem per line, for example {SOURCES[domain].EXAMPLE}",
-    )
-
-
-@lru_cache(maxsize=4)
-def _parse(path: str, content: bytes, domain: str, split: str) -> ProblemFile:
-    source = SOURCES[domain]
-    problems: list[Problem] = []
-    rows: dict[str, int] = {}
-    repeated = 0
-    for row, text in enumerate(_decode(path, content).split("\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            problem = source.from_row(json.loads(text), split)
-            new = rows.setdefault(problem.id, row) == row
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            step = f"mend row {row}; a right one: {source.EXAMPLE}"
-            raise UserError(f"{path}, row {row}: {error}", next_step=step) from error
-        if new:
-            problems.append(problem)
-        else:
-            repeated += 1
-    if not problems:
-        step = f"write one per line, for example {source.EXAMPLE}"
-        raise UserError(f"{path}: no problem in it", next_step=step)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ProblemFile(path, sha256, tuple(problems), rows, repeated)
-
-
-def _decode(path: str, content: bytes) -> str:
-    if content.startswith(GZIP):
-        try:
-            content = _unpacked(path, content)
-        except BROKEN_GZIP as error:
-            step = f"gzip -t {path}   checks it"
-            raise UserError(f"{path}: broken gzip file: {error}", next_step=step) from error
-    if content.startswith(codecs.BOM_UTF8):
-        raise UserError(
-            f"{path}, row 1, byte 1: the file begins with a byte order mark",
-            next_step="save it as UTF-8 without a byte order mark",
-        )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}, row {row}, byte {error.start + 1} of the file: not UTF-8 ({error.reason})",
-            next_step="save it as UTF-8",
-        ) from error
-
-
-def _unpacked(path: str, content: bytes) -> bytes:
-    """What a gzip file holds, read in blocks: a small file may hold more than the memory."""
-    blocks, size = [], 0
-    with gzip.open(io.BytesIO(content)) as source:
-        while block := source.read(BLOCK):
-            blocks.append(block)
-            size += len(block)
-            if size > MAX_BYTES:
-                raise UserError(
-                    f"{path}: more than {MAX_BYTES:,} bytes when it is unpacked",
-                    next_step="split it, or take only the problems that the run needs",
-                )
-    return b"".join(blocks)
+    prompt = None if domain.prompt is None else prompts.load(domain.prompt, domain.name)
+    names = getattr(SOURCES[domain.name], "OPTIONS", ())
+    return Form(prompt, tuple((name, str(getattr(domain, name))) for name in names))
 
 
 def given(domain: DomainConfig, split: str) -> ProblemFile | None:
     """The user's file of a split, if there is one."""
     path = domain.train_file if split == "train" else domain.test_file
-    return load(path, domain.name, split) if path is not None else None
+    asked = form(domain)
+    if domain.test_share is not None and domain.train_file is not None:
+        whole = load(domain.train_file, domain.name, "train", asked)
+        return part(whole, split, domain.test_share)
+    if path is None:
+        return None
+    file = load(path, domain.name, split, asked)
+    if split == "train" and domain.test_file is not None:
+        held_out = load(domain.test_file, domain.name, "test", asked)
+        return without_held_out(file, held_out, domain.name)
+    return file
 
 
 def count(domain: DomainConfig, split: str) -> int:
@@ -224,7 +117,9 @@ def shape(domain: DomainConfig, split: str, seed: int) -> dict[str, Any]:
     found = {"domain": domain.name, "split": split, "count": count(domain, split)}
     file = given(domain, split)
     if file is not None:
-        return {**found, "file": file.sha256}
+        found |= {"file": file.sha256, **form(domain).rows()}
+        found |= {"left_out": file.left_out} if file.left_out else {}
+        return found | ({"test_share": domain.test_share} if domain.test_share is not None else {})
     if not found["count"]:
         return found
     found |= {"seed": seed, "ranges": domain.ranges.rows()}
@@ -285,6 +180,15 @@ def unsolvable(domain: DomainConfig, split: str, problems: Sequence[Problem]) ->
     return found
 
 
+def malformed(domain: DomainConfig, split: str) -> dict[str, Any]:
+    """Figures on the malformed rows of a split: how many, and the first of them; empty for none."""
+    file = given(domain, split)
+    if file is None or not file.malformed:
+        return {}
+    named = [{"row": row, "reason": fault} for row, fault in file.malformed[:NAMED]]
+    return {f"malformed_{split}": {"rows": len(file.malformed), "named": named}}
+
+
 def notes(domain: DomainConfig) -> list[str]:
     """Which rows of the users' files are not used, one line each."""
     found = []
@@ -292,6 +196,10 @@ def notes(domain: DomainConfig) -> list[str]:
         file, used = given(domain, split), count(domain, split)
         if file is None:
             continue
+        if file.malformed:
+            row, fault = file.malformed[0]
+            example = f"for example row {row}: {fault}"
+            found.append(f"{file.path}: {len(file.malformed):,} rows are left out, {example}")
         if file.repeated:
             found.append(f"{file.path}: {file.repeated:,} rows repeat an earlier one; used once")
         if used < len(file.problems):

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.domains.many import grade_many
 from qstar_core.evaluation.collect import Rows
 from qstar_core.evaluation.exchanges import EXCHANGES
 from qstar_core.grading import Grade, Outcome
@@ -192,11 +193,10 @@ def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
 def grade_ends(result: SearchResult) -> dict[int, Grade]:
     """The grade of every terminal node, by its id."""
     problem = result.problem
-    return {
-        node.id: DOMAINS[problem.domain].grade(problem, [step.text for step in node.state.steps])
-        for node in result.nodes
-        if node.terminal
-    }
+    ends = [node for node in result.nodes if node.terminal]
+    texts = [[step.text for step in node.state.steps] for node in ends]
+    grades = grade_many(problem.domain, [(problem, steps) for steps in texts])
+    return {node.id: grade for node, grade in zip(ends, grades, strict=True)}
 
 
 def is_correct(grade: Grade | None) -> bool | None:

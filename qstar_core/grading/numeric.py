@@ -7,9 +7,10 @@ that merely stands in the last line is left to `last_number`, which is lenient.
 
 Read alike are ``1,234.50``, ``$1234.5``, ``1234.5%`` and ``1234.50 dollars.``: separators of
 thousands, currency, units, percent and a closing period are dropped; ``3/4`` and ``\frac{3}{4}``
-are 0.75. Values are fractions, so 0.5, .50 and 1/2 are equal and 0.1 + 0.2 is 0.3. There are no
-exponents, and a number of more than `MAX_CHARACTERS` has no value, so no text makes arithmetic
-expensive. Every pattern is linear in the text: nothing here can hang, and no time limit is needed.
+are 0.75, ``1\frac{3}{4}`` is 1.75. Values are fractions, so 0.5, .50 and 1/2 are equal and
+0.1 + 0.2 is 0.3. There are no exponents, and a number of more than `MAX_CHARACTERS` has no value,
+so no text makes arithmetic expensive. Every pattern is linear in the text: nothing here can hang,
+and no time limit is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MARKED = re.compile(rf"{MARK}{OPENING}({NUMBER})(?![0-9]|:[0-9])", re.IGNORECASE
 ANY = re.compile(NUMBER)
 
 ANNOTATION = re.compile(r"<<[^<>\n]*>>")
-FRACTION = re.compile(r"\\[dt]?frac\{([0-9]{1,40})\}\{([0-9]{1,40})\}")
+FRACTION = re.compile(r"((?<![0-9.,])[0-9]{1,9})?\\[dt]?frac\{([0-9]{1,40})\}\{([0-9]{1,40})\}")
 REPLACED = {"{,}": ",", r"\,": "", r"\!": "", r"\$": "$", r"\%": "%"}
 
 
@@ -43,7 +44,13 @@ def plain(text: str) -> str:
         return text
     for latex, character in REPLACED.items():
         text = text.replace(latex, character)
-    return FRACTION.sub(r"\1/\2", text)
+    return FRACTION.sub(_slashed, text)
+
+
+def _slashed(match: re.Match[str]) -> str:
+    """A fraction with a slash; a mixed number, such as ``1\\frac{2}{3}``, as one fraction."""
+    whole, above, below = match.groups()
+    return f"{int(whole) * int(below) + int(above) if whole else above}/{below}"
 
 
 def marked(text: str) -> str | None:

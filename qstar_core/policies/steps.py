@@ -10,10 +10,21 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Step
-from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies import Sample, SampleRequest, StepRule
 
 LOGPROB_DECIMALS = 5  # log-probabilities are rounded so that equal samples give equal rows
+
+
+def step_rule(domain: str) -> StepRule:
+    """Where the steps of a domain end: after so many tokens where it says so, else with a line.
+
+    Args:
+        domain: a key of `qstar_core.domains.DOMAINS`.
+    """
+    tokens = getattr(DOMAINS[domain], "STEP_TOKENS", 0)
+    return StepRule(newline=not tokens, tokens=tokens)
 
 
 @dataclass(slots=True)

@@ -43,7 +43,8 @@ DOCUMENTS = (".md", ".html")
 """Ends of the names of files for people: said when they differ, but no part of the result."""
 OF_PRM = ("labels", "annotations")
 """Kinds that ``qstar train-prm`` makes for a configuration whose runs need no reward model."""
-FILES = ("domain.train_file", "domain.test_file", "rollouts.import_file", "prm.annotations")
+SETS = ("domain.train_file", "domain.test_file", "domain.prompt")  # or names
+FILES = (*SETS, "rollouts.import_file", "prm.annotations")
 FOLDERS = ("policy.path", "policy.lora", "qvm.init", "qvm.path", "prm.init", "prm.path", "sft.base")
 
 WITHOUT_MODELS = ("problems", "rollouts", "labels")
@@ -164,7 +165,9 @@ def _check_given(config: RunConfig, kind: str, folder: str) -> None:
     for field, (value, is_folder) in _given(config, kind).items():
         if value is None or is_remote(value) or value.startswith("reference:"):
             continue
-        may_be_a_name = is_folder and value.count("/") == 1 and value[0] not in "./~"
+        may_be_a_name = (
+            (is_folder or field in SETS) and value.count("/") == 1 and value[0] not in "./~"
+        )
         if not may_be_a_name and not Path(value).exists():
             raise UserError(
                 f"{field}: {value}, which the manifest names, is not there",

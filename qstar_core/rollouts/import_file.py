@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from qstar_core.domains import problem_sets
+from qstar_core.domains import problem_rows, problem_sets
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.mdp import Problem
@@ -132,7 +132,7 @@ def uncompressed(path: str, field: str = FIELD) -> Path:
     """
     file = local(path, field)
     with file.open("rb") as opened:
-        if opened.read(len(problem_sets.GZIP)) != problem_sets.GZIP:
+        if opened.read(len(problem_rows.GZIP)) != problem_rows.GZIP:
             return file
     place = cache.folder("imports") / _digest(file)
     if place.is_dir():
@@ -141,7 +141,7 @@ def uncompressed(path: str, field: str = FIELD) -> Path:
     try:
         with gzip.open(file) as source, (made / "lines").open("wb") as target:
             _copy(source, target, shutil.disk_usage(made).free, f"{field}: {path}")
-    except problem_sets.BROKEN_GZIP as error:
+    except problem_rows.BROKEN_GZIP as error:
         what, step = f"{field}: {path} is a broken gzip file: {error}", f"gzip -t {path}"
         raise UserError(what, next_step=f"{step}   checks it") from error
     return cache.settle(made, place) / "lines"
@@ -150,7 +150,7 @@ def uncompressed(path: str, field: str = FIELD) -> Path:
 def _copy(source: io.BufferedIOBase, target: IO[bytes], free: int, path: str) -> None:
     """Copies in blocks, as long as the disk has room: a small file may hold more than that."""
     room = int(SHARE * free)
-    while block := source.read(problem_sets.BLOCK):
+    while block := source.read(problem_rows.BLOCK):
         room -= len(block)
         if room < 0:
             target.truncate(0)

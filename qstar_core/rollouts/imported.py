@@ -17,17 +17,17 @@ said nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from qstar_core.keys import ID_DIGITS, content_id
-from qstar_core.mdp import Step
+from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample
-from qstar_core.rollouts.grades import graded
+from qstar_core.rollouts.grades import graded_many
 from qstar_core.rollouts.import_file import ImportedRow, ImportedSample, parse
 from qstar_core.rollouts.sample import SCHEMA, rollout_row
 
@@ -66,7 +66,7 @@ def tables(file: Path, index: Mapping[str, Any], domain: str, sha256: str) -> It
         domain: name of the domain.
         sha256: of the file as the user named it.
     """
-    rows = []
+    waiting: list[_Waiting] = []
     places = zip(index["offset"].tolist(), index["first_sample"].tolist(), strict=True)
     with file.open("rb") as opened:
         for offset, first in places:
@@ -77,20 +77,36 @@ def tables(file: Path, index: Mapping[str, Any], domain: str, sha256: str) -> It
                 # of equal texts of one problem each is a rollout of its own
                 rollout_id = content_id("imported", found.problem.id, policy, imported.text, place)
                 sample = as_sample(imported)
-                grade = graded(found.problem, [step.text for step in sample.steps])
-                rows.append(
-                    rollout_row(
-                        found.problem,
-                        rollout_id,
-                        sample,
-                        policy=policy,
-                        sample_index=place,
-                        seed=0,
-                        temperature=UNKNOWN_TEMPERATURE,
-                        grade=grade,
-                    )
-                )
-            if len(rows) >= BATCH:
-                yield pa.Table.from_pylist(rows, schema=SCHEMA)
-                rows = []
-    yield pa.Table.from_pylist(rows, schema=SCHEMA)
+                waiting.append(_Waiting(found.problem, rollout_id, sample, policy, place))
+            if len(waiting) >= BATCH:
+                yield _table(waiting, domain)
+                waiting = []
+    yield _table(waiting, domain)
+
+
+class _Waiting(NamedTuple):
+    """A rollout that is not yet graded."""
+
+    problem: Problem
+    rollout_id: str
+    sample: Sample
+    policy: str
+    place: int
+
+
+def _table(waiting: Sequence[_Waiting], domain: str) -> pa.Table:
+    pairs = [(one.problem, [step.text for step in one.sample.steps]) for one in waiting]
+    rows = [
+        rollout_row(
+            one.problem,
+            one.rollout_id,
+            one.sample,
+            policy=one.policy,
+            sample_index=one.place,
+            seed=0,
+            temperature=UNKNOWN_TEMPERATURE,
+            grade=grade,
+        )
+        for one, grade in zip(waiting, graded_many(domain, pairs), strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -17,6 +17,7 @@ from qstar_core.domains import DOMAINS
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies.steps import step_rule
 from qstar_core.rollouts.sample import SCHEMA, rollout_row
 from qstar_core.store.columns import column
 
@@ -85,6 +86,7 @@ def request(
         max_steps=steps,
         max_new_tokens=tokens,
         temperature=sampling.temperature,
+        rule=step_rule(problem.domain),
     )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
-from qstar_core.rollouts.grades import graded
+from qstar_core.rollouts.grades import graded_many
 
 COLUMNS = ("outcome", "answer", "grader", "grader_version")
 """What a grader decides of a trajectory."""
@@ -40,25 +40,24 @@ def regrade(
     if set(graders.iter_rows()) <= {today}:
         return trajectories
     known = problems()
-    return _regraded(trajectories.collect(), today, known).lazy()
+    return _regraded(trajectories.collect(), domain, today, known).lazy()
 
 
 def _regraded(
-    rows: pl.DataFrame, today: tuple[str, str], known: Mapping[str, Problem]
+    rows: pl.DataFrame, domain: str, today: tuple[str, str], known: Mapping[str, Problem]
 ) -> pl.DataFrame:
     if rows.is_empty():
         return rows
     texts = rows["steps"].list.eval(pl.element().struct.field("text"))
-    grades = []
-    for problem_id, steps, *stored in zip(
-        rows["problem_id"], texts, *(rows[name] for name in COLUMNS), strict=True
-    ):
+    grades = list(zip(*(rows[name] for name in COLUMNS), strict=True))
+    pairs, places = [], []
+    for place, (problem_id, steps) in enumerate(zip(rows["problem_id"], texts, strict=True)):
         problem = known.get(problem_id)
-        if problem is None or (stored[2], stored[3]) == today:
-            grades.append(tuple(stored))
-            continue
-        grade = graded(problem, list(steps))
-        grades.append((str(grade.outcome), grade.answer, *today))
+        if problem is not None and grades[place][2:] != today:
+            pairs.append((problem, list(steps)))
+            places.append(place)
+    for place, grade in zip(places, graded_many(domain, pairs), strict=True):
+        grades[place] = (str(grade.outcome), grade.answer, *today)
     columns = zip(COLUMNS, zip(*grades, strict=True), strict=True)
     return rows.with_columns(
         pl.Series(name, values, dtype=pl.String).cast(rows.schema[name]) for name, values in columns

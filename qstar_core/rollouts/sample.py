@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from qstar_core.config import RolloutsConfig
 from qstar_core.domains import DOMAINS
+from qstar_core.domains.many import grade_many
 from qstar_core.grading import Grade
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.policies.steps import step_rule
 from qstar_core.store.columns import column
 
 STEP = pa.struct(
@@ -75,6 +77,7 @@ def requests_for(
             max_steps=DOMAINS[problem.domain].max_steps(problem),
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
+            rule=step_rule(problem.domain),
         )
         asks.append((ids, ask))
     return asks
@@ -106,6 +109,7 @@ def sample_rollouts(
     """
     asks = requests_for(problems, config, policy.fingerprint, seed)
     samples = policy.sample([ask for _, ask in asks], done)
+    grades = iter(_grades(problems, samples))
     rows = [
         rollout_row(
             problem,
@@ -115,11 +119,22 @@ def sample_rollouts(
             sample_index=index,
             seed=ask.seeds[index],
             temperature=ask.temperature,
+            grade=next(grades),
         )
         for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
         for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _grades(problems: Sequence[Problem], samples: Sequence[Sequence[Sample]]) -> list[Grade]:
+    """The grades of all samples of all problems, which are of one domain, in their order."""
+    pairs = [
+        (problem, [step.text for step in sample.steps])
+        for problem, drawn in zip(problems, samples, strict=True)
+        for sample in drawn
+    ]
+    return grade_many(problems[0].domain, pairs) if pairs else []
 
 
 def rollout_row(

@@ -20,7 +20,8 @@ from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem, State, Step, state_id
-from qstar_core.policies import Sample, SampleRequest, StepRule
+from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies.steps import step_rule
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.record import Exchange, compact, exchange
@@ -28,7 +29,6 @@ from qstar_core.search.requests import Answer, Drawn, Propose, Request, Rollout,
 from qstar_core.search.scorers import Group, fault
 from qstar_core.search.trace import Search, SearchResult
 
-STEP_RULE = StepRule(newline=True)
 Algorithm = Callable[[Problem, SearchConfig, Ledger], Search]
 
 
@@ -148,7 +148,7 @@ class Slot:
             max_steps=steps,
             max_new_tokens=min(limit, self.ledger.tokens_left),
             temperature=temperature,
-            rule=STEP_RULE,
+            rule=step_rule(self.problem.domain),
         )
 
     def _seeds(self, taken: Sequence[Step], count: int) -> tuple[int, ...]:

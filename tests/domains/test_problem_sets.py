@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qstar_core.config import CountdownRanges, DomainConfig
-from qstar_core.domains import countdown, countdown_problems, problem_sets
+from qstar_core.domains import countdown, countdown_problems, problem_rows, problem_sets
 from qstar_core.errors import UserError
 
 
@@ -30,7 +30,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused(
     fits, bomb = tmp_path / "fits.gz", tmp_path / "bomb.gz"
     fits.write_bytes(gzip.compress(row * 10))
     bomb.write_bytes(gzip.compress(row * 1_000_000))
-    monkeypatch.setattr(problem_sets, "MAX_BYTES", 10 * len(row))
+    monkeypatch.setattr(problem_rows, "MAX_BYTES", 10 * len(row))
     assert problem_sets.load(fits, "countdown", "train").repeated == 9
     tracemalloc.start()
     with pytest.raises(UserError, match=f"bomb.gz: more than {10 * len(row)} bytes") as caught:
@@ -136,8 +136,8 @@ ROW = b'{"numbers": [4, 9], "target": 13}\n'
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", ": no problem in it"),
-        (b"\n \r\n", ": no problem in it"),
+        (b"", ": no test problem in it"),
+        (b"\n \r\n", ": no test problem in it"),
         (b"\xef\xbb\xbf" + ROW, ", row 1, byte 1: the file begins with a byte order mark"),
         (ROW.decode().encode("utf-16"), ", row 1, byte 1 of the file: not UTF-8"),
         (ROW + ROW + b"\xe9" + ROW, f", row 3, byte {2 * len(ROW) + 1} of the file: not UTF-8"),

@@ -37,6 +37,8 @@ finite = st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=
         ("THE ANSWER IS (7)", "7"),
         (r"The answer is $\boxed{72}$.", "72"),
         (r"hence \boxed{\$1{,}234.50}", "1234.5"),
+        (r"\boxed{1\frac{2}{3}}", "5/3"),
+        (r"The answer is 2\dfrac{1}{4} cups", "2.25"),
         (r"\[ \boxed{x = \frac{3}{4}} \]", "0.75"),
         (r"\boxed{50\%}", "50"),
         ("The answer is 3.\nWait.\n#### 4", "4"),
