@@ -111,13 +111,14 @@ def _parse(path: str, content: bytes, domain: str, split: str, options: Options)
     source = SOURCES[domain]
     problems: list[Problem] = []
     rows: dict[str, int] = {}
-    repeated = 0
+    repeated = elsewhere = 0
     for row, text in enumerate(_decode(path, content).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             problem = source.from_row(json.loads(text), split, **dict(options))
             if problem is None:
+                elsewhere += 1
                 continue
             new = rows.setdefault(problem.id, row) == row
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -129,7 +130,8 @@ def _parse(path: str, content: bytes, domain: str, split: str, options: Options)
             repeated += 1
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
-        raise UserError(f"{path}: no {split} problem in it", next_step=step)
+        others = f" of the split {split}; {elsewhere:,} rows are of others" if elsewhere else ""
+        raise UserError(f"{path}: no problem in it{others}", next_step=step)
     sha256 = hashlib.sha256(content).hexdigest()
     return ProblemFile(path, sha256, tuple(problems), rows, repeated)
 
