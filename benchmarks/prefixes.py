@@ -29,11 +29,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from transformers import AutoModelForTokenClassification, LlamaConfig  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoModelForTokenClassification,
+    LlamaForTokenClassification,
+)
 
 from qstar_core.policies.checkpoint import resolve_checkpoint  # noqa: E402
 from qstar_core.values.packing import Tokens  # noqa: E402
 from qstar_core.values.prefix_scorer import PrefixScorer  # noqa: E402
+from tests.models import random_llama  # noqa: E402
 
 K, CHILD, PREFIX, STATES, EXPANSIONS = 6, 20, 300, 4, 8
 VOCABULARY = 32_000
@@ -46,17 +50,9 @@ Calls = list[list[Tokens]]
 
 def large() -> Any:
     """About 100 M parameters with random weights."""
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=11,
-        num_attention_heads=12,
-        num_labels=1,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    return AutoModelForTokenClassification.from_config(config).eval()
+    shape = {"hidden": 768, "layers": 11, "heads": 12, "intermediate_size": 2048}
+    more = {"num_labels": 1, "tie_word_embeddings": True}
+    return random_llama(LlamaForTokenClassification, VOCABULARY, **shape, **more).eval()
 
 
 def small() -> Any:

@@ -35,7 +35,6 @@ import numpy as np
 import polars as pl
 import torch
 from transformers import (
-    LlamaConfig,
     LlamaForTokenClassification,
     Trainer,
     TrainingArguments,
@@ -47,6 +46,7 @@ from qstar_core.optimizers import TRAINING_ATTENTION
 from qstar_core.values.batches import collate
 from qstar_core.values.data import Sequences
 from qstar_core.values.trainer import ValueTrainer, arguments
+from tests.models import random_llama
 
 VOCABULARY = 512
 TRAJECTORIES, BATCH = 16, 8
@@ -90,17 +90,11 @@ def per_step(data: Sequences) -> Sequences:
 
 def model_of(options: argparse.Namespace, labels: int = 1) -> LlamaForTokenClassification:
     """Random weights."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=options.hidden,
-        intermediate_size=3 * options.hidden,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 64,
-        num_labels=labels,
-        classifier_dropout=0.0,
+    shape = {"hidden": options.hidden, "layers": options.layers, "heads": options.hidden // 64}
+    more = {"intermediate_size": 3 * options.hidden, "classifier_dropout": 0.0}
+    model = random_llama(
+        LlamaForTokenClassification, VOCABULARY, **shape, num_labels=labels, **more
     )
-    model = LlamaForTokenClassification(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.set_attn_implementation(options.attention or TRAINING_ATTENTION[device])
     return model.to(device)  # type: ignore[arg-type, return-value]

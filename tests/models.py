@@ -7,13 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from shutil import copytree
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from transformers import LlamaConfig, PreTrainedModel
 
 from qstar_core.config import PretrainConfig
 from qstar_core.policies.pretrain import build_model, build_tokenizer
 from qstar_core.values.model import initialise
+
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 @lru_cache(maxsize=1)
@@ -39,6 +42,22 @@ def tiny_qvm(seed: int = 0) -> Path:
     return folder
 
 
+def random_llama(
+    kind: type[Model],
+    vocabulary: int,
+    *,
+    hidden: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    **more: Any,
+) -> Model:
+    """A Llama with random weights, always the same; its inner layers are twice as wide."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": layers}
+    shape |= {"vocab_size": vocabulary, "num_attention_heads": heads}
+    return kind(LlamaConfig(**{**shape, **more}))
+
+
 def copied(folder: Path, to: Path, **settings: Any) -> Path:
     """A copy of a checkpoint with other settings in its config.json."""
     copytree(folder, to)
@@ -55,26 +74,16 @@ def tiny_text_policy() -> Path:
     """A two-layer random Llama with a token per character, for domains whose questions are text."""
     from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import WordLevel
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     vocabulary = {token: k for k, token in enumerate(["<eos>", "<unk>", *CHARACTERS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     folder = Path(mkdtemp(prefix="qstar-tiny-text-"))
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=0,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    names = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+    model = random_llama(LlamaForCausalLM, len(vocabulary), max_position_embeddings=512, **names)
+    model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>"
     ).save_pretrained(folder)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from qstar_core.policies import decoding
 from qstar_core.policies.decoding import ATTENTION, Decoding, use_attention
+from tests.models import random_llama
 
 VOCABULARY = 20
 SHAPE: dict[str, Any] = {
@@ -25,9 +26,8 @@ SHAPE: dict[str, Any] = {
 
 
 def llama(heads_of_keys: int = 2) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=heads_of_keys))
-    model = model.double().eval()
+    more = {"num_key_value_heads": heads_of_keys, **SHAPE}
+    model = random_llama(LlamaForCausalLM, VOCABULARY, **more).double().eval()
     use_attention(model)
     return model
 

@@ -6,9 +6,10 @@ from functools import lru_cache
 
 import torch
 from hypothesis import strategies as st
-from transformers import AutoModelForTokenClassification, LlamaConfig, PreTrainedModel
+from transformers import LlamaForTokenClassification, PreTrainedModel
 
 from qstar_core.values.packing import Tokens
+from tests.models import random_llama
 
 SEQUENCES = st.lists(
     st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple),
@@ -21,18 +22,8 @@ SEQUENCES = st.lists(
 @lru_cache(maxsize=1)
 def random_model() -> PreTrainedModel:
     """Two layers in float64; grouped heads, as in most models of today."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=8,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_labels=1,
-    )
-    made: PreTrainedModel = AutoModelForTokenClassification.from_config(config).double().eval()
-    return made
+    shape = {"heads": 4, "num_key_value_heads": 2, "num_labels": 1}
+    return random_llama(LlamaForTokenClassification, 8, **shape).double().eval()
 
 
 def naive(model: PreTrainedModel, tokens: Tokens) -> float:
