@@ -25,7 +25,7 @@ def deterministic() -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     memory = torch.utils.deterministic
-    filled = memory.fill_uninitialized_memory
+    filled = memory.fill_uninitialized_memory  # type: ignore[attr-defined]
     for name, value in WORKSPACE.items():
         os.environ.setdefault(name, value)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
