@@ -116,7 +116,22 @@ def load(path: Path | str, domain: str, split: str, form: Form = OWN) -> Problem
         rows = problem_rows.of_hub(given, split)
     else:
         raise _missing(given, domain)
-    return _collect(given, rows, problem_rows.digest(rows), domain, split, form)
+    return _of_rows(given, rows, domain, split, form)
+
+
+_READ: dict[tuple[str, str, str, Form], tuple[list[problem_rows.Row], ProblemFile]] = {}
+
+
+def _of_rows(
+    given: str, rows: list[problem_rows.Row], domain: str, split: str, form: Form
+) -> ProblemFile:
+    """The problems of a folder or hub data set, read anew only when its rows were."""
+    key = (given, domain, split, form)
+    known, file = _READ.get(key, (None, None))
+    if file is None or known is not rows:
+        file = _collect(given, rows, problem_rows.digest(rows), domain, split, form)
+        _READ[key] = (rows, file)
+    return file
 
 
 @lru_cache(maxsize=4)
