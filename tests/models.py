@@ -50,8 +50,8 @@ def copied(folder: Path, to: Path, **settings: Any) -> Path:
 CHARACTERS = " \n0123456789+-*/=#.?:,<>$" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@lru_cache(maxsize=1)
-def tiny_text_policy() -> Path:
+@lru_cache(maxsize=2)
+def tiny_text_policy(context: int = 512) -> Path:
     """A two-layer random Llama with a token per character, for domains whose questions are text."""
     from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import WordLevel
@@ -69,7 +69,7 @@ def tiny_text_policy() -> Path:
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         bos_token_id=None,
         eos_token_id=0,
         pad_token_id=0,
