@@ -51,9 +51,10 @@ def plan_table(
 
     table = Table(title="Plan", **COMPACT)
     table.add_column("stage", no_wrap=True)
-    table.add_column("key", style="dim", no_wrap=True)
+    if keys:
+        table.add_column("key", style="dim", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    measured = ["GPU\nhours <="] if tokens_per_second is not None else []
+    measured = ["GPU\nhours"] if tokens_per_second is not None else []
     for name in ("shards", "units", "policy\ntokens <=", *measured):
         table.add_column(name, justify="right", no_wrap=True)
     total = 0
@@ -62,7 +63,7 @@ def plan_table(
         total += 0 if there else row["policy_tokens"]
         table.add_row(
             plain(row["stage"]),
-            plain(row["key"][:8] if keys else ""),
+            *([plain(row["key"][:8])] if keys else []),
             plain(row["state"], "green" if there else ""),
             f"{row['shards']:,}",
             plain(f"{row['units']:,} {row['unit']}"),
@@ -70,7 +71,7 @@ def plan_table(
             *hours(row["policy_tokens"]),
         )
     table.add_section()
-    table.add_row("", "", "to generate", "", "", f"{total:,}", *hours(total))
+    table.add_row(*([""] * (1 + keys)), "to generate", "", "", f"{total:,}", *hours(total))
     if tokens_per_second is not None:
         table.caption = (
             f"GPU hours: generating alone, at {tokens_per_second:,g} tokens per second and GPU, "
