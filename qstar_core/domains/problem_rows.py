@@ -171,7 +171,9 @@ def of_hub(name: str, split: str) -> list[Row]:
         UserError: it cannot be reached, or has no such split.
     """
     repository, *said = name.split(":")
-    wanted = (said[0],) if said and said[0] else CONFIGURATIONS.get(repository, (None,))
+    wanted: tuple[str | None, ...] = CONFIGURATIONS.get(repository, (None,))
+    if said and said[0]:
+        wanted = (said[0],)
     split = said[1] if len(said) > 1 else split
     rows = [row for which in wanted for row in _load(repository, which, split, name)]
     return list(enumerate(rows, start=1))
