@@ -171,7 +171,7 @@ def _collect(
     rows: dict[str, int] = {}
     places: dict[str, float] = {}
     malformed: list[tuple[int, str]] = []
-    seen = repeated = 0
+    seen = repeated = elsewhere = 0
     for number, row in found:
         seen += 1
         try:
@@ -180,6 +180,7 @@ def _collect(
             malformed.append((number, str(error.args[0] if error.args else error)))
             continue
         if problem is None:
+            elsewhere += 1
             continue
         if rows.setdefault(problem.id, number) == number:
             problems.append(problem)
@@ -189,7 +190,8 @@ def _collect(
     _check_malformed(path, malformed, seen, domain)
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
-        raise UserError(f"{path}: no {split} problem in it", next_step=step)
+        others = f" of the split {split}; {elsewhere:,} rows are of others" if elsewhere else ""
+        raise UserError(f"{path}: no problem in it{others}", next_step=step)
     return ProblemFile(
         path, sha256, tuple(problems), rows, repeated, tuple(malformed), places=places
     )

@@ -77,8 +77,8 @@ class Encoder:
         if kind is float:
             return f'["float","{float.hex(value)}"]'
         if kind is complex:
-            exact = complex.__pos__(value)
-            return f'["complex","{exact.real.hex()}","{exact.imag.hex()}"]'
+            number = complex.__pos__(value)
+            return f'["complex","{number.real.hex()}","{number.imag.hex()}"]'
         if kind in (bytes, bytearray):
             return f'["{kind.__name__}","{kind.hex(value)}"]'
         return f'["other",{quote(type(value).__name__[:80])},{"true" if value else "false"}]'

@@ -114,8 +114,10 @@ def current() -> Mode:
         UserError: the environment says something else than a mode.
     """
     mode = os.environ.get(MODE, "bwrap")
-    if mode == "bwrap" or mode == "rlimits":
-        return mode
+    if mode == "bwrap":
+        return "bwrap"
+    if mode == "rlimits":
+        return "rlimits"
     raise UserError(
         f"{MODE}: {mode!r} is no sandbox; it may be {' or '.join(get_args(Mode))}",
         next_step=f"unset {MODE}",

@@ -101,7 +101,7 @@ def test_one_file_has_both_splits(tmp_path: Path) -> None:
     problem_sets.check_disjoint(domain)
     assert [problem_sets.count(domain, split) for split in ("train", "test")] == [1, 2]
     file.write_text(json.dumps(rows[0]) + "\n")
-    with pytest.raises(UserError, match="no test problem in it"):
+    with pytest.raises(UserError, match="no problem in it of the split test; 1 rows are of others"):
         problem_sets.load(file, "mbpp", "test")
 
 
