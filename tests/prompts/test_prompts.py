@@ -28,7 +28,7 @@ VERSIONS = {
     "math/few-shot": ("1", "3bb06f23ce69"),
     "math/metamath": ("1", "709ef38586b3"),
     "mbpp/chat": ("1", "436d97462888"),
-    "mbpp/three-shot": ("1", "bd979cc0bc09"),
+    "mbpp/three-shot": ("1", "3170087872d1"),
 }  # fmt: skip
 
 
