@@ -35,6 +35,11 @@ def whole(
     screen = console()
     say_defaults(screen, config)
     notes(screen, config)
+    absent = dict[str, str]()
+    if plan:
+        from qstar_core.policies.stand_ins import with_stand_ins
+
+        config, absent = with_stand_ins(config)
     if compares:
         rounds = [pipeline.Round(1, config, pipeline.plan_comparison(config))]
         say_training(screen, rounds[0].stages)
@@ -44,8 +49,9 @@ def whole(
         from flows.tables import plan_table, say
 
         rows = inspect.plan_rows(rounds)
-        screen.print(plan_table(rows))
+        screen.print(plan_table(rows, config.runtime.tokens_per_second, keys=not absent))
         say(screen, *inspect.places(rows))
+        say_absent(screen, absent)
         return
     manifests = inspect.all_made(rounds)
     if manifests is None:
@@ -251,6 +257,18 @@ def notes(screen: Console, config: RunConfig) -> None:
                 f"Note: {pool.stage} names no policy, so the run's own continues, at temperature "
                 f"{pool.temperature:g}: its labels are values of that, not of a stronger policy.",
             )
+
+
+def say_absent(screen: Console, absent: Mapping[str, str]) -> None:
+    """Says which checkpoints a plan had no need of, but the run will fetch."""
+    from flows.tables import say
+
+    for field, name in absent.items():
+        say(
+            screen,
+            f"Note: {field}: {name} is not on this machine; the run fetches it first. The keys of "
+            "what is made with it are known when it is here.",
+        )
 
 
 def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:

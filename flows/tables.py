@@ -30,17 +30,32 @@ COMPACT: dict[str, Any] = {
 Row = Mapping[str, Any]
 
 
-def plan_table(rows: Iterable[Row]) -> Table:
+SECONDS_PER_HOUR = 3600
+
+
+def plan_table(
+    rows: Iterable[Row], tokens_per_second: float | None = None, *, keys: bool = True
+) -> Table:
     """What a run will do.
 
     Args:
         rows: with the columns stage, key, state, shards, units, unit, policy_tokens.
+        tokens_per_second: that one GPU is assumed to generate; None shows no GPU hours.
+        keys: whether the keys are known.
     """
+
+    def hours(tokens: int) -> list[str]:
+        if tokens_per_second is None:
+            return []
+        return [f"{tokens / tokens_per_second / SECONDS_PER_HOUR:,.1f}" if tokens else ""]
+
     table = Table(title="Plan", **COMPACT)
     table.add_column("stage", no_wrap=True)
-    table.add_column("key", style="dim", no_wrap=True)
+    if keys:
+        table.add_column("key", style="dim", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for name in ("shards", "units", "policy\ntokens <="):
+    measured = ["GPU\nhours"] if tokens_per_second is not None else []
+    for name in ("shards", "units", "policy\ntokens <=", *measured):
         table.add_column(name, justify="right", no_wrap=True)
     total = 0
     for row in rows:
@@ -48,14 +63,20 @@ def plan_table(rows: Iterable[Row]) -> Table:
         total += 0 if there else row["policy_tokens"]
         table.add_row(
             plain(row["stage"]),
-            plain(row["key"][:8]),
+            *([plain(row["key"][:8])] if keys else []),
             plain(row["state"], "green" if there else ""),
             f"{row['shards']:,}",
             plain(f"{row['units']:,} {row['unit']}"),
             f"{row['policy_tokens']:,}" if row["policy_tokens"] else "",
+            *hours(row["policy_tokens"]),
         )
     table.add_section()
-    table.add_row("", "", "to generate", "", "", f"{total:,}")
+    table.add_row(*([""] * (1 + keys)), "to generate", "", "", f"{total:,}", *hours(total))
+    if tokens_per_second is not None:
+        table.caption = (
+            f"GPU hours: generating alone, at {tokens_per_second:,g} tokens per second and GPU, "
+            "which runtime.tokens_per_second assumes; training and scoring come on top."
+        )
     return table
 
 

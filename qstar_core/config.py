@@ -201,6 +201,9 @@ class RuntimeConfig(Section):
     """Policy tokens of one run, after which no further shard is started."""
     max_hours: Float | None = runtime_only(None, gt=0.0)
     """Hours of one run, after which no further shard is started."""
+    tokens_per_second: Float | None = runtime_only(None, gt=0.0)
+    """Policy tokens that one GPU is assumed to generate, for the GPU hours of ``--plan``; None
+    leaves these out."""
     runner: Literal["local", "ray"] = runtime_only("local")
     """Where shards are worked on: worker processes of this machine, or a Ray cluster."""
     ray_address: str | None = runtime_only(None)
@@ -315,6 +318,7 @@ class RunConfig(Section):
                 self.rollouts.import_file is not None
             ),
             "a server goes on serving the policy it serves": self.policy.backend == "server",
+            "a script goes on as it is": self.policy.backend == "scripted",
             "policy.lora is trained for the weights of the first round": (
                 self.policy.lora is not None
             ),

@@ -59,10 +59,12 @@ class ServerConfig(Section):
 class PolicyConfig(Section):
     """The frozen LLM."""
 
-    backend: Literal["transformers", "vllm", "server"] = "transformers"
-    """vllm runs in an environment of its own, named by ``runtime.python``; see docs/adr/0007."""
+    backend: Literal["transformers", "vllm", "server", "scripted"] = "transformers"
+    """vllm runs in an environment of its own, named by ``runtime.python``; see docs/adr/0007.
+    scripted replays the texts of a file, for rehearsals; see `qstar_core.policies.script`."""
     path: str = "reference:countdown-policy"
-    """Folder, ``s3://`` URI or hub name of a causal LM; ``reference:NAME`` comes with qstar."""
+    """Folder, ``s3://`` URI or hub name of a causal LM; ``reference:NAME`` comes with qstar. Of
+    scripted: the file."""
     dtype: Literal["float64", "float32", "float16", "bfloat16"] = "float64"
     """float64 makes samples independent of the batch's shape; see docs/adr/0002. vLLM has none."""
     chat: bool = False
@@ -83,10 +85,15 @@ class PolicyConfig(Section):
     def _engine_fits(self) -> PolicyConfig:
         if self.backend != "vllm" and (self.lora is not None or self.engine):
             raise ValueError("lora and engine need backend: vllm")
-        if self.backend != "transformers" and self.dtype == "float64":
+        if self.backend in ("vllm", "server") and self.dtype == "float64":
             raise ValueError(f"{self.backend} has no float64: set dtype to float32 or bfloat16")
         _check_engine(self.engine)
         return self
+
+    @property
+    def without_weights(self) -> bool:
+        """Whether ``path`` need not be a checkpoint that is at hand."""
+        return self.backend in ("server", "scripted")
 
 
 class QvmConfig(TrainingConfig):

@@ -34,6 +34,10 @@ def _load_policy(settings: str) -> Policy:
         from qstar_core.policies.server import ServerPolicy
 
         return ServerPolicy(config)
+    if config.backend == "scripted":
+        from qstar_core.policies.script import ScriptPolicy
+
+        return ScriptPolicy(config.path)
     folder = resolve_checkpoint(config.path, "policy.path")
     if config.backend == "vllm":
         from qstar_core.policies.vllm import VllmPolicy

@@ -161,7 +161,7 @@ def _with_torch(spec: dict[str, Any], config: RunConfig) -> bool:
     if kind == "labels":  # only a round of fitted Q iteration has a model
         return any(kind_of(name) == "qvm" for name in spec["inputs"])
     imported = kind == "rollouts" and config.rollouts.import_file is not None
-    served = kind in SAMPLING and _sampler(spec, config).backend == "server"
+    served = kind in SAMPLING and _sampler(spec, config).without_weights
     return kind not in WITHOUT_TORCH and not served and not imported
 
 

@@ -69,8 +69,8 @@ def copied(folder: Path, to: Path, **settings: Any) -> Path:
 CHARACTERS = " \n0123456789+-*/=#.?:,<>$" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@lru_cache(maxsize=1)
-def tiny_text_policy() -> Path:
+@lru_cache(maxsize=2)
+def tiny_text_policy(context: int = 512) -> Path:
     """A two-layer random Llama with a token per character, for domains whose questions are text."""
     from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import WordLevel
@@ -82,7 +82,9 @@ def tiny_text_policy() -> Path:
     tokenizer.decoder = decoders.Fuse()
     folder = Path(mkdtemp(prefix="qstar-tiny-text-"))
     names = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
-    model = random_llama(LlamaForCausalLM, len(vocabulary), max_position_embeddings=512, **names)
+    model = random_llama(
+        LlamaForCausalLM, len(vocabulary), max_position_embeddings=context, **names
+    )
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>"

@@ -90,7 +90,7 @@ def test_a_run_says_which_rows_it_left_out_and_asks_with_its_template(tmp_path: 
 def test_the_configuration_of_math_is_planned_with_a_folder_of_files() -> None:
     folder = str(math_file("train").parent)
     run = load_config(
-        str(ROOT / "deployments" / "math.yaml"),
+        str(ROOT / "deployments" / "configs" / "math.yaml"),
         [
             f"domain.train_file={folder}",
             f"domain.test_file={folder}",

@@ -65,7 +65,7 @@ def test_the_qvm_tells_a_line_that_reaches_the_target() -> None:
     assert right > 0.9 and wrong < 0.1
 
 
-DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deployments/*.yaml")]
+DOCUMENTS = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deployments/**/*.yaml")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -116,7 +116,22 @@ def load(path: Path | str, domain: str, split: str, form: Form = OWN) -> Problem
         rows = problem_rows.of_hub(given, split)
     else:
         raise _missing(given, domain)
-    return _collect(given, rows, problem_rows.digest(rows), domain, split, form)
+    return _of_rows(given, rows, domain, split, form)
+
+
+_READ: dict[tuple[str, str, str, Form], tuple[list[problem_rows.Row], ProblemFile]] = {}
+
+
+def _of_rows(
+    given: str, rows: list[problem_rows.Row], domain: str, split: str, form: Form
+) -> ProblemFile:
+    """The problems of a folder or hub data set, read anew only when its rows were."""
+    key = (given, domain, split, form)
+    known, file = _READ.get(key, (None, None))
+    if file is None or known is not rows:
+        file = _collect(given, rows, problem_rows.digest(rows), domain, split, form)
+        _READ[key] = (rows, file)
+    return file
 
 
 @lru_cache(maxsize=4)
@@ -156,7 +171,7 @@ def _collect(
     rows: dict[str, int] = {}
     places: dict[str, float] = {}
     malformed: list[tuple[int, str]] = []
-    seen = repeated = 0
+    seen = repeated = elsewhere = 0
     for number, row in found:
         seen += 1
         try:
@@ -165,6 +180,7 @@ def _collect(
             malformed.append((number, str(error.args[0] if error.args else error)))
             continue
         if problem is None:
+            elsewhere += 1
             continue
         if rows.setdefault(problem.id, number) == number:
             problems.append(problem)
@@ -174,7 +190,8 @@ def _collect(
     _check_malformed(path, malformed, seen, domain)
     if not problems:
         step = f"write one per line, for example {source.EXAMPLE}"
-        raise UserError(f"{path}: no {split} problem in it", next_step=step)
+        others = f" of the split {split}; {elsewhere:,} rows are of others" if elsewhere else ""
+        raise UserError(f"{path}: no problem in it{others}", next_step=step)
     return ProblemFile(
         path, sha256, tuple(problems), rows, repeated, tuple(malformed), places=places
     )

@@ -66,7 +66,7 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         folder = _from_s3(path, field)
     elif Path(path).is_dir():
         folder = Path(path)
-    elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
+    elif _is_hub_name(path):
         folder = _from_hub(path, field)
     else:
         folder = Path(path)
@@ -126,15 +126,14 @@ def backbone(config: RunConfig, model: Literal["qvm", "prm"] = "qvm") -> tuple[P
     """Folder and identity of the causal LM that a model starts from: its init, or the policy."""
     init, field = getattr(config, model).init, f"{model}.init"
     if init is None:
-        served = config.policy.backend == "server"  # then the policy's folder is not needed
-        where = field if served else "policy.path"
+        where = field if config.policy.without_weights else "policy.path"
         return _start(config.policy.path, where, config.policy.dtype)
     return _start(init, field, "float32")
 
 
 def sft_base(config: RunConfig) -> tuple[Path, str]:
     """Folder and identity of the causal LM that is fine-tuned: sft.base, or the policy."""
-    if config.sft.base is None and config.policy.backend != "server":
+    if config.sft.base is None and not config.policy.without_weights:
         return _start(config.policy.path, "policy.path", "float32")
     return _start(config.sft.base or config.policy.path, "sft.base", "float32")
 
@@ -181,6 +180,25 @@ def _from_s3(uri: str, field: str, head: str = "config.json") -> Path:
 
 def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
+
+
+def _is_hub_name(path: str) -> bool:
+    named = path.count("/") == 1 and not path.startswith((".", "/", "~"))
+    return named and not path.startswith("reference:") and not Path(path).is_dir()
+
+
+def on_hub_only(path: str) -> bool:
+    """Whether a checkpoint is named by a hub and has not been fetched from it yet."""
+    if fine_tuned(path) or is_remote(path) or not _is_hub_name(path):
+        return False
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot_download(path, allow_patterns=[*SHAPING, CARD], local_files_only=True)
+    except LocalEntryNotFoundError:
+        return True
+    return False
 
 
 def _from_hub(name: str, field: str) -> Path:
@@ -230,12 +248,16 @@ def identity(policy: PolicyConfig) -> str:
     A fine-tuned policy goes by the key of its data set instead, whether it is there or not.
 
     Raises:
-        UserError: its checkpoint or its adapter is missing.
+        UserError: its checkpoint, its adapter or its script is missing.
     """
     if policy.backend == "server":
         from qstar_core.policies.served import served_fingerprint
 
         return served_fingerprint(policy)
+    if policy.backend == "scripted":
+        from qstar_core.policies import script
+
+        return script.identity(policy.path)
     lora = resolve_adapter(policy.lora) if policy.lora is not None else None
     how = _how(policy.dtype, policy.backend, policy.chat, lora, policy.engine)
     if key := fine_tuned(policy.path):

@@ -68,7 +68,7 @@ def test_task_ids_say_the_split_and_a_share_is_of_the_training_tasks(tmp_path: P
 
 def test_a_file_of_another_split_has_no_problem(tmp_path: Path) -> None:
     file = write(tmp_path, "m.jsonl", [task(1, 601)])
-    with pytest.raises(UserError, match="no test problem in it"):
+    with pytest.raises(UserError, match="no problem in it of the split test; 1 rows are of others"):
         problem_sets.load(file, "mbpp", "test")
 
 

@@ -54,7 +54,7 @@ def test_a_file_of_any_kind_has_the_same_problems(tmp_path: Path, name: str) -> 
         ("r.parquet", b"PAR1?", "no Parquet file"),
         ("r.json", b"[1, 2", "no JSON"),
         ("r.csv", b"question\n\xff\n", "not UTF-8"),
-        ("r.csv", b"", "no train problem in it"),
+        ("r.csv", b"", "no problem in it"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says(

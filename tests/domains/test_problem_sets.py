@@ -136,8 +136,8 @@ ROW = b'{"numbers": [4, 9], "target": 13}\n'
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", ": no test problem in it"),
-        (b"\n \r\n", ": no test problem in it"),
+        (b"", ": no problem in it"),
+        (b"\n \r\n", ": no problem in it"),
         (b"\xef\xbb\xbf" + ROW, ", row 1, byte 1: the file begins with a byte order mark"),
         (ROW.decode().encode("utf-16"), ", row 1, byte 1 of the file: not UTF-8"),
         (ROW + ROW + b"\xe9" + ROW, f", row 3, byte {2 * len(ROW) + 1} of the file: not UTF-8"),

@@ -102,7 +102,9 @@ THINGS = (
     "stones out of the cold river",
 )
 SMALL = {
+    "policy.backend": "transformers",
     "policy.dtype": "float64",
+    "runtime.python": "null",
     "rollouts.samples": 3,
     "rollouts.max_new_tokens": 40,
     "pools.0.samples": 1,
@@ -140,7 +142,7 @@ def test_the_gsm8k_preset_from_problems_to_a_search_by_its_own_models(
     chosen = {f"domain.{split}_file": file for split, file in files.items()}
     chosen |= {"policy.path": tiny_text_policy(), **SMALL}
     sets = [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
-    preset = ROOT / "deployments" / "gsm8k-prm.yaml"
+    preset = ROOT / "deployments" / "configs" / "gsm8k.yaml"
     done = qstar("run", preset, "--out", out, *sets, PREFECT_API_URL=prefect_server)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {path.parent.parent.name for path in out.glob("*/*/manifest.json")}

@@ -71,6 +71,15 @@ def test_plan_sums_what_is_still_to_generate() -> None:
     assert last.split()[-1] == "234"
 
 
+def test_a_plan_has_gpu_hours_where_a_speed_is_assumed_and_no_keys_where_none_are_known() -> None:
+    row = {"key": "0123456789", "shards": 2, "units": 10, "unit": "rollouts", "state": "will run"}
+    rows = [{**row, "stage": "rollouts", "policy_tokens": 3_600_000}]
+    shown = text(tables.plan_table(rows, 250.0, keys=False))
+    assert "01234567" not in shown and "key" not in shown
+    assert shown.count("4.0") == 2
+    assert "250 tokens per second and GPU" in shown
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

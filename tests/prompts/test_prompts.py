@@ -27,12 +27,13 @@ VERSIONS = {
     "math/deepseek-math": ("1", "9698ad372d19"),
     "math/few-shot": ("1", "3bb06f23ce69"),
     "math/metamath": ("1", "709ef38586b3"),
-    "mbpp/three-shot": ("1", "bd979cc0bc09"),
+    "mbpp/chat": ("1", "436d97462888"),
+    "mbpp/three-shot": ("1", "3170087872d1"),
 }  # fmt: skip
 
 
 def test_there_are_templates_for_every_domain_but_countdown() -> None:
-    assert len(BUILT_IN) == 11
+    assert len(BUILT_IN) == 12
     assert prompts.names("countdown") == []
 
 
