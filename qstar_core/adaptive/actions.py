@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Annotated, Self
@@ -37,6 +38,19 @@ PROMPT = "prompt"
 """What a template calls the question; no factor may have this name."""
 FIELD = re.compile(r"\{(\w+)\}")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Actions with the probabilities that they were drawn with.
+
+    Attributes:
+        actions: [n, factors], int64.
+        propensities: [n, factors], of each factor's value, in (0, 1]; None where they are unknown.
+    """
+
+    actions: Actions
+    propensities: npt.NDArray[np.float64] | None
 
 
 class Factor(Section):

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from qstar_core.adaptive.actions import Actions, ActionSpace
-from qstar_core.adaptive.policy import Drawn, draw_factors
+from qstar_core.adaptive.actions import Actions, ActionSpace, Drawn
+from qstar_core.adaptive.policy import draw_factors
 from qstar_core.errors import UserError
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -1,4 +1,4 @@
-"""What a learned policy has to beat: random actions, the best fixed configuration, one factor alone.
+"""What a learned policy has to beat: random actions, the best fixed one, one factor alone.
 
 AdaReasoner's tables lack the second: the single configuration that does best over the same training
 questions, found with the same number of episodes. What is gained over it is what choosing by
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qstar_core.adaptive.actions import Action, Actions, ActionSpace
-from qstar_core.adaptive.policy import Drawn, Probabilities, draw_factors
+from qstar_core.adaptive.actions import Action, Actions, ActionSpace, Drawn
+from qstar_core.adaptive.policy import Probabilities, draw_factors
 from qstar_core.errors import UserError
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qstar_core.adaptive.actions import Actions, ActionSpace
-from qstar_core.adaptive.policy import Drawn
+from qstar_core.adaptive.actions import Actions, ActionSpace, Drawn
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.store.columns import column

@@ -1,9 +1,9 @@
 """The policy network: a frozen embedding of the question, a shared layer, one head per factor.
 
-AdaReasoner (arXiv 2505.17312, section 3): h = MLP(embedding), pi_j(a | q) = softmax(head_j(h) / tau),
-independent over the factors j given the question, so the propensity of an action is the product
-of those of its factors. Exploration is Boltzmann with tau_k = tau_0 * alpha^k after k episodes;
-at inference each factor takes its most probable value.
+AdaReasoner (arXiv 2505.17312, section 3): h = MLP(embedding),
+pi_j(a | q) = softmax(head_j(h) / tau), independent over the factors j given the question, so the
+propensity of an action is the product of those of its factors. Exploration is Boltzmann with
+tau_k = tau_0 * alpha^k after k episodes; at inference each factor takes its most probable value.
 
 1. tau has a floor: the gradient of log pi grows as 1 / tau, and a policy that is annealed to
    tau = 0 cannot be evaluated off-policy any more.
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from qstar_core.adaptive.actions import Actions, ActionSpace
+from qstar_core.adaptive.actions import Actions, ActionSpace, Drawn
 from qstar_core.config_section import Float, Section
 from qstar_core.errors import UserError
 from qstar_core.keys import ID_DIGITS, content_id
@@ -55,19 +54,6 @@ class Annealing(Section):
     def tau(self, episode: int) -> float:
         """The temperature of exploration after some episodes."""
         return max(self.floor, self.tau_0 * self.alpha**episode)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Actions with the probabilities that they were drawn with.
-
-    Attributes:
-        actions: [n, factors], int64.
-        propensities: [n, factors], of each factor's value, in (0, 1]; None where they are unknown.
-    """
-
-    actions: Actions
-    propensities: npt.NDArray[np.float64] | None
 
 
 class ConfigPolicy(torch.nn.Module):
