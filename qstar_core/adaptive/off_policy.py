@@ -7,8 +7,8 @@ With w_i = pi(a_i | q_i) / mu(a_i | q_i), the target policy pi over the one that
     DR     mean_i [ v(q_i) + w_i (r_i - m(q_i, a_i)) ]        (Dudik, Langford and Li 2011)
 
 where m is a model of the reward and v(q) = sum_a pi(a | q) m(q, a). A fixed configuration is the
-target that gives it probability 1. Episodes without a reward are left out beforehand, by whoever
-calls: the estimates are of the mean over those that can be judged.
+target that gives it probability 1. Episodes without a reward are left out (`from_table`): the
+estimates are of the mean over those that can be judged.
 
 1. Intervals are Student's t on the influence of each question: the episodes of a question are not
    independent. That of SNIPS is the delta method. All need weights of moderate size; `Estimate.ess`
@@ -25,9 +25,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+import pyarrow as pa
+from scipy.special import stdtrit
 
 from qstar_core.adaptive.actions import Action, Actions, ActionSpace
+from qstar_core.adaptive.episodes import actions_of
 from qstar_core.adaptive.policy import Probabilities, taken_of
 from qstar_core.errors import UserError
 from qstar_core.values.metrics import dense
@@ -93,6 +95,35 @@ class Estimate:
     def trusted(self) -> bool:
         """Whether the effective sample size is `ENOUGH`."""
         return self.ess >= ENOUGH
+
+
+def from_table(table: pa.Table, price: float = 0.0) -> tuple[Logged, npt.NDArray[np.int64]]:
+    """Stored episodes to judge a policy by, without those of unknown reward or propensities.
+
+    Args:
+        table: of `qstar_core.adaptive.episodes.SCHEMA`.
+        price: of a token, in units of reward; with one, episodes of unknown cost are left out.
+
+    Returns:
+        The episodes, and their rows in the table.
+
+    Raises:
+        UserError: none is left.
+    """
+    needed = ["reward", "propensities", *(["tokens"] if price else [])]
+    known = [table[name].is_valid().to_numpy(zero_copy_only=False) for name in needed]
+    rows = np.flatnonzero(np.logical_and.reduce(known))
+    kept = table.take(pa.array(rows))
+    if not len(rows):
+        raise UserError(
+            f"none of {table.num_rows} episodes has {', '.join(needed)}",
+            next_step="name episodes that a policy with known propensities has drawn",
+        )
+    tokens = kept["tokens"].to_numpy() if price else 0.0
+    propensities = np.array(kept["propensities"].to_pylist()).prod(axis=1)
+    worth = kept["reward"].to_numpy() - price * tokens
+    ids = kept["question_id"].to_pylist()
+    return Logged(ids, actions_of(kept), propensities, worth), rows
 
 
 def ips(logged: Logged, target: Probabilities) -> Estimate:
@@ -214,5 +245,5 @@ def _interval(value: float, influence: Floats, clusters: Sequence[str]) -> tuple
     if count < 2:
         return math.nan, math.nan
     error = math.sqrt(float((sums**2).sum()) * count / (count - 1)) / len(influence)
-    half = float(student.ppf(0.5 + LEVEL / 2, count - 1)) * error
+    half = float(stdtrit(count - 1, 0.5 + LEVEL / 2)) * error
     return value - half, value + half
