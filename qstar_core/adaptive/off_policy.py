@@ -144,7 +144,7 @@ def snips(logged: Logged, target: Probabilities) -> Estimate:
         return Estimate(math.nan, math.nan, math.nan, 0.0, len(w))
     value = float((w * logged.rewards).sum() / w.sum())
     influence = w * (logged.rewards - value) / w.mean()
-    low, high = _interval(value, influence, logged.question_ids)
+    low, high = _interval(value, influence, logged.question_ids, effective(w))
     return Estimate(value, low, high, effective(w), len(w))
 
 
@@ -234,16 +234,21 @@ def _mean(values: Floats, logged: Logged, w: Floats) -> Estimate:
     if not w.any():
         return Estimate(math.nan, math.nan, math.nan, 0.0, len(w))
     value = float(values.mean())
-    low, high = _interval(value, values - value, logged.question_ids)
+    low, high = _interval(value, values - value, logged.question_ids, effective(w))
     return Estimate(value, low, high, effective(w), len(w))
 
 
-def _interval(value: float, influence: Floats, clusters: Sequence[str]) -> tuple[float, float]:
-    """value -/+ t * sqrt(sum over questions of (sum of influence)^2) / n, with G / (G - 1)."""
+def _interval(
+    value: float, influence: Floats, clusters: Sequence[str], ess: float
+) -> tuple[float, float]:
+    """value -/+ t * sqrt(sum over questions of (sum of influence)^2) / n, with G / (G - 1).
+
+    t has as many degrees of freedom as there are questions or effective episodes, less one.
+    """
     sums = np.bincount(dense(np.asarray(clusters)), weights=influence)
     count = len(sums)
     if count < 2:
         return math.nan, math.nan
     error = math.sqrt(float((sums**2).sum()) * count / (count - 1)) / len(influence)
-    half = float(stdtrit(count - 1, 0.5 + LEVEL / 2)) * error
+    half = float(stdtrit(max(1.0, min(count, ess) - 1), 0.5 + LEVEL / 2)) * error
     return value - half, value + half
