@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from qstar_core.adaptive import episodes
 from qstar_core.annotations import table as annotated
 from qstar_core.labels import schema as labels
 from qstar_core.rollouts import sample
@@ -38,6 +39,10 @@ One row per step of every rollout; data set `labels/KEY`. `(rollout_id, step_ind
 """
 ANNOTATIONS = """\
 One row per step of every annotated solution (`prm.annotations`); data set `annotations/KEY`.
+"""
+EPISODES = """\
+One row per configuration that was tried on a question; [adaptive.md](adaptive.md). The files'
+metadata has `qstar.schema_version` ({version}) and `qstar.space`, the action space as JSON.
 """
 LABEL_FILE = """\
 The files' metadata has `qstar.schema_version` ({version}), `qstar.method`, `qstar.gamma`,
@@ -76,6 +81,8 @@ def render() -> str:
         READING,
         f"## Annotations\n\n{ANNOTATIONS}",
         _table(annotated.SCHEMA),
+        f"## Episodes\n\n{EPISODES.format(version=episodes.SCHEMA_VERSION)}",
+        _table(episodes.SCHEMA),
     ]
     return "\n".join(parts)
 
@@ -89,7 +96,9 @@ def _table(fields: Iterable[pa.Field]) -> str:
 
 
 def _kind(kind: pa.DataType) -> str:
-    return "list of steps" if pa.types.is_list(kind) else str(kind)
+    if not pa.types.is_list(kind):
+        return str(kind)
+    return "list of steps" if pa.types.is_struct(kind.value_type) else f"list of {kind.value_type}"
 
 
 if __name__ == "__main__":

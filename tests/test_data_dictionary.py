@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qstar_core import data_dictionary
+from qstar_core.adaptive.episodes import SCHEMA as EPISODES
 from qstar_core.labels.schema import SCHEMA as LABELS
 from qstar_core.rollouts.sample import SCHEMA as ROLLOUTS
 from qstar_core.rollouts.sample import STEP
@@ -19,6 +20,6 @@ def test_the_file_is_what_the_code_says() -> None:
 
 def test_every_column_is_described() -> None:
     page = data_dictionary.render()
-    for field in (*ROLLOUTS, *STEP, *LABELS):
+    for field in (*ROLLOUTS, *STEP, *LABELS, *EPISODES):
         assert description(field), field.name
         assert f"| `{field.name}` |" in page
