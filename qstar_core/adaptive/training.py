@@ -4,7 +4,7 @@ Which question comes next and how its action is drawn depend on (run seed, quest
 index) alone; neither the order of the questions given nor the workers that try the actions matter.
 The batch size does: it decides which weights an action is drawn with.
 
-A training that is killed goes on from its last checkpoint (`qstar_core.values.checkpoints`), and
+A training that is killed goes on from its last checkpoint (`qstar_core.training.checkpoints`), and
 ends with the same weights, bit for bit on a CPU. Episodes after that checkpoint are drawn again;
 they are the same, with the same ids.
 """
@@ -30,7 +30,7 @@ from qstar_core.adaptive.policy import WEIGHTS, ConfigPolicy, Floats
 from qstar_core.adaptive.reinforce import ReinforceConfig, RunningMean
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id, sample_seed
-from qstar_core.values import checkpoints
+from qstar_core.training import checkpoints
 
 log = logging.getLogger(__name__)
 

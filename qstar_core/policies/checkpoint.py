@@ -195,7 +195,7 @@ def on_hub_only(path: str) -> bool:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        snapshot_download(path, allow_patterns=[*SHAPING, CARD], local_files_only=True)
+        snapshot_download(path, allow_patterns=[*SHAPING, *TELLING], local_files_only=True)
     except LocalEntryNotFoundError:
         return True
     return False

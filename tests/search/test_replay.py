@@ -246,7 +246,7 @@ def test_a_search_that_failed_leaves_nothing_to_replay() -> None:
     policy, value = trees.make_policy(), trees.TableValue()
     [result] = run([stranger], trees.make_config(), trees.AMPLE, policy, value, run_seed=1)
     assert result.stop_reason == "error" and result.exchanges is None
-    with pytest.raises(UserError, match="left nothing to replay on this problem: ValueError"):
+    with pytest.raises(UserError, match="left nothing to replay on this problem: KeyError"):
         replay(stored(result, trees.make_config()), trees.make_config(), "toy")
 
 
