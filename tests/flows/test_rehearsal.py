@@ -33,7 +33,7 @@ COMMON = {
     "pools.0.samples": 1,
     "pools.0.max_states": 2,
     "evaluation.bootstrap_samples": 200,
-    "evaluation.max_policy_tokens": 400,
+    "evaluation.max_policy_tokens": 3000,
     "runtime.workers": 1,
     "runtime.threads": 1,
     "qvm.score_dtype": "float32",
@@ -123,7 +123,7 @@ def run(qstar: Qstar, folder: Path, name: str, given: dict[str, Any], **env: str
     assert done.returncode == 0, done.stdout + done.stderr
     made = {path.parent.parent.name for path in out.glob("*/*/manifest.json")}
     prm = {"prm"} if name == "gsm8k" else set()
-    assert made >= {"rollouts", "pool_states", "labels", "qvm", "evaluation", "report", *prm}
+    assert made >= {"rollouts", "pool", "labels", "qvm", "evaluation", "report", *prm}
     return out
 
 
@@ -160,7 +160,7 @@ def test_reference_solutions_with_errors_are_as_right_as_they_were_made(
                 good, bad = SETS[name].right(row), SETS[name].wrong(row)
                 mixed = [good, bad] if split == "train" else [[good], [bad], [good, bad]][place]
                 file.write(json.dumps({"prompt": problem.prompt, "texts": mixed}) + "\n")
-                right.add((problem.prompt, good))
+                right.add((problem.id, good))
     tiny = str(tiny_text_policy(CONTEXT))
     models = {"qvm.init": tiny, "prm.init": tiny, "runtime.python": "null"}
     policy = {"policy.backend": "scripted", "policy.path": script, "policy.dtype": "float64"}
@@ -170,7 +170,7 @@ def test_reference_solutions_with_errors_are_as_right_as_they_were_made(
     assert len(drawn) == TRAIN * 4
     for row in drawn:
         text = "".join(step["text"] for step in row["steps"])
-        made_right = (row["prompt"], text) in right
+        made_right = (row["problem_id"], text) in right
         assert row["outcome"] == ("correct" if made_right else "wrong"), text
     assert {row["outcome"] for row in drawn} == {"correct", "wrong"}
     table = {row["method"]: row for row in manifest(out, "evaluation")["figures"]["comparison"]}
