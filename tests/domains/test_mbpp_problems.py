@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,12 @@ def test_a_function_named_like_a_builtin_is_known_by_the_right_program() -> None
     ],
 )
 def test_a_malformed_row_is_named(tmp_path: Path, change: dict[str, Any], why: str) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text(f"{json.dumps(ROW)}\n{json.dumps({**ROW, **change})}\n")
+    """One is left out, as of any data set; several of a short file end the reading."""
+    file, bad = tmp_path / "rows.jsonl", json.dumps({**ROW, **change})
+    file.write_text(f"{json.dumps(ROW)}\n{bad}\n")
+    [(row, said)] = problem_sets.load(file, "mbpp", "test").malformed
+    assert row == 2 and re.search(why, said)
+    file.write_text(f"{json.dumps(ROW)}\n{bad}\n{bad}\n")
     with pytest.raises(UserError, match=f"row 2: .*{why}") as caught:
         problem_sets.load(file, "mbpp", "test")
     assert mbpp_problems.EXAMPLE in caught.value.next_step
@@ -101,7 +106,7 @@ def test_one_file_has_both_splits(tmp_path: Path) -> None:
     problem_sets.check_disjoint(domain)
     assert [problem_sets.count(domain, split) for split in ("train", "test")] == [1, 2]
     file.write_text(json.dumps(rows[0]) + "\n")
-    with pytest.raises(UserError, match="no test problem in it"):
+    with pytest.raises(UserError, match="no problem in it of the split test; 1 rows are of others"):
         problem_sets.load(file, "mbpp", "test")
 
 
