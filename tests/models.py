@@ -65,7 +65,7 @@ def tiny_text_policy(context: int = 512) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(vocabulary),
-        hidden_size=32,
+        hidden_size=64,  # 32 for each head, as vLLM's attention on a CPU wants
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
