@@ -81,10 +81,10 @@ def tiny_text_policy(context: int = 512) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     folder = Path(mkdtemp(prefix="qstar-tiny-text-"))
-    names = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
-    model = random_llama(
-        LlamaForCausalLM, len(vocabulary), max_position_embeddings=context, **names
-    )
+    own = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+    own |= {"max_position_embeddings": context, "intermediate_size": 64}
+    # 32 for each head, as vLLM's attention on a CPU wants
+    model = random_llama(LlamaForCausalLM, len(vocabulary), hidden=64, **own)
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>"

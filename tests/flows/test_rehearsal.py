@@ -18,12 +18,15 @@ import pytest
 
 from qstar_core.config import DomainConfig
 from qstar_core.domains import problem_sets
+from qstar_core.mdp import Problem
+from qstar_core.values.data import held_out
 from tests import data
 from tests.flows.conftest import ROOT, Qstar
 from tests.models import tiny_text_policy
 from tests.vllm_server import LIGHT, MISSING, PYTHON
 
 TRAIN, TEST = 4, 3
+HOLDOUT = 0.5
 CONTEXT = 4096  # tokens, of one character each
 needs_vllm = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 pytestmark = pytest.mark.slow
@@ -39,7 +42,7 @@ COMMON = {
     "qvm.score_dtype": "float32",
     "prm.dtype": "float32",
     **{f"{model}.batch_size": 8 for model in ("prm", "qvm")},
-    **{f"{model}.holdout": 0.5 for model in ("prm", "qvm")},
+    **{f"{model}.holdout": HOLDOUT for model in ("prm", "qvm")},
     **{f"{model}.bf16": False for model in ("prm", "qvm")},
 }
 
@@ -111,10 +114,26 @@ def slices(folder: Path, name: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def asked(folder: Path, name: str, split: str) -> list[Problem]:
+    """The problems of a slice, as the configuration asks them."""
+    files = {f"{part}_file": str(folder / f"{part}.jsonl") for part in ("train", "test")}
+    domain = DomainConfig.model_validate({"name": name, "prompt": PROMPTS[name], **files})
+    return problem_sets.problems(domain, split, seed=0)
+
+
+def halving(problems: list[Problem]) -> int:
+    """A seed that holds out half of the problems of a training."""
+    for seed in range(1000):
+        if 2 * sum(held_out(p.id, HOLDOUT, seed) for p in problems) == len(problems):
+            return seed
+    raise AssertionError("no such seed")
+
+
 def run(qstar: Qstar, folder: Path, name: str, given: dict[str, Any], **env: str) -> Path:
     """Runs a configuration with small settings; returns the folder of its results."""
     files = {f"domain.{split}_file": folder / f"{split}.jsonl" for split in ("train", "test")}
-    sets = {**COMMON, **files, **given}
+    seed = halving(asked(folder, name, "train"))
+    sets = {**COMMON, **files, "qvm.seed": seed, "prm.seed": seed, **given}
     if name != "gsm8k":
         sets = {field: value for field, value in sets.items() if not field.startswith("prm.")}
     parts = [part for field, value in sets.items() for part in ("--set", f"{field}={value}")]
@@ -144,17 +163,10 @@ def test_reference_solutions_with_errors_are_as_right_as_they_were_made(
 ) -> None:
     """Held out: one problem has the right text alone, one a wrong one, one the right one first."""
     rows = slices(tmp_path, name)
-    domain = DomainConfig.model_validate(
-        {
-            "name": name,
-            **{f"{s}_file": str(tmp_path / f"{s}.jsonl") for s in rows},
-            "prompt": PROMPTS[name],
-        }
-    )
     script, right = tmp_path / "script.jsonl", set[tuple[str, str]]()
     with script.open("w", encoding="utf-8") as file:
         for split, found in rows.items():
-            problems = problem_sets.problems(domain, split, seed=0)
+            problems = asked(tmp_path, name, split)
             assert len(problems) == len(found)
             for place, (problem, row) in enumerate(zip(problems, found, strict=True)):
                 good, bad = SETS[name].right(row), SETS[name].wrong(row)
