@@ -61,8 +61,8 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
 
     figures: dict[str, Any] = selection.figures(rows)
     figures |= {"too_long": data.too_long + heldout.too_long, "padding": data.padding}
-    places, settings = (scratch, resume), (config.sft, config.seed)
-    figures |= train(folder, vocabulary, data, heldout, *places, *settings, report, followers)
+    how = scratch, resume, config.sft, config.seed, report, followers
+    figures |= train(folder, vocabulary, data, heldout, *how)
     figures["licence"] = licence_of(folder)
     if allowed:
         figures["allowed"] = allowed
