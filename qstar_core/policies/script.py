@@ -5,9 +5,9 @@ The file is JSONL, a row per prompt::
     {"prompt": "Question: ...\nAnswer:\n", "texts": ["3 + 4 = 7\n#### 7", "3 + 4 = 8\n#### 8"]}
 
 A sample is one of the texts of its prompt, each as likely as the others; one that goes on from
-some steps is drawn among the texts that begin with them. Temperature 0 takes the first of these,
-every other temperature is alike. A token is a line break, or a word with the blanks before it;
-the end of a text is a token too.
+some steps (the prompt may end with them, too) is drawn among the texts that begin with them.
+Temperature 0 takes the first of these, every other temperature is alike. A token is a line break,
+or a word with the blanks before it; the end of a text is a token too.
 """
 
 from __future__ import annotations
@@ -60,27 +60,33 @@ class ScriptPolicy:
         """
         answers = []
         for request in requests:
-            known = self.texts.get(request.prompt, ())
-            going_on = [text for text in known if text.startswith(request.written)]
+            known, written = self._known(request.prompt, request.written)
+            going_on = [text for text in known if text.startswith(written)]
             if not going_on:
                 raise ValueError(f"the script has no text that begins with {request.text!r:.200}")
-            samples = [_draw(request, going_on, seed) for seed in request.seeds]
+            samples = [_draw(request, going_on, len(written), seed) for seed in request.seeds]
             if done is not None:
                 done(len(samples), sum(sample.tokens for sample in samples))
             answers.append(samples)
         return answers
 
+    def _known(self, prompt: str, written: str) -> tuple[Sequence[str], str]:
+        """The texts of a prompt, which may have the steps so far at its end, and these steps."""
+        while prompt and prompt not in self.texts:
+            prompt, written = prompt[:-1], prompt[-1] + written
+        return self.texts.get(prompt, ()), written
 
-def _draw(request: SampleRequest, texts: Sequence[str], seed: int) -> Sample:
-    """One of the texts from where the request goes on, as far as it allows."""
+
+def _draw(request: SampleRequest, texts: Sequence[str], place: int, seed: int) -> Sample:
+    """One of the texts, from that place on as far as the request allows."""
     taken = texts[0] if request.temperature == 0 else random.Random(seed).choice(texts)
-    tokens = TOKEN.findall(taken[len(request.written) :])
+    tokens = TOKEN.findall(taken[place:])
     split = StepSplit(request)
     for token in [*tokens, ""]:  # the last one is the end of the text
         split.take("\n" in token, eos=not token)
         if split.finish:
             break
-    logprobs = _logprobs(texts, len(request.written), tokens[: split.length])
+    logprobs = _logprobs(texts, place, tokens[: split.length])
     return as_sample(split, logprobs, lambda start, end: "".join(tokens[start:end]))
 
 
