@@ -42,8 +42,8 @@ import pyarrow as pa  # noqa: E402
 from qstar_core.labels import METHODS, stream  # noqa: E402
 from qstar_core.labels.schema import file_schema  # noqa: E402
 from qstar_core.labels.steps import Z95, as_paths  # noqa: E402
-from qstar_core.pipeline import LABEL_ROLLOUTS  # noqa: E402
 from qstar_core.rollouts.sample import SCHEMA, STEP  # noqa: E402
+from qstar_core.sharding import LABEL_ROLLOUTS  # noqa: E402
 from qstar_core.store import dataset  # noqa: E402
 
 SAMPLES = 16  # per problem
