@@ -7,7 +7,8 @@ size nor on the batch nor on the worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from qstar_core.policies import Policy, Sample, SampleRequest
 from qstar_core.policies.steps import step_rule
 from qstar_core.store.columns import column
 
+ROWS_AT_A_TIME = 500
 STEP = pa.struct(
     [
         column("text", pa.string(), "The step, the newline that ends it included", True),
@@ -110,7 +112,7 @@ def sample_rollouts(
     asks = requests_for(problems, config, policy.fingerprint, seed)
     samples = policy.sample([ask for _, ask in asks], done)
     grades = iter(_grades(problems, samples))
-    rows = [
+    rows = (
         rollout_row(
             problem,
             rollout_id,
@@ -123,8 +125,17 @@ def sample_rollouts(
         )
         for problem, (ids, ask), drawn in zip(problems, asks, samples, strict=True)
         for index, (rollout_id, sample) in enumerate(zip(ids, drawn, strict=True))
-    ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    )
+    return as_table(rows)
+
+
+def as_table(rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """A table of `SCHEMA`; of the rows, which take many times its memory, some at a time."""
+    parts = [SCHEMA.empty_table()]
+    rows = iter(rows)
+    while some := list(islice(rows, ROWS_AT_A_TIME)):
+        parts.append(pa.Table.from_pylist(some, schema=SCHEMA))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _grades(problems: Sequence[Problem], samples: Sequence[Sequence[Sample]]) -> list[Grade]:
