@@ -77,8 +77,8 @@ def test_a_solution_ends_with_its_answer_or_its_text() -> None:
     ("row", "says"),
     [
         ([1], "not a JSON object"),
-        ({"solution": "\\boxed{1}"}, "'problem' is missing"),
-        ({"problem": "?"}, "'solution' is missing"),
+        ({"solution": "\\boxed{1}"}, "'problem' or 'question' is missing"),
+        ({"problem": "?"}, "'answer' or 'solution' is missing"),
         ({"problem": 1, "solution": "\\boxed{1}"}, "problem must be a text"),
         ({"problem": "?", "solution": 1}, "solution must be a text"),
         ({"problem": "?", "solution": "1"}, "no .boxed"),
