@@ -88,7 +88,7 @@ def test_few_malformed_rows_are_left_out_and_named(tmp_path: Path) -> None:
         }
     }
     assert problem_sets.notes(domain) == [
-        f"{file}: 1 rows are left out, for example row 3: the answer has no #### with its number"
+        f"{file}: 1 row is left out, for example row 3: the answer has no #### with its number"
     ]
     assert problem_sets.malformed(domain, "train") == {}
 
