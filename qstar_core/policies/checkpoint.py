@@ -150,8 +150,8 @@ def _has_weights(config: RunConfig, field: str) -> None:
     if config.policy.backend == "scripted":
         raise UserError(
             f"{field}: a scripted policy has no weights that the model could start from",
-            next_step=f"name any causal LM; for a rehearsal: "
-            f"--set {field}=reference:countdown-policy",
+            next_step=f"name a causal LM with room for its texts: --set {field}=FOLDER   "
+            "(docs/reproduce-papers.md, Rehearsal, makes a small one)",
         )
 
 
