@@ -40,7 +40,8 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
         config: of the run.
         until: the last stage wanted. Where rollouts are imported, nothing is held out or the
             policy has no weights to train from, what only later stages need (the policy,
-            held-out problems) is not asked for then, and they are left out. Before ``prm`` is nothing that a reward model is not made from.
+            held-out problems) is not asked for then, and they are left out. Before ``prm`` is
+            nothing that a reward model is not made from.
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
