@@ -53,7 +53,7 @@ def main() -> None:
     asked: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin, asked), daemon=True).start()
     logging.disable(logging.CRITICAL)
-    _send(out, ["ready", _versions(), ""])
+    _send(out, ["ready", _load(), ""])
     _cap_memory()
     signal.signal(signal.SIGPROF, _out_of_time)
     while True:
@@ -72,7 +72,8 @@ def _send(out: IO[str], message: list[Any]) -> None:
     out.flush()
 
 
-def _versions() -> str:
+def _load() -> str:
+    """Loads math-verify, as the pool uses it; its version."""
     from importlib.metadata import version
 
     from qstar_core.grading import math_faster
