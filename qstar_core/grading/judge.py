@@ -23,8 +23,8 @@ from qstar_core.grading.separate import MODULES
 CPU_S = 5.0
 """Processor time for one verdict; it takes some microseconds."""
 MEMORY_BYTES = 2 * 1024**3
-ANSWER_S = 60.0
-"""On the clock; after which the server itself is taken for hung."""
+ANSWER_S = 300.0
+"""On the clock, after which the server itself is taken for hung: the machine may be busy."""
 
 
 class JudgeFailed(Exception):
