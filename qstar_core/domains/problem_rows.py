@@ -110,7 +110,7 @@ def _csv(path: str, text: str) -> Iterator[dict[str, Any]]:
             "quote fields that hold line breaks or quotes; a field has 131,072 characters at most"
         )
         raise UserError(
-            f"{path}, line {reader.line_num}: no CSV: {error}", next_step=step
+            f"{path}, after line {reader.line_num}: no CSV: {error}", next_step=step
         ) from error
 
 
