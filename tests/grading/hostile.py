@@ -316,7 +316,7 @@ libc.prctl(22, 2, ctypes.byref(Program(len(own) // 8, own)), 0, 0)
 def f(x): return "no write, no answer"
 g = f""",
     "numbers that collide": EVERYWHERE + """
-same = ",".join(f'["int","{k * (2 ** 61 - 1):x}"]' for k in range(1, 36_000))
+same = ",".join(f'["int","{k * (2 ** 61 - 1):x}"]' for k in range(1, 33_000))
 everywhere(f'["values",["set",{same}],true]'.encode())
 os._exit(0)""",
     "keys that collide": EVERYWHERE + """
