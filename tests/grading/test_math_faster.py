@@ -18,6 +18,7 @@ from qstar_core.domains import math_problems
 from qstar_core.domains.math import right_answer
 from qstar_core.grading import math_faster
 from qstar_core.grading.math_faster import differ
+from qstar_core.grading.math_worker import compare
 from tests.data import math
 
 ORIGINAL = _Latex2Sympy.create_parser
@@ -65,6 +66,33 @@ def test_some_answers_have_the_same_tree(faster: None) -> None:
 def test_all_answers_have_the_same_tree(faster: None) -> None:
     for text in dict.fromkeys(answers("train") + answers("test")):
         assert tree(text) == original_tree(text), text
+
+
+def check_findings(texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compares each text with itself and the next one, and all that clearly differs once more."""
+    original, mistaken = grader.sympy_symbolic_eq, []
+
+    def both(one: Any, other: Any) -> bool:
+        equal = bool(original(one, other))
+        if equal and not math_faster.unless_different(original)(one, other):
+            mistaken.append((one, other))
+        return equal
+
+    monkeypatch.setattr(grader, "sympy_symbolic_eq", both)
+    for one, other in zip(texts, [*texts[1:], texts[0]], strict=True):
+        with contextlib.suppress(Exception):  # what math-verify cannot judge
+            compare(one, one)
+            compare(one, other)
+    assert mistaken == []
+
+
+def test_some_answers_are_compared_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_findings(answers("test")[::100], monkeypatch)
+
+
+@pytest.mark.slow
+def test_all_answers_are_compared_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_findings(list(dict.fromkeys(answers("train") + answers("test"))), monkeypatch)
 
 
 @settings(max_examples=25)
