@@ -143,9 +143,9 @@ def f(x):
     "files": HUNT + """
 import os
 def f(x):
-    for folder, _, files in os.walk("/"):
-        for name in files:
-            if folder.startswith(("/tmp", "/dev", "/work", "/home")):
+    for top in ("/tmp", "/dev", "/work", "/home", "/root"):
+        for folder, _, files in os.walk(top):
+            for name in files:
                 text = open(os.path.join(folder, name), encoding="latin-1").read(10**6)
                 if seen(text): return seen(text)""",
     "forged verdicts": EVERYWHERE + FORGED + """
