@@ -10,7 +10,8 @@ as the data set writes it. So MATH is measured three times:
 2. the pairs that do need math-verify alone, through the pool;
 3. these pairs by math-verify in this process, with its own time limit, as it is used elsewhere.
 
-The last two grade the same pairs, so their ratio, printed last, is that of the pool to one process.
+The last two grade the same pairs, so their ratio, printed last, is that of the pool to one process;
+the pool's workers also run math-verify with what `qstar_core.grading.math_faster` changes in it.
 Starting the workers is measured apart: it is paid once.
 """
 

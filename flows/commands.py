@@ -243,12 +243,14 @@ def notes(screen: Console, config: RunConfig) -> None:
 
     for note in problem_sets.notes(config.domain):
         say(screen, f"Note: {note}")
-    start = config.qvm.init or config.policy.path
+    field, start = "policy.path", config.policy.path
+    if config.qvm.init is not None:
+        field, start = "qvm.init", config.qvm.init
     if config.domain.name != "countdown" and start.startswith("reference:"):
         say(
             screen,
             f"Note: {start} has learnt countdown alone; samples of it, and a Q-value model that "
-            f"starts from it, know nothing of {config.domain.name}: name a model with policy.path.",
+            f"starts from it, know nothing of {config.domain.name}: name a model with {field}.",
         )
     for pool in config.pools:
         if pool.kind == "stronger" and pool.policy is None:

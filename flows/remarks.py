@@ -94,8 +94,8 @@ def _left_out(figures: dict[str, Any]) -> list[str]:
         if rows := figures.get(f"malformed_{split}"):
             first = rows["named"][0]
             found.append(
-                f"{rows['rows']:,} rows of domain.{split}_file are left out, for example row "
-                f"{first['row']}: {first['reason']}"
+                f"rows of domain.{split}_file that are left out: {rows['rows']:,}, for example "
+                f"row {first['row']}: {first['reason']}"
             )
     return found
 

@@ -38,9 +38,10 @@ def plan(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
 
     Args:
         config: of the run.
-        until: the last stage wanted. Where rollouts are imported or nothing is held out, what
-            only later stages need (the policy, held-out problems) is not asked for then, and
-            they are left out. Before ``prm`` is nothing that a reward model is not made from.
+        until: the last stage wanted. Where rollouts are imported, nothing is held out or the
+            policy has no weights to train from, what only later stages need (the policy,
+            held-out problems) is not asked for then, and they are left out. Before ``prm`` is
+            nothing that a reward model is not made from.
 
     Raises:
         UserError: a checkpoint or problem file is missing or malformed, or the output folder
@@ -65,8 +66,11 @@ def _check_made(config: RunConfig) -> None:
 
 def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     """As `plan`, where the policy is perhaps one that a round before has still to make."""
-    partial = config.rollouts.import_file is not None or not problem_sets.count(
-        config.domain, "test"
+    nothing_to_train = config.policy.without_weights and config.qvm.init is None
+    partial = (
+        config.rollouts.import_file is not None
+        or not problem_sets.count(config.domain, "test")
+        or (nothing_to_train and config.qvm.path is None)
     )
     judged = trains(config, config.evaluation.methods, until)
     judged = judged and not (partial and until in BEFORE_TRAINING)

@@ -6,37 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.config_file import load_config
 from qstar_core.domains import DOMAINS
-from qstar_core.jobs import JOBS
-from qstar_core.store import dataset
 from tests.data import ROOT, math_file
 from tests.models import tiny_policy
+from tests.stages import make, rows
 
 
 def write(file: Path, rows: list[Any]) -> str:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(file)
-
-
-def make(run: RunConfig, *names: str) -> dict[str, dict[str, Any]]:
-    """Makes stages as a flow does, in this process; returns their manifests."""
-    stages = pipeline.plan(run, until="labels")
-    manifests = {}
-    for name in names:
-        specs = pipeline.shards(stages[name], run)
-        receipts = [JOBS[name](spec, run, lambda *_: None) for spec in specs]
-        manifests[name] = pipeline.publish(stages[name], run, receipts)
-    return manifests
-
-
-def rows(run: RunConfig, name: str) -> pl.DataFrame:
-    return pl.read_parquet(dataset.data_files(pipeline.plan(run, until="labels")[name].uri))
 
 
 IMPORTED = {
@@ -76,7 +59,10 @@ def test_a_run_says_which_rows_it_left_out_and_asks_with_its_template(tmp_path: 
     run = RunConfig.model_validate(given)
     figures = make(run, "problems")["problems"]["figures"]
     assert figures["train"] == 3
-    left_out = {"rows": 1, "named": [{"row": 4, "reason": "field 'solution' is missing"}]}
+    left_out = {
+        "rows": 1,
+        "named": [{"row": 4, "reason": "field 'answer' or 'solution' is missing"}],
+    }
     assert figures["malformed_train"] == left_out
     prompts = rows(run, "problems")["prompt"].to_list()
     assert prompts[0].startswith("What is $0$?\n\nWork this out step by step")

@@ -17,9 +17,10 @@ from qstar_core.domains import DOMAINS, gsm8k_problems
 from qstar_core.domains import gsm8k as gsm8k_domain
 from qstar_core.errors import UserError
 from qstar_core.jobs import JOBS, read_problems
-from qstar_core.store import dataset, open_store
+from qstar_core.store import open_store
 from tests.data import gsm8k
 from tests.rollouts.import_rows import row, write
+from tests.stages import make, rows
 
 NOWHERE = {"path": "/no/such/policy"}  # the policy of an import is not asked for
 
@@ -28,21 +29,6 @@ def config(tmp_path: Path, file: Path | str, **more: Any) -> RunConfig:
     given: dict[str, Any] = {"out": str(tmp_path / "out"), "domain": {"name": "gsm8k"}, **more}
     rollouts = {"import_file": str(file), **given.pop("rollouts", {})}
     return RunConfig.model_validate({"policy": NOWHERE, "rollouts": rollouts, **given})
-
-
-def make(run: RunConfig, *names: str) -> dict[str, dict[str, Any]]:
-    """Makes stages as a flow does, in this process; returns their manifests."""
-    stages = pipeline.plan(run, until="qvm" if "qvm" in names else "labels")
-    manifests = {}
-    for name in names:
-        specs = pipeline.shards(stages[name], run)
-        receipts = [JOBS[name](spec, run, lambda *_: None) for spec in specs]
-        manifests[name] = pipeline.publish(stages[name], run, receipts)
-    return manifests
-
-
-def rows(run: RunConfig, name: str) -> pl.DataFrame:
-    return pl.read_parquet(dataset.data_files(pipeline.plan(run, until="labels")[name].uri))
 
 
 def test_the_policy_is_not_needed_up_to_the_labels(tmp_path: Path) -> None:

@@ -53,6 +53,17 @@ def test_the_rounds_are_a_chain_of_data_sets(tmp_path: Path) -> None:
     assert made_first(plan(tmp_path), "qvm") == made_first(plan(tmp_path), "labels") == []
 
 
+def test_rollouts_of_a_script_need_no_weights(tmp_path: Path) -> None:
+    script = tmp_path / "script.jsonl"
+    script.write_text('{"prompt": "1 2 > 3\\n", "texts": ["1 + 2 = 3 left 3"]}\n')
+    policy = {"backend": "scripted", "path": str(script)}
+    run = RunConfig.model_validate({"out": str(tmp_path / "out"), "policy": policy})
+    assert list(pipeline.plan(run, until="rollouts")) == ["problems", "rollouts", "labels"]
+    with pytest.raises(UserError, match=r"qvm\.init: a scripted policy has no weights") as caught:
+        pipeline.plan(run)
+    assert "--set qvm.init=FOLDER" in caught.value.next_step
+
+
 def test_a_missing_pool_names_the_command_that_makes_it(tmp_path: Path) -> None:
     stages = plan(tmp_path, pools=[{"kind": "states"}])
     with pytest.raises(UserError, match="labels: its input pool_states is not there") as caught:

@@ -32,9 +32,9 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from qstar_core.domains.in_words import Frame, is_over
 from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, Outcome, math_answers
-from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
 
 MAX_STEPS = 32  # lines of a solution
@@ -45,7 +45,8 @@ LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 GRADER = "choice-text"
 GRADER_VERSION = "1"
 
-BEFORE, AFTER = "Question: ", "\nAnswer:\n"
+FRAME = Frame("choice", before="Question: ", after="\nAnswer:\n")
+question = FRAME.question  # with its options
 MARK = re.compile(
     r"(?:####|\banswer\s?(?:is\b|:)|\bcorrect (?:option|choice) is\b)[^\S\n]{0,9}:?"
     rf"[^\S\n]{{0,9}}([^\n]{{1,{MAX_CHARACTERS}}})",
@@ -79,8 +80,6 @@ def as_asked(question: str, options: Mapping[str, str], answer: str, split: str)
     Raises:
         ValueError: something is empty, or the answer is no option.
     """
-    if not question.strip():
-        raise ValueError("the question is empty")
     if len(options) < 2:
         raise ValueError(f"fewer than two options: {list(options.values())!r:.80}")
     if any(not plain(text) for text in options.values()):
@@ -88,13 +87,7 @@ def as_asked(question: str, options: Mapping[str, str], answer: str, split: str)
     if plain(answer) not in {plain(text) for text in options.values()}:
         raise ValueError(f"the answer is none of the options: {answer!r:.80}")
     given = {"answer": answer.strip(), "options": [[k, v.strip()] for k, v in options.items()]}
-    prompt = f"{BEFORE}{question.strip()}{AFTER}"
-    return Problem("choice", prompt, canonical_json(given), split)
-
-
-def question(problem: Problem) -> str:
-    """The question with its options, without what the standard prompt has around it."""
-    return problem.prompt.removeprefix(BEFORE).removesuffix(AFTER)
+    return FRAME.problem(question, given, split)
 
 
 def plain(text: str) -> str:
@@ -168,10 +161,7 @@ def max_steps(problem: Problem) -> int:
 
 def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     """Whether a solution is over: the text ended, the last line answers, or there is no room."""
-    if not steps:
-        return False
-    last = steps[-1]
-    return last.ended or said(last.text) is not None or len(steps) >= MAX_STEPS
+    return is_over(steps, MAX_STEPS, lambda: said(steps[-1].text) is not None)
 
 
 def _text(steps: Sequence[str]) -> str:

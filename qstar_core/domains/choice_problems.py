@@ -12,16 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from qstar_core.config import DomainConfig
-from qstar_core.domains import choice
+from qstar_core.domains import choice, in_words
+from qstar_core.domains.row_fields import as_object, as_text, text_of
 from qstar_core.mdp import Problem
 
 EXAMPLE = '{"question": "Which is prime?", "choices": ["21", "23"], "answer": 1}'
 GENERATED = {"train": 0, "test": 0}  # there are none but those of the files
 MAX_MALFORMED = 0.01  # share of a file's rows that may be left out
+expected_tokens, left_tokens = (
+    in_words.expected_tokens,
+    partial(in_words.left_tokens, choice.MAX_STEPS),
+)
 
 LETTERED = re.compile(r"\bOptions:\s*(?=A: )")
 METAPHOR = re.compile(r"\bmetaphor\b.*\bsuitable\b", re.DOTALL)
@@ -33,19 +38,18 @@ def from_row(row: object, split: str) -> Problem:
     Raises:
         TypeError, KeyError, ValueError: the row is malformed.
     """
-    if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
+    row = as_object(row)
     if "Best Answer" in row or "mc1_targets" in row:
         return _truthful(row, split)
     if "query" in row:
         return _logical(row, split)
-    question = _text(row, "question")
+    question = text_of(row, "question")
     listed = next((row[name] for name in ("choices", "options") if name in row), None)
     right = row.get("answer", row.get("answerKey"))
     if right is None:
         raise KeyError("field 'answer' is missing")
     if listed is None:
-        return choice.as_asked(question, inline_options(question), _is_text(right), split)
+        return choice.as_asked(question, inline_options(question), as_text(right, "answer"), split)
     options = _labelled(listed)
     return choice.make_problem(question, options, _right(options, right), split)
 
@@ -96,12 +100,12 @@ def _cut(text: str, marks: list[str]) -> dict[str, str]:
 
 def _truthful(row: dict[str, Any], split: str) -> Problem:
     if "mc1_targets" in row:
-        question, targets = _text(row, "question"), row["mc1_targets"]
-        texts = [_is_text(text) for text in targets["choices"]]
+        question, targets = text_of(row, "question"), row["mc1_targets"]
+        texts = [as_text(text, "a choice") for text in targets["choices"]]
         best = texts[list(targets["labels"]).index(1)]
     else:
-        question, best = _text(row, "Question"), _text(row, "Best Answer")
-        false = [part.strip() for part in _text(row, "Incorrect Answers").split(";")]
+        question, best = text_of(row, "Question"), text_of(row, "Best Answer")
+        false = [part.strip() for part in text_of(row, "Incorrect Answers").split(";")]
         texts = [best, *(part for part in false if part)]
     texts = list(dict.fromkeys(text.strip() for text in texts))
     texts.sort(key=lambda text: hashlib.sha256(f"{question}\n{text}".encode()).hexdigest())
@@ -109,7 +113,7 @@ def _truthful(row: dict[str, Any], split: str) -> Problem:
 
 
 def _logical(row: dict[str, Any], split: str) -> Problem:
-    question = f"{row.get('context') or ''}\n{_text(row, 'query')}".strip()
+    question = f"{row.get('context') or ''}\n{text_of(row, 'query')}".strip()
     options = _labelled(row.get("options"))
     right = row.get("correct_option", row.get("answer"))
     return choice.make_problem(question, options, _right(options, right), split)
@@ -124,7 +128,10 @@ def _labelled(listed: object) -> dict[str, str]:
         raise TypeError(f"choices must be a list of texts, got {listed!r:.80}")
     if len(labels) != len(texts) or len(set(labels)) != len(texts):
         raise ValueError(f"{len(texts)} choices need as many different labels")
-    return {_is_text(a): _is_text(b) for a, b in zip(labels, texts, strict=True)}
+    return {
+        as_text(label, "a label"): as_text(text, "a choice")
+        for label, text in zip(labels, texts, strict=True)
+    }
 
 
 def _right(options: dict[str, str], right: object) -> str:
@@ -133,32 +140,5 @@ def _right(options: dict[str, str], right: object) -> str:
         if not 0 <= right < len(options):
             raise ValueError(f"answer must be a place from 0 to {len(options) - 1}, got {right}")
         return list(options.values())[right]
-    text = _is_text(right)
+    text = as_text(right, "answer")
     return options.get(text.strip(), text)
-
-
-def _text(row: dict[str, Any], field: str) -> str:
-    if field not in row:
-        raise KeyError(f"field {field!r} is missing")
-    if not isinstance(row[field], str):
-        raise TypeError(f"{field} must be a text, got {row[field]!r:.80}")
-    return str(row[field])
-
-
-def _is_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"must be a text, got {value!r:.80}")
-    return value
-
-
-def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
-    """Policy tokens of a rollout: the limit, since nothing better is known of any policy."""
-    return max_new_tokens
-
-
-def left_tokens(domain: DomainConfig, max_new_tokens: int) -> tuple[int, list[int]]:
-    """Policy tokens of a line, and of what is left of a solution after each line but the last.
-
-    Any of them may take all that there are.
-    """
-    return max_new_tokens, [max_new_tokens] * (choice.MAX_STEPS - 1)

@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+from qstar_core.domains.in_words import Frame, is_over
 from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, Outcome, arithmetic, numeric
-from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
 
 MAX_STEPS = 32  # lines of a solution; those of the data set have 2 to some 10
@@ -41,7 +41,8 @@ MARK = "####"
 GRADER = "gsm8k-numeric"
 GRADER_VERSION = "2"
 
-BEFORE, AFTER = "Question: ", "\nAnswer:\n"
+FRAME = Frame("gsm8k", before="Question: ", after="\nAnswer:\n")
+question, without_reference = FRAME.question, FRAME.unanswered
 
 
 def make_problem(question: str, reference: object, split: str) -> Problem:
@@ -56,28 +57,7 @@ def make_problem(question: str, reference: object, split: str) -> Problem:
     Raises:
         ValueError: the question is empty, or the reference is no number.
     """
-    return _problem(question, numeric.show(_number(reference)), split)
-
-
-def without_reference(question: str) -> Problem:
-    """A training problem whose answer nobody said: no solution of it can be graded.
-
-    Raises:
-        ValueError: the question is empty.
-    """
-    return _problem(question, None, "train")
-
-
-def _problem(question: str, answer: str | None, split: str) -> Problem:
-    if not question.strip():
-        raise ValueError("the question is empty")
-    prompt = f"{BEFORE}{question.strip()}{AFTER}"
-    return Problem("gsm8k", prompt, canonical_json({"answer": answer}), split)
-
-
-def question(problem: Problem) -> str:
-    """The text that was asked, without what the standard prompt has around it."""
-    return problem.prompt.removeprefix(BEFORE).removesuffix(AFTER)
+    return FRAME.problem(question, {"answer": numeric.show(_number(reference))}, split)
 
 
 def _number(reference: object) -> Fraction:
@@ -107,11 +87,9 @@ def max_steps(problem: Problem) -> int:
 
 def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     """Whether a solution is over: the text ended, the last line answers, or there is no room."""
-    if not steps:
-        return False
-    last = steps[-1]
-    answered = numeric.marked(numeric.plain(last.text)) is not None
-    return last.ended or answered or len(steps) >= MAX_STEPS
+    return is_over(
+        steps, MAX_STEPS, lambda: numeric.marked(numeric.plain(steps[-1].text)) is not None
+    )
 
 
 def _text(steps: Sequence[str]) -> str:

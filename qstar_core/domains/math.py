@@ -26,9 +26,9 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 
+from qstar_core.domains.in_words import Frame, is_over
 from qstar_core.domains.own_part import own_part
 from qstar_core.grading import Grade, math, math_answers, math_forms
-from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
 
 MAX_STEPS = 64  # lines of a solution
@@ -36,7 +36,8 @@ MAX_STEPS = 64  # lines of a solution
 GRADER = math.GRADER
 GRADER_VERSION = math.GRADER_VERSION
 
-BEFORE, AFTER = "Problem:\n", "\n\nSolution:\n"
+FRAME = Frame("math", before="Problem:\n", after="\n\nSolution:\n")
+question, without_reference = FRAME.question, FRAME.unanswered
 
 
 def make_problem(question: str, reference: object, split: str) -> Problem:
@@ -50,23 +51,7 @@ def make_problem(question: str, reference: object, split: str) -> Problem:
     Raises:
         ValueError: the question or the reference is empty, or the reference is no text.
     """
-    return _problem(question, _answer(reference), split)
-
-
-def without_reference(question: str) -> Problem:
-    """A training problem whose answer nobody said: no solution of it can be graded.
-
-    Raises:
-        ValueError: the question is empty.
-    """
-    return _problem(question, None, "train")
-
-
-def _problem(question: str, answer: str | None, split: str) -> Problem:
-    if not question.strip():
-        raise ValueError("the question is empty")
-    prompt = f"{BEFORE}{question.strip()}{AFTER}"
-    return Problem("math", prompt, canonical_json({"answer": answer}), split)
+    return FRAME.problem(question, {"answer": _answer(reference)}, split)
 
 
 def _answer(reference: object) -> str:
@@ -82,11 +67,6 @@ def _answer(reference: object) -> str:
     if len(found) > math.MAX_CHARACTERS:
         raise ValueError(f"the reference has {len(found):,} characters, and no \\boxed{{...}}")
     return found
-
-
-def question(problem: Problem) -> str:
-    """The text that was asked, without what the standard prompt has around it."""
-    return problem.prompt.removeprefix(BEFORE).removesuffix(AFTER)
 
 
 def right_answer(problem: Problem) -> str:
@@ -113,10 +93,11 @@ def max_steps(problem: Problem) -> int:
 
 def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
     """Whether a solution is over: the text ended, it has given an answer, or there is no room."""
-    if not steps:
-        return False
-    answered = math_answers.final("".join(step.text for step in steps)) is not None
-    return steps[-1].ended or answered or len(steps) >= MAX_STEPS
+    return is_over(
+        steps,
+        MAX_STEPS,
+        lambda: math_answers.final("".join(step.text for step in steps)) is not None,
+    )
 
 
 def _final(steps: Sequence[str]) -> str | None:

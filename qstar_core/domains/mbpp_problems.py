@@ -6,6 +6,7 @@ from typing import Any
 
 from qstar_core.config import DomainConfig
 from qstar_core.domains import mbpp
+from qstar_core.domains.row_fields import as_object, as_text, text_of
 from qstar_core.grading.code import Suite
 from qstar_core.grading.separate import defined
 from qstar_core.mdp import Problem
@@ -36,25 +37,24 @@ def from_row(row: object, split: str, shown_tests: str = "first") -> Problem | N
     Raises:
         TypeError, KeyError, ValueError: the row is malformed.
     """
-    if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
+    row = as_object(row)
     task = row.get("task_id")
     if task is not None and (isinstance(task, bool) or not isinstance(task, int)):
         raise TypeError(f"task_id must be a whole number, got {task!r:.80}")
     if task is not None and task not in SPLITS[split]:
         return None
-    text = _text(row, "text" if "text" in row else "prompt")
+    text = text_of(row, "text", "prompt").replace("\r\n", "\n")
     return mbpp.make_problem(text, _tests(row), split, SHOWN[shown_tests])
 
 
 def _tests(row: dict[str, Any]) -> Suite:
-    if "test_list" not in row:
+    if row.get("test_list") is None:
         raise KeyError("field 'test_list' is missing")
     return Suite(
         _texts(row, "test_list"),
         "\n".join(_texts(row, "test_imports")),
-        _text(row, "test_setup_code") if "test_setup_code" in row else "",
-        _shadowing(_text(row, "code")) if "code" in row else (),
+        _text(row, "test_setup_code"),
+        _shadowing(_text(row, "code")),
     )
 
 
@@ -66,15 +66,14 @@ def _shadowing(program: str) -> tuple[str, ...]:
 
 
 def _text(row: dict[str, Any], field: str) -> str:
-    if field not in row:
-        raise KeyError("field 'text' or 'prompt' is missing")
-    if not isinstance(row[field], str):
-        raise TypeError(f"{field} must be a text, got {row[field]!r:.80}")
-    return str(row[field]).replace("\r\n", "\n")
+    """A field that need not be there."""
+    value = row.get(field)
+    return as_text("" if value is None else value, field).replace("\r\n", "\n")
 
 
 def _texts(row: dict[str, Any], field: str) -> tuple[str, ...]:
-    found = row.get(field, [])
+    found = row.get(field)
+    found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise TypeError(f"{field} must be a list of texts, got {found!r:.80}")
     return tuple(text.replace("\r\n", "\n").strip() for text in found)

@@ -76,12 +76,15 @@ def of_file(path: str, content: bytes) -> Iterator[Row]:
     if ".parquet" in suffixes:
         yield from enumerate(_parquet(path, content), start=1)
     elif ".csv" in suffixes:
-        text = _decode(path, content.removeprefix(codecs.BOM_UTF8))
-        yield from enumerate(csv.DictReader(io.StringIO(text, newline="")), start=1)
-    elif ".json" in suffixes:
-        yield from enumerate(_json_list(path, _decode(path, content)), start=1)
+        yield from enumerate(
+            _csv(path, _decode(path, content.removeprefix(codecs.BOM_UTF8))), start=1
+        )
     else:
-        for number, line in enumerate(_decode(path, content).split("\n"), start=1):
+        text = _decode(path, content)
+        if ".json" in suffixes and text.lstrip().startswith("["):
+            yield from enumerate(_json_list(path, text), start=1)
+            return
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield number, line
 
@@ -98,10 +101,20 @@ def _parquet(path: str, content: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def _json_list(path: str, text: str) -> Iterable[object]:
-    """The elements of a JSON list; the lines of a file that has one object per line."""
-    if not text.lstrip().startswith("["):
-        return (line for line in text.split("\n") if line.strip())
+def _csv(path: str, text: str) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        yield from reader
+    except csv.Error as error:
+        step = (
+            "quote fields that hold line breaks or quotes; a field has 131,072 characters at most"
+        )
+        raise UserError(
+            f"{path}, after line {reader.line_num}: no CSV: {error}", next_step=step
+        ) from error
+
+
+def _json_list(path: str, text: str) -> list[object]:
     try:
         found: list[object] = json.loads(text)
     except (ValueError, RecursionError) as error:

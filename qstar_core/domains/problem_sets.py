@@ -199,12 +199,19 @@ def notes(domain: DomainConfig) -> list[str]:
         if file.malformed:
             row, fault = file.malformed[0]
             example = f"for example row {row}: {fault}"
-            found.append(f"{file.path}: {len(file.malformed):,} rows are left out, {example}")
+            found.append(
+                f"{file.path}: {_rows(len(file.malformed), 'are', 'is')} left out, {example}"
+            )
         if file.repeated:
-            found.append(f"{file.path}: {file.repeated:,} rows repeat an earlier one; used once")
+            said = _rows(file.repeated, "repeat", "repeats")
+            found.append(f"{file.path}: {said} an earlier one; used once")
         if used < len(file.problems):
             found.append(
                 f"domain.{split}_problems: "
                 f"first {used:,} of {len(file.problems):,} rows of {file.path}"
             )
     return found
+
+
+def _rows(number: int, do: str, does: str) -> str:
+    return f"{number:,} rows {do}" if number != 1 else f"1 row {does}"

@@ -3,12 +3,14 @@
 A server: it reads requests from standard input and writes one JSON line for each, until standard
 input ends. A request has the data set's own checks and the bytes that the program's sandbox gave
 back. These are decoded strictly, into plain data of exact types, and the checks are evaluated on
-them. So values can neither run anything nor change what stays for the next request; those that take
-too long or too much memory get no verdict, and who asked starts a new server where this one hangs.
+them. So values can neither run anything nor change what stays for the next request. Values that
+are too deep, or take the time of a verdict to decode, are the program's fault; a check that takes
+too long or too much memory gets no verdict. The kernel ends a server that does not come back from
+one operation, and who asked starts a new one.
 
 This file is compiled by the grader and sent to a bare interpreter; nothing of qstar is there. The
-interpreter is told in ``REQUEST``: ``limits`` of the server as (resource, bound), ``wall_s``
-seconds for a verdict, and ``modules`` that checks may name.
+interpreter is told in ``REQUEST``: ``limits`` of the server as (resource, bound), ``cpu_s``
+seconds of processor time for a verdict, and ``modules`` that checks may name.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 SHOWN = 120
 LENGTH_BYTES = 4
+MAX_DEPTH = 200  # of a value; the runner writes half of that
+GRACE_S = 2
 
 
 class Malformed(Exception):
@@ -90,6 +94,21 @@ def _iterator(items: list[Any]) -> Any:
     return iter(items)
 
 
+def _set(items: Iterable[Any]) -> set[Any]:
+    """As ``set`` does, but the end of the time gets in between: items may collide on purpose."""
+    found = set()
+    for item in items:
+        found.add(item)
+    return found
+
+
+def _fill(found: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
+    """A mapping with some pairs; see `_set`."""
+    for key, item in pairs:
+        found[key] = item
+    return found
+
+
 TAKE_ONE: dict[str, Callable[[str], Any]] = {
     "int": lambda text: int(text, 16),
     "float": float.fromhex,
@@ -103,16 +122,16 @@ TAKE_ONE: dict[str, Callable[[str], Any]] = {
 TAKE_SEVERAL: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
     "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
+    "set": _set,
+    "frozenset": lambda items: frozenset(_set(items)),
     "deque": collections.deque,
     "iterator": _iterator,
-    "dict": lambda items: dict(_pairs(items)),
-    "OrderedDict": lambda items: collections.OrderedDict(_pairs(items)),
-    "Counter": lambda items: collections.Counter(dict(_pairs(items))),
-    "keys": lambda items: dict.fromkeys(items).keys(),
+    "dict": lambda items: _fill({}, _pairs(items)),
+    "OrderedDict": lambda items: _fill(collections.OrderedDict(), _pairs(items)),
+    "Counter": lambda items: _fill(collections.Counter(), _pairs(items)),
+    "keys": lambda items: _fill({}, ((item, None) for item in items)).keys(),
     "items": lambda items: dict(enumerate(items)).values(),
-    "pairs": lambda items: dict(_pairs(items)).items(),
+    "pairs": lambda items: _fill({}, _pairs(items)).items(),
     "complex": lambda items: complex(*(float.fromhex(_text(item)) for item in items)),
     "range": lambda items: range(*map(_number, items)),
     "Fraction": lambda items: fractions.Fraction(*map(_number, items)),
@@ -120,7 +139,7 @@ TAKE_SEVERAL: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, depth: int = 0) -> Any:
     """The plain data of one value of the answer; see `inside_program.Encoder`.
 
     Raises:
@@ -131,6 +150,8 @@ def decode(value: Any) -> Any:
         return value
     if type(value) is not list or not value or type(value[0]) is not str:
         raise Malformed("no value")
+    if depth > MAX_DEPTH:
+        raise Malformed(f"more than {MAX_DEPTH} levels")
     tag, *items = value
     try:
         if tag in TAKE_ONE:
@@ -142,7 +163,7 @@ def decode(value: Any) -> Any:
         if tag == "other":
             name, truth = items
             return Other(_text(name), truth is True)
-        return TAKE_SEVERAL[tag]([decode(item) for item in items])
+        return TAKE_SEVERAL[tag]([decode(item, depth + 1) for item in items])
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise Malformed(f"no value of type {tag[:20]!r}") from error
 
@@ -205,7 +226,10 @@ def judge(request: dict[str, Any], modules: dict[str, Any]) -> dict[str, str]:
     used: list[tuple[str, Any]] = []
 
     def value(place: int) -> Any:
-        found = decode(values[place])
+        try:
+            found = decode(values[place])
+        except (Late, MemoryError) as error:
+            raise Malformed("too much to read") from error
         used.append((calls[place], found))
         return found
 
@@ -256,17 +280,21 @@ def _late(number: int, frame: object) -> None:
     raise Late
 
 
-def _limited(request: dict[str, Any], wall_s: float, modules: dict[str, Any]) -> dict[str, str]:
+def _limited(request: dict[str, Any], cpu_s: float, modules: dict[str, Any]) -> dict[str, str]:
     """The verdict, or that there is none within the time and memory of one."""
-    signal.setitimer(signal.ITIMER_REAL, wall_s)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime + cpu_s) + GRACE_S
+    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
         return judge(request, modules)
     except Late:
-        return _verdict("grader_error", f"the judge came to no verdict in {wall_s:.0f} s")
+        said = f"the judge came to no verdict in {cpu_s:g} s of processor time"
+        return _verdict("grader_error", said)
     except (MemoryError, RecursionError) as error:
         return _verdict("grader_error", f"the judge came to no verdict: {type(error).__name__}")
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def main(setting: dict[str, Any]) -> None:
@@ -275,11 +303,11 @@ def main(setting: dict[str, Any]) -> None:
     os.dup2(2, 1)
     for kind, bound in setting["limits"]:
         resource.setrlimit(kind, (bound, bound))
-    signal.signal(signal.SIGALRM, _late)
+    signal.signal(signal.SIGPROF, _late)
     modules = {name: importlib.import_module(name) for name in setting["modules"]}
     while length := source.read(LENGTH_BYTES):
         request = marshal.loads(source.read(int.from_bytes(length, "little")))
-        verdict = json.dumps(_limited(request, setting["wall_s"], modules)).encode() + b"\n"
+        verdict = json.dumps(_limited(request, setting["cpu_s"], modules)).encode() + b"\n"
         while verdict:
             verdict = verdict[os.write(out, verdict) :]
 

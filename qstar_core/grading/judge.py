@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import marshal
+import os
 import queue
 import resource
 import select
@@ -19,11 +20,11 @@ from qstar_core.grading import sandbox
 from qstar_core.grading.inside_judge import LENGTH_BYTES
 from qstar_core.grading.separate import MODULES
 
-WALL_S = 20.0
-"""For one verdict."""
+CPU_S = 5.0
+"""Processor time for one verdict; it takes some microseconds."""
 MEMORY_BYTES = 2 * 1024**3
-ANSWER_S = 60.0
-"""After which the server itself is taken for hung."""
+ANSWER_S = 300.0
+"""On the clock, after which the server itself is taken for hung: the machine may be busy."""
 
 
 class JudgeFailed(Exception):
@@ -51,9 +52,8 @@ class Judge:
         """
         content = marshal.dumps(dict(request))
         with self._lock:
-            process = self._started()
             try:
-                return self._exchange(process, content)
+                return self._exchange(self._started(), content)
             except (OSError, ValueError) as error:
                 self._end()
                 raise JudgeFailed(f"the judge failed: {error}") from error
@@ -62,6 +62,10 @@ class Judge:
         """Ends the server."""
         with self._lock:
             self._end()
+
+    def forget(self) -> None:
+        """Leaves the server to the process that this one was forked from."""
+        self._lock, self._process = threading.Lock(), None
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._mode == sandbox.current():
@@ -72,7 +76,7 @@ class Judge:
             (resource.RLIMIT_FSIZE, 0),
             (resource.RLIMIT_CORE, 0),
         ]
-        setting = {"limits": limits, "wall_s": WALL_S, "modules": list(MODULES)}
+        setting = {"limits": limits, "cpu_s": CPU_S, "modules": list(MODULES)}
         self._process, self._mode = _kept(setting), sandbox.current()
         return self._process
 
@@ -117,7 +121,8 @@ def _kept(setting: Mapping[str, Any]) -> subprocess.Popen[bytes]:
             started.put(error)
             return
         started.put(process)
-        process.wait()
+        with suppress(ChildProcessError):  # it was waited for; until then its number is not free
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
     threading.Thread(target=keep, daemon=True).start()
     found = started.get()
@@ -128,3 +133,4 @@ def _kept(setting: Mapping[str, Any]) -> subprocess.Popen[bytes]:
 
 JUDGE = Judge()
 atexit.register(JUDGE.close)
+os.register_at_fork(after_in_child=JUDGE.forget)

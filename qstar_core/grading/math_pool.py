@@ -28,7 +28,7 @@ from qstar_core.errors import UserError
 from qstar_core.grading.math_worker import CPU_S, ERROR, TIMEOUT
 
 MAX_WORKERS = 8
-DEPTH = 8  # pairs that a worker has at once
+DEPTH = 8  # pairs that a worker has at once, at most
 TRIES = 2
 STALL_S = 300.0
 MATH_VERIFY = "0.9.0"
@@ -200,7 +200,8 @@ class _Job:
 
     def _feed(self) -> None:
         ready = [worker for worker in self.pool.workers() if worker.ready]
-        for depth in range(DEPTH):  # the least busy first
+        share = len(self.waiting) // (2 * max(1, len(ready)))
+        for depth in range(min(DEPTH, 1 + share)):  # the least busy first, the last ones singly
             for worker in ready:
                 if self.waiting and len(worker.pending) <= depth:
                     number = self.waiting.popleft()

@@ -1,10 +1,10 @@
 """Which system calls a sandboxed process may not make: a seccomp filter, assembled by hand.
 
 The filter is a classic BPF program (``seccomp(2)``, ``linux/filter.h``). It lets everything pass
-but what is named here: no other process, thread or namespace, no socket, no mount, nothing that
-looks into another process or talks to parts of the kernel that a calculation has no use for, and
-no memory that ``RLIMIT_AS`` does not count (System V and POSIX queues, memfd). A call that is
-refused fails with ``EPERM``; one of another architecture kills the process.
+but what is named here: no other process, thread or namespace, no signal, no socket, no mount,
+nothing that looks into another process or talks to parts of the kernel that a calculation has no
+use for, and no memory that ``RLIMIT_AS`` does not count (System V and POSIX queues, memfd). A call
+that is refused fails with ``EPERM``; one of another architecture kills the process.
 
 Without processes and threads of its own a program cannot outlive its time: it is one process,
 whose memory and processor time its limits count in full.
@@ -33,10 +33,13 @@ REFUSED = {
         "shmat": 30,
         "shmctl": 31,
         "socket": 41,
+        "socketpair": 53,
+        "kill": 62,
         "semget": 64,
         "msgget": 68,
         "ptrace": 101,
         "syslog": 103,
+        "rt_sigqueueinfo": 129,
         "uselib": 134,
         "personality": 135,
         "modify_ldt": 154,
@@ -57,8 +60,10 @@ REFUSED = {
         "init_module": 175,
         "delete_module": 176,
         "quotactl": 179,
+        "tkill": 200,
         "lookup_dcookie": 212,
         "clock_settime": 227,
+        "tgkill": 234,
         "mbind": 237,
         "set_mempolicy": 238,
         "get_mempolicy": 239,
@@ -71,6 +76,7 @@ REFUSED = {
         "unshare": 272,
         "vmsplice": 278,
         "move_pages": 279,
+        "rt_tgsigqueueinfo": 297,
         "perf_event_open": 298,
         "fanotify_init": 300,
         "name_to_handle_at": 303,
@@ -103,6 +109,10 @@ REFUSED = {
         "clock_settime": 112,
         "syslog": 116,
         "ptrace": 117,
+        "kill": 129,
+        "tkill": 130,
+        "tgkill": 131,
+        "rt_sigqueueinfo": 138,
         "reboot": 142,
         "sethostname": 161,
         "setdomainname": 162,
@@ -115,6 +125,7 @@ REFUSED = {
         "shmctl": 195,
         "shmat": 196,
         "socket": 198,
+        "socketpair": 199,
         "add_key": 217,
         "request_key": 218,
         "keyctl": 219,
@@ -125,6 +136,7 @@ REFUSED = {
         "set_mempolicy": 237,
         "migrate_pages": 238,
         "move_pages": 239,
+        "rt_tgsigqueueinfo": 240,
         "perf_event_open": 241,
         "fanotify_init": 262,
         "name_to_handle_at": 264,
@@ -142,6 +154,7 @@ REFUSED = {
     },
 }
 SAME_EVERYWHERE = {
+    "pidfd_send_signal": 424,
     "io_uring_setup": 425,
     "io_uring_enter": 426,
     "io_uring_register": 427,
@@ -153,13 +166,15 @@ SAME_EVERYWHERE = {
     "fspick": 433,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
     "memfd_secret": 447,
+    "statmount": 457,
+    "listmount": 458,
 }
 """Newer calls have one number on all architectures."""
 UNCONFINED = {
     "x86_64": {
         "execve": 59,
-        "kill": 62,
         "truncate": 76,
         "rename": 82,
         "mkdir": 83,
@@ -173,7 +188,6 @@ UNCONFINED = {
         "chown": 92,
         "fchown": 93,
         "lchown": 94,
-        "rt_sigqueueinfo": 129,
         "utime": 132,
         "mknod": 133,
         "setpriority": 141,
@@ -185,9 +199,7 @@ UNCONFINED = {
         "removexattr": 197,
         "lremovexattr": 198,
         "fremovexattr": 199,
-        "tkill": 200,
         "sched_setaffinity": 203,
-        "tgkill": 234,
         "utimes": 235,
         "ioprio_set": 251,
         "mkdirat": 258,
@@ -200,7 +212,6 @@ UNCONFINED = {
         "symlinkat": 266,
         "fchmodat": 268,
         "utimensat": 280,
-        "rt_tgsigqueueinfo": 297,
         "prlimit64": 302,
         "sched_setattr": 314,
         "renameat2": 316,
@@ -229,13 +240,8 @@ UNCONFINED = {
         "sched_setparam": 118,
         "sched_setscheduler": 119,
         "sched_setaffinity": 122,
-        "kill": 129,
-        "tkill": 130,
-        "tgkill": 131,
-        "rt_sigqueueinfo": 138,
         "setpriority": 140,
         "execve": 221,
-        "rt_tgsigqueueinfo": 240,
         "prlimit64": 261,
         "sched_setattr": 274,
         "renameat2": 276,
@@ -244,7 +250,6 @@ UNCONFINED = {
 }
 """What is refused as well where no mount namespace hides the machine's files and processes."""
 UNCONFINED_EVERYWHERE = {
-    "pidfd_send_signal": 424,
     "pidfd_open": 434,
     "openat2": 437,
     "fchmodat2": 452,

@@ -126,6 +126,7 @@ def backbone(config: RunConfig, model: Literal["qvm", "prm"] = "qvm") -> tuple[P
     """Folder and identity of the causal LM that a model starts from: its init, or the policy."""
     init, field = getattr(config, model).init, f"{model}.init"
     if init is None:
+        _has_weights(config, field)
         where = field if config.policy.without_weights else "policy.path"
         return _start(config.policy.path, where, config.policy.dtype)
     return _start(init, field, "float32")
@@ -135,7 +136,23 @@ def sft_base(config: RunConfig) -> tuple[Path, str]:
     """Folder and identity of the causal LM that is fine-tuned: sft.base, or the policy."""
     if config.sft.base is None and not config.policy.without_weights:
         return _start(config.policy.path, "policy.path", "float32")
+    if config.sft.base is None:
+        _has_weights(config, "sft.base")
     return _start(config.sft.base or config.policy.path, "sft.base", "float32")
+
+
+def _has_weights(config: RunConfig, field: str) -> None:
+    """Makes sure that the policy is a model, which another one can start from.
+
+    Raises:
+        UserError: it replays a file.
+    """
+    if config.policy.backend == "scripted":
+        raise UserError(
+            f"{field}: a scripted policy has no weights that the model could start from",
+            next_step=f"name a causal LM with room for its texts: --set {field}=FOLDER   "
+            "(docs/reproduce-papers.md, Rehearsal, makes a small one)",
+        )
 
 
 def _start(path: str, field: str, dtype: str) -> tuple[Path, str]:

@@ -65,7 +65,7 @@ def test_a_function_named_like_a_builtin_is_known_by_the_right_program() -> None
     [
         ({"text": 3}, "text must be a text"),
         ({"text": " "}, "empty"),
-        ({"test_list": None}, "test_list must be a list"),
+        ({"test_list": None}, "'test_list' is missing"),
         ({"test_list": []}, "no tests"),
         ({"test_list": [3]}, "test_list must be a list of texts"),
         ({"test_list": ["f(3)"]}, "test 1: not a single assert"),

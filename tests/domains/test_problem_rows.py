@@ -54,6 +54,8 @@ def test_a_file_of_any_kind_has_the_same_problems(tmp_path: Path, name: str) -> 
         ("r.parquet", b"PAR1?", "no Parquet file"),
         ("r.json", b"[1, 2", "no JSON"),
         ("r.csv", b"question\n\xff\n", "not UTF-8"),
+        ("r.csv", b'question,answer\n1,"' + b"x" * 200_000 + b'"\n', "after line 1: no CSV"),
+        ("r.json", b'\n\n{"question": "?"}\n\n{"question": "?"}', "row 3: field 'answer'"),
         ("r.csv", b"", "no problem in it"),
     ],
 )
@@ -86,7 +88,7 @@ def test_few_malformed_rows_are_left_out_and_named(tmp_path: Path) -> None:
         }
     }
     assert problem_sets.notes(domain) == [
-        f"{file}: 1 rows are left out, for example row 3: the answer has no #### with its number"
+        f"{file}: 1 row is left out, for example row 3: the answer has no #### with its number"
     ]
     assert problem_sets.malformed(domain, "train") == {}
 

@@ -45,5 +45,6 @@ def test_what_to_know_of_a_fine_tuned_policy() -> None:
 def test_rows_that_were_left_out_are_counted() -> None:
     rows = {"rows": 3, "named": [{"row": 7, "reason": "field 'answer' is missing"}]}
     assert remarks({"figures": {"train": 5, "malformed_train": rows}, "uri": "x"}) == [
-        "3 rows of domain.train_file are left out, for example row 7: field 'answer' is missing"
+        "rows of domain.train_file that are left out: 3, for example row 7: field 'answer' is "
+        "missing"
     ]

@@ -143,9 +143,9 @@ def f(x):
     "files": HUNT + """
 import os
 def f(x):
-    for folder, _, files in os.walk("/"):
-        for name in files:
-            if folder.startswith(("/tmp", "/dev", "/work", "/home")):
+    for top in ("/tmp", "/dev", "/work", "/home", "/root"):
+        for folder, _, files in os.walk(top):
+            for name in files:
                 text = open(os.path.join(folder, name), encoding="latin-1").read(10**6)
                 if seen(text): return seen(text)""",
     "forged verdicts": EVERYWHERE + FORGED + """
@@ -289,6 +289,52 @@ h(1)""",
     "null byte": "x = 1\0",
     "segfault": "import ctypes\nctypes.string_at(0)",
     "kill itself softly": "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)",
+    "kill itself": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "kill itself by its thread": """
+import signal, threading
+signal.pthread_kill(threading.get_ident(), signal.SIGKILL)""",
+    "stop itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    "audit hook": """
+import os, sys
+sys.addaudithook(lambda event, arguments: os._exit(0))
+def f(x): return "wrong"
+g = f""",
+    "memory given away": """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (0, 0))
+def f(x): return "x" * 10 ** 6
+g = f""",
+    "descriptors closed": "import os\nos.closerange(0, 64)\ndef f(x): return 1\ng = f",
+    "filter of its own": """
+import ctypes, struct
+allow, refuse = struct.pack("HBBI", 6, 0, 0, 0x7fff0000), struct.pack("HBBI", 6, 0, 0, 0x00050001)
+class Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+own = struct.pack("HBBI", 0x20, 0, 0, 0) + struct.pack("HBBI", 0x15, 0, 1, 1) + refuse + allow
+libc = ctypes.CDLL(None)
+libc.prctl(22, 2, ctypes.byref(Program(len(own) // 8, own)), 0, 0)
+def f(x): return "no write, no answer"
+g = f""",
+    "numbers that collide": EVERYWHERE + """
+same = ",".join(f'["int","{k * (2 ** 61 - 1):x}"]' for k in range(1, 33_000))
+everywhere(f'["values",["set",{same}],true]'.encode())
+os._exit(0)""",
+    "keys that collide": EVERYWHERE + """
+same = ",".join(f'["tuple",["int","{k * (2 ** 61 - 1):x}"],0]' for k in range(1, 25_000))
+everywhere(f'["values",["dict",{same}],true]'.encode())
+os._exit(0)""",
+    "a fraction that takes long": EVERYWHERE + """
+long = ["f" * 500_000, "7" * 499_000]
+everywhere(f'["values",["Fraction",["int","{long[0]}"],["int","{long[1]}"]],true]'.encode())
+os._exit(0)""",
+    "numbers without bounds": """
+import decimal
+def f(x): return decimal.Decimal("1E+999999999999999999")
+def g(x): return range(10 ** 30)""",
+    "deep answer that is closed": EVERYWHERE + """
+deep = b'["list",' * 900 + b"1" + b"]" * 900
+everywhere(b'["values",' + deep + b"," + deep + b"]")
+os._exit(0)""",
     "abort": "import os\nos.abort()",
     "no value": "f = g = None",
     "arguments changed": """
@@ -315,10 +361,6 @@ class E(Exception):
 raise E""",
     "sleeper": "import time\ntime.sleep(10 ** 6)",
     "sleeper in the function": "import time\ndef f(x): time.sleep(10 ** 6)",
-    "stopped": """
-import os, signal, time
-os.kill(os.getpid(), signal.SIGSTOP)
-time.sleep(10 ** 6)""",
     "sleeper without descriptors": "import os, time\nos.closerange(0, 64)\ntime.sleep(10 ** 6)",
 }
 
@@ -374,6 +416,7 @@ import socket
 for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, 16, 17, 38, 40):
     attempt(f"socket {family}", lambda: socket.socket(family, socket.SOCK_STREAM))
     attempt(f"datagrams {family}", lambda: socket.socket(family, socket.SOCK_DGRAM))
+attempt("pair", lambda: socket.socketpair())
 attempt("loopback", lambda: socket.create_connection(("127.0.0.1", PORT), 1))
 attempt("outside", lambda: socket.create_connection(("1.1.1.1", 53), 1))
 attempt("names", lambda: socket.getaddrinfo("example.com", 80))""",
@@ -386,6 +429,13 @@ for number in (os.getppid(), PARENT, 1):
 attempt("fork", os.fork)
 attempt("forkpty", os.forkpty)
 attempt("spawn", lambda: os.posix_spawn("/bin/true", ["true"], {}))""",
+    "signals": """
+import signal
+attempt("alive", lambda: os.kill(os.getpid(), 0))
+attempt("everybody", lambda: os.kill(-1, signal.SIGTERM))
+attempt("group", lambda: os.killpg(0, signal.SIGTERM))
+attempt("own thread", lambda: signal.raise_signal(signal.SIGUSR1))
+attempt("pidfd", lambda: signal.pidfd_send_signal(os.pidfd_open(os.getpid()), signal.SIGTERM))""",
     "system calls": """
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)

@@ -157,7 +157,7 @@ def test_a_judge_that_was_killed_is_started_again() -> None:
 @pytest.mark.parametrize(
     ("check", "why"),
     [
-        ("sum(iter(int, 1))", "no verdict in"),  # no signal handler gets in there
+        ("sum(iter(int, 1))", "process ended"),  # no signal handler gets in there
         ("[0 for _ in iter(int, 1)]", "no verdict"),
         ("[0] * 10 ** 10", "MemoryError"),
     ],
@@ -165,8 +165,7 @@ def test_a_judge_that_was_killed_is_started_again() -> None:
 def test_a_check_that_hangs_or_grows_is_the_graders_error(
     monkeypatch: pytest.MonkeyPatch, check: str, why: str
 ) -> None:
-    monkeypatch.setattr(judge, "WALL_S", 1.0)
-    monkeypatch.setattr(judge, "ANSWER_S", 5.0)
+    monkeypatch.setattr(judge, "CPU_S", 1.0)
     own = Judge()
     request = {"imports": "", "calls": [], "answer": b'["values"]'}
     try:
@@ -178,6 +177,32 @@ def test_a_check_that_hangs_or_grows_is_the_graders_error(
         assert own.ask({**request, "checks": [("True", "t")]})["outcome"] == "correct"
     finally:
         own.close()
+
+
+@needs_bwrap
+def test_a_judge_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Judge()
+    request = {"imports": "", "calls": [], "answer": b'["values"]'}
+    try:
+        assert own.ask({**request, "checks": [("True", "t")]})["outcome"] == "correct"
+        process = own._process
+        assert process is not None
+        monkeypatch.setattr(judge, "ANSWER_S", 0.5)
+        with pytest.raises(JudgeFailed, match="no verdict in"):
+            own.ask({**request, "checks": [("sum(iter(int, 1))", "t")]})
+        assert process.poll() is not None
+    finally:
+        own.close()
+
+
+@needs_bwrap
+def test_a_fork_has_a_judge_of_its_own() -> None:
+    assert grade(RIGHT, SUITE).outcome is Outcome.CORRECT
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if code.JUDGE._process is None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert grade(RIGHT, SUITE).outcome is Outcome.CORRECT
 
 
 @needs_bwrap

@@ -146,12 +146,27 @@ def test_objects_cross_as_their_name_alone() -> None:
     assert crossed([1, object()]) != [1, 2]
 
 
+def test_what_takes_too_long_to_read_is_the_programs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(value: Any) -> Any:
+        raise inside_judge.Late
+
+    monkeypatch.setattr(inside_judge, "decode", late)
+    found = answered("value(0) == 4", 4)
+    assert found["outcome"] == "wrong" and "too much to read" in found["reason"]
+
+
 def test_what_is_too_deep_or_too_large_does_not_cross() -> None:
     endless: list[Any] = []
     endless.append(endless)
     for value in (endless, [0] * (MAX_ITEMS + 1)):
         with pytest.raises(TooMuch):
             Encoder().encode(value)
+    deep: list[Any] = ["list", 1]
+    for _ in range(inside_judge.MAX_DEPTH):
+        deep = ["list", deep]
+    assert type(decode(deep)) is list
+    with pytest.raises(Malformed, match="levels"):
+        decode(["list", deep])
 
 
 TAGS = [*inside_judge.TAKE_ONE, *inside_judge.TAKE_SEVERAL, "other", "raised"]

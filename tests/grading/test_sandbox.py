@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from qstar_core.errors import UserError
-from qstar_core.grading import Grade, Outcome, sandbox, sandbox_command, sandbox_filter
+from qstar_core.grading import Grade, Outcome, judge, sandbox, sandbox_command, sandbox_filter
 from qstar_core.grading.code import Suite, grade
+from qstar_core.grading.judge import JUDGE
 from qstar_core.grading.sandbox import Limits
 from tests.grading.hostile import BOMBS, CHEATS, PROBES, SOLUTION, TESTS, TRY
 
@@ -30,12 +31,15 @@ GONE_S = 60.0
 def marked() -> Iterator[str]:
     """Sandboxes of this module have a mark in their environment, by which they are found."""
     mark = uuid.uuid4().hex
-    grade(SOLUTION, HOSTILE)  # the judge is started without the mark
     patch = pytest.MonkeyPatch()
+    patch.setattr(judge, "CPU_S", 1.0)
+    JUDGE.close()
+    grade(SOLUTION, HOSTILE)  # the judge is started without the mark
     patch.setattr(sandbox_command, "ENVIRONMENT", {**sandbox_command.ENVIRONMENT, "LC_CTYPE": mark})
     patch.setenv("API_SECRET", "SECRET " + mark)
     yield mark
     patch.undo()
+    JUDGE.close()
 
 
 def with_mark(mark: str) -> list[int]:

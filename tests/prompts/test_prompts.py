@@ -61,7 +61,7 @@ def test_the_examples_of_a_template_are_right(name: str) -> None:
     domain = name.partition("/")[0]
     prompt = prompts.load(name, domain).render({"question": "LAST"})
     module = DOMAINS[domain]
-    begin, middle = (part.strip() for part in (module.BEFORE, module.AFTER))
+    begin, middle = (part.strip() for part in (module.FRAME.before, module.FRAME.after))
     *examples, last = prompt.split(begin)[1:]
     assert "LAST" in last
     assert len(examples) >= 3

@@ -22,10 +22,10 @@ from qstar_core.config import (
     RolloutsConfig,
     RunConfig,
 )
-from qstar_core.jobs import JOBS
 from qstar_core.store import dataset, open_store
 from tests.models import tiny_policy
 from tests.processes import PATIENCE_S, wait_until
+from tests.stages import make
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,11 +69,7 @@ def prepared(out: Path) -> RunConfig:
         rollouts=RolloutsConfig(samples=4, max_new_tokens=30),
         qvm=QvmConfig(epochs=30.0, batch_size=16, save_every=20),
     )
-    stages = pipeline.plan(run)
-    for name in ("problems", "rollouts", "labels"):
-        specs = pipeline.shards(stages[name], run)
-        receipts = [JOBS[name](spec, run, lambda *_: None) for spec in specs]
-        pipeline.publish(stages[name], run, receipts)
+    make(run, "problems", "rollouts", "labels")
     return run
 
 
