@@ -49,7 +49,7 @@ class TrainingConfig(Section):
     """Parts of a batch that are computed one after the other: more of them need less memory."""
     processes: int = Field(default=1, ge=1)
     """Processes on one machine that each compute a part of a batch at the same time, each on a GPU
-    of its own if there are GPUs. More than one is part of the key: sums come out in another order."""
+    of its own if there are GPUs. More than one is in the key: sums are taken in another order."""
     pack_tokens: int = Field(default=0, ge=0)
     """Tokens of a row that holds several trajectories, which do not see each other; 0 gives each
     trajectory a row of its own, padded to the longest."""

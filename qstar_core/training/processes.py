@@ -39,6 +39,7 @@ COMMAND = ("-m", "qstar_core.worker")
 SECTIONS = ("qvm", "prm", "sft")
 """Kinds of stages that may have several, and the sections with their number."""
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 LOOPBACK, INTERFACE = "127.0.0.1", "lo"
 GRACE_S = 3.0
 """After the first failure, for the process at fault to be seen: the others fail of its loss."""
@@ -62,6 +63,8 @@ def asked(section: str, config: RunConfig) -> int:
 
 def prepare(spec: Spec) -> None:
     """Readies this process for its stage: as one of several, or alone."""
+    for name in SHARDED:  # accelerate would cut up the weights, of which checkpoints want all
+        os.environ.pop(name, None)
     if RANK not in spec:
         for name in VARIABLES:  # of whatever has started the run: they say nothing of this stage
             os.environ.pop(name, None)
@@ -89,7 +92,9 @@ def check_devices(section: str, number: int) -> None:
         )
 
 
-def together(spec: Spec, section: str, number: int, config: RunConfig, progress: Progress) -> Receipt:
+def together(
+    spec: Spec, section: str, number: int, config: RunConfig, progress: Progress
+) -> Receipt:
     """Has some processes make a stage together; returns the receipt of the first.
 
     Args:

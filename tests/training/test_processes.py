@@ -67,11 +67,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_stage_is_made_alone_whatever_has_started_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in processes.VARIABLES:
+    for name in (*processes.VARIABLES, *processes.SHARDED):
         monkeypatch.setenv(name, "3")
     assert processes.count() == 3 and not processes.is_first()
     processes.prepare({processes.RANK: 3})
-    assert processes.count() == 3
+    assert processes.count() == 3 and "ACCELERATE_USE_FSDP" not in os.environ
     processes.prepare({})
     assert processes.count() == 1 and processes.is_first()
 
