@@ -56,7 +56,8 @@ def resolve_checkpoint(path: str, field: str) -> Path:
 
     Raises:
         UserError: there is no such checkpoint, it has no safetensors weights or damaged ones, it
-            is a policy where a Q-value model is wanted or the other way round, or that has several labels.
+            is a policy where a Q-value model is wanted or the other way round, or that has several
+            labels.
     """
     if fine_tuned(path):
         check_made(path, field)
