@@ -170,12 +170,12 @@ def _served(
     with ThreadPoolExecutor(len(workers)) as pool:
         futures = [pool.submit(serve, rank) for rank in range(len(workers))]
         try:
-            while not futures[0].done():
+            while not futures[0].done() and not any(map(_failed, futures)):
                 running = [future for future in futures if not future.done()]
                 wait(running, return_when=FIRST_COMPLETED)
-                if any(_failed(future) for future in futures):
-                    wait(futures, GRACE_S)
-                    raise _cause(futures, section)
+            if any(map(_failed, futures)):
+                wait(futures, GRACE_S)
+                raise _cause(futures, section)
             return futures[0].result()
         except BaseException:
             for worker in workers:  # so that the threads end
