@@ -120,10 +120,8 @@ def has_checkpoint(run: RunConfig) -> bool:
 
 @pytest.mark.slow
 def test_two_processes_are_killed_with_their_worker_and_go_on_as_if_not(tmp_path: Path) -> None:
-    broken, whole = (
-        prepared(tmp_path / name, processes=2, epochs=4.0, save_every=5, keep_best=True)
-        for name in ("broken", "whole")
-    )
+    how = {"processes": 2, "epochs": 8.0, "save_every": 5, "keep_best": True, "eval_every": 10}
+    broken, whole = (prepared(tmp_path / name, **how) for name in ("broken", "whole"))
     worker = started(shard(broken))
     wait_until(lambda: has_checkpoint(broken), "a checkpoint")
     both = children(worker.pid, "qstar_core.worker")
@@ -144,9 +142,9 @@ def test_the_death_of_one_process_ends_the_other_with_one_error(tmp_path: Path) 
     run = prepared(tmp_path, processes=2, epochs=400.0, save_every=5)
     worker = started(shard(run))
     wait_until(lambda: has_checkpoint(run), "a checkpoint")
-    second = [c for c in children(worker.pid, "qstar_core.worker") if rank_of(c) == "1"]
-    [both] = [children(worker.pid, "qstar_core.worker")]
-    os.kill(second[0].pid, signal.SIGKILL)
+    both = children(worker.pid, "qstar_core.worker")
+    [second] = [child for child in both if rank_of(child) == "1"]
+    os.kill(second.pid, signal.SIGKILL)
     event = answer(worker)
     assert event["event"] == "error" and event["kind"] == "crash"
     told = "qvm: process 2 of 2 of the training failed, the others were stopped: the worker ended "
