@@ -15,7 +15,8 @@ def tuned(out: Path, **sft: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any
     """The weights and figures of a policy that a worker has fine-tuned."""
     spec, config = run_of(out, epochs=1.0, holdout=0.2, **sft)
     whole = {**spec, "stage": "sft", "key": "key", "config": config.model_dump(mode="json")}
-    event = answer(started(whole))
+    with started(whole) as worker:
+        event = answer(worker)
     assert event["event"] == "result", event
     [weights] = Path(spec["uri"]).rglob("model.safetensors")
     return load_file(weights), event["result"]["figures"]

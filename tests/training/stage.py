@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,9 @@ def prepared(out: Path, **qvm: Any) -> RunConfig:
     return run
 
 
-def started(spec: dict[str, Any]) -> subprocess.Popen[str]:
-    """A worker that was given a shard."""
+@contextmanager
+def started(spec: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """A worker that was given a shard; it is gone at the end."""
     worker = subprocess.Popen(
         [sys.executable, "-m", "qstar_core.worker"],
         stdin=subprocess.PIPE,
@@ -52,26 +55,28 @@ def started(spec: dict[str, Any]) -> subprocess.Popen[str]:
     assert worker.stdin
     worker.stdin.write(json.dumps({"id": 0, "spec": {**spec, "threads": 1}}) + "\n")
     worker.stdin.flush()
-    return worker
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait(PATIENCE_S)
 
 
 def answer(worker: subprocess.Popen[str]) -> dict[str, Any]:
-    """Its last event, ``result`` or ``error``; then it is let go."""
-    assert worker.stdin and worker.stdout
+    """Its last event, ``result`` or ``error``."""
+    assert worker.stdout
     while True:
         event: dict[str, Any] = json.loads(worker.stdout.readline())
         if event["event"] in ("result", "error"):
-            break
-    worker.stdin.close()
-    worker.wait(PATIENCE_S)
-    return event
+            return event
 
 
 def published(run: RunConfig) -> dict[str, Any]:
     """Has a worker make the model and publishes it: SHA-256 of the files, and the figures."""
     stage = pipeline.plan(run)["qvm"]
     [spec] = pipeline.shards(stage, run)
-    event = answer(started(spec))
+    with started(spec) as worker:
+        event = answer(worker)
     assert event["event"] == "result", event
     manifest = pipeline.publish(stage, run, [event["result"]])
     return {**{e["name"]: e["sha256"] for e in manifest["files"]}, **manifest["figures"]}

@@ -18,7 +18,7 @@ from qstar_core.config import RunConfig
 from qstar_core.errors import UserError, WorkerDied, WorkerError
 from qstar_core.store import dataset, open_store
 from qstar_core.training import processes
-from tests.processes import PATIENCE_S, children, ended, wait_until
+from tests.processes import children, ended, wait_until
 from tests.training.stage import answer, prepared, published, started
 
 FILES = ("model.safetensors", "config.json", "predictions.parquet")
@@ -122,12 +122,11 @@ def has_checkpoint(run: RunConfig) -> bool:
 def test_two_processes_are_killed_with_their_worker_and_go_on_as_if_not(tmp_path: Path) -> None:
     how = {"processes": 2, "epochs": 8.0, "save_every": 5, "keep_best": True, "eval_every": 10}
     broken, whole = (prepared(tmp_path / name, **how) for name in ("broken", "whole"))
-    worker = started(shard(broken))
-    wait_until(lambda: has_checkpoint(broken), "a checkpoint")
-    both = children(worker.pid, "qstar_core.worker")
-    assert len(both) == 2
-    worker.send_signal(signal.SIGKILL)
-    worker.wait(PATIENCE_S)
+    with started(shard(broken)) as worker:
+        wait_until(lambda: has_checkpoint(broken), "a checkpoint")
+        both = children(worker.pid, "qstar_core.worker")
+        assert len(both) == 2
+        worker.send_signal(signal.SIGKILL)
     wait_until(lambda: all(ended(child.pid) for child in both), "the end of both")
     assert dataset.read_complete(pipeline.plan(broken)["qvm"].uri) is None
     resumed, undisturbed = published(broken), published(whole)
@@ -140,17 +139,17 @@ def test_two_processes_are_killed_with_their_worker_and_go_on_as_if_not(tmp_path
 @pytest.mark.slow
 def test_the_death_of_one_process_ends_the_other_with_one_error(tmp_path: Path) -> None:
     run = prepared(tmp_path, processes=2, epochs=400.0, save_every=5)
-    worker = started(shard(run))
-    wait_until(lambda: has_checkpoint(run), "a checkpoint")
-    both = children(worker.pid, "qstar_core.worker")
-    [second] = [child for child in both if rank_of(child) == "1"]
-    os.kill(second.pid, signal.SIGKILL)
-    event = answer(worker)
+    with started(shard(run)) as worker:
+        wait_until(lambda: has_checkpoint(run), "a checkpoint")
+        both = children(worker.pid, "qstar_core.worker")
+        [second] = [child for child in both if rank_of(child) == "1"]
+        os.kill(second.pid, signal.SIGKILL)
+        event = answer(worker)
+        assert all(ended(child.pid) for child in both)
     assert event["event"] == "error" and event["kind"] == "crash"
     told = "qvm: process 2 of 2 of the training failed, the others were stopped: the worker ended "
     assert event["what"].startswith(f"{told}with signal SIGKILL")
     assert "traceback" not in event
-    assert all(ended(child.pid) for child in both)
     assert has_checkpoint(run)
 
 
@@ -161,6 +160,7 @@ def rank_of(process: psutil.Process) -> str:
 @pytest.mark.slow
 def test_an_error_of_the_users_in_all_processes_is_told_once(tmp_path: Path) -> None:
     run = prepared(tmp_path, processes=2, learning_rate=1e30, optimizer="adamw")
-    event = answer(started(shard(run)))
+    with started(shard(run)) as worker:
+        event = answer(worker)
     assert event["event"] == "error" and event["kind"] == "user"
     assert "training has diverged" in event["what"] and "learning rate" in event["next_step"]

@@ -56,10 +56,9 @@ def test_a_worker_that_is_killed_in_training_ends_with_equal_files(tmp_path: Pat
     stage = pipeline.plan(run)["qvm"]
     kept = open_store(stage.uri).kept("model")
     [spec] = pipeline.shards(stage, run)
-    worker = started(spec)
-    wait_until(lambda: any(kept.glob("checkpoint-*/complete.json")), "a checkpoint")
-    worker.send_signal(signal.SIGKILL)
-    worker.wait(PATIENCE_S)
+    with started(spec) as worker:
+        wait_until(lambda: any(kept.glob("checkpoint-*/complete.json")), "a checkpoint")
+        worker.send_signal(signal.SIGKILL)
     assert dataset.read_complete(stage.uri) is None
     resumed, whole = published(run), published(other)
     assert resumed["resumed_from"] >= 20 and "resumed_from" not in whole
