@@ -32,11 +32,3 @@ def test_all_kinds_of_models_by_two_processes(
     models = [*figures(out, "qvm"), *figures(out, "prm")]
     assert [model["processes"] for model in models] == [2, 2, 2]
     assert not list(out.rglob(".writing"))
-
-
-def test_a_batch_that_does_not_come_apart_is_refused(qstar: Qstar, config: Path) -> None:
-    refused = qstar("train-qvm", config, "--set", "qvm.processes=3")
-    assert refused.returncode == 2
-    assert "batch_size 8 must be a multiple of accumulation 1 x processes 3" in refused.stderr
-    sharded = qstar("train-qvm", config, "--set", "qvm.sharded=true")
-    assert sharded.returncode == 2 and "qvm.sharded" in sharded.stderr
