@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows import cli_data, commands
+from flows.cli_data import Sets, Verbose
 from flows.guard import Guarded
 from qstar_core import __version__
 
@@ -27,14 +28,9 @@ Out = Annotated[
     str | None,
     typer.Option("--out", metavar="FOLDER", help="Overrides out: a folder or s3://bucket/prefix."),
 ]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH.TO.FIELD=VALUE", help="Overrides a field; repeatable."),
-]
 Plan = Annotated[
     bool, typer.Option("--plan", help="Show what would run and is there; run nothing.")
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's log on the console too.")]
 
 
 @app.command()

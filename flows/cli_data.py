@@ -20,6 +20,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH.TO.FIELD=VALUE", help="Overrides a field; repeatable."),
 ]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Prefect's log on the console too.")]
 
 
 @app.command()
@@ -165,9 +166,7 @@ def reproduce(
         bool, typer.Option("--from-inputs", help="Take its published inputs as they are.")
     ] = False,
     set_: Sets = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Prefect's log on the console too.")
-    ] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Make a data set again from its manifest and compare; exit code 1 if it is not equal."""
     from flows.differences import reproduce as make_again

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from qstar_core.config_section import Float, Section, runtime_only
+from qstar_core.config_training import check_parts, several_alone
 
 
 class LoraConfig(Section):
@@ -43,6 +44,8 @@ class SftConfig(Section):
     accumulation: int = Field(default=1, ge=1)
     """Parts that a batch is worked on in, one after the other: more of them need less memory. With
     packing each pack is a part."""
+    processes: int = Field(default=1, ge=1)
+    """As in ``qvm``."""
     learning_rate: Float = Field(default=2e-5, gt=0.0)
     """Highest, after the warm-up; it falls to 0 by a cosine."""
     weight_decay: Float = Field(default=0.0, ge=0.0)
@@ -66,16 +69,12 @@ class SftConfig(Section):
 
     def rows(self) -> dict[str, Any]:
         """The fields that can change a row; the base counts by its identity."""
-        found = super().rows()
+        found = several_alone(super().rows())
         return {name: found[name] for name in found if name not in ("base", "start")}
 
     @model_validator(mode="after")
     def _divides(self) -> SftConfig:
-        if self.batch_size % self.accumulation:
-            raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of accumulation "
-                f"{self.accumulation}"
-            )
+        check_parts(self.batch_size, self.accumulation, self.processes)
         if self.packing and self.accumulation != 1:
             raise ValueError("with packing each pack is a part already: leave accumulation out")
         return self

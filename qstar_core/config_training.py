@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from qstar_core.config_section import Float, Section, runtime_only
+
+
+def check_parts(batch_size: int, accumulation: int, processes: int) -> None:
+    """Refuses a batch that does not come apart into equal parts.
+
+    Raises:
+        ValueError: says so.
+    """
+    if batch_size % (accumulation * processes):
+        raise ValueError(
+            f"batch_size {batch_size} must be a multiple of accumulation {accumulation} x "
+            f"processes {processes}"
+        )
+
+
+def several_alone(rows: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a section without the number of its processes where that is 1."""
+    return {name: rows[name] for name in rows if (name, rows[name]) != ("processes", 1)}
 
 
 class TrainingConfig(Section):
@@ -29,6 +47,9 @@ class TrainingConfig(Section):
     """Trajectories per update."""
     accumulation: int = Field(default=1, ge=1)
     """Parts of a batch that are computed one after the other: more of them need less memory."""
+    processes: int = Field(default=1, ge=1)
+    """Processes on one machine that each compute a part of a batch at the same time, each on a GPU
+    of its own if there are GPUs. More than one is in the key: sums are taken in another order."""
     pack_tokens: int = Field(default=0, ge=0)
     """Tokens of a row that holds several trajectories, which do not see each other; 0 gives each
     trajectory a row of its own, padded to the longest."""
@@ -60,14 +81,17 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingConfig:
-        if self.batch_size % self.accumulation:
-            raise ValueError("batch_size must be a multiple of accumulation")
+        check_parts(self.batch_size, self.accumulation, self.processes)
         if self.loss == "ranking" and self.calibration == "temperature":
             raise ValueError(
                 "loss: ranking leaves the size of the values open, which a temperature alone does "
                 "not mend; set calibration to platt"
             )
         return self
+
+    def rows(self) -> dict[str, Any]:
+        """The fields that can change a row; one process is that of keys made before."""
+        return several_alone(super().rows())
 
     def seed_of(self, run: int) -> int:
         """The seed of the training in a run with a seed."""

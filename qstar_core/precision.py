@@ -25,11 +25,15 @@ def multiplies_bf16(device: str) -> bool:
     return known and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def computes_in_bf16(asked: bool, device: str) -> bool:
-    """Whether a training on a device computes in bfloat16.
+def training_device() -> str:
+    """The type of the device that trainings run on: ``"cuda"`` where there is one, or ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def computes_in_bf16(asked: bool) -> bool:
+    """Whether a training computes in bfloat16 here.
 
     Args:
         asked: the configuration's ``bf16``.
-        device: ``"cpu"`` or ``"cuda"``.
     """
-    return asked and multiplies_bf16(device)
+    return asked and multiplies_bf16(training_device())

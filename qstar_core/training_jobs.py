@@ -21,6 +21,7 @@ from qstar_core.policies.checkpoint import backbone
 from qstar_core.policies.licence import licence_of
 from qstar_core.store import dataset, open_store
 from qstar_core.training.needed import ADAPTER, VALUE_MODEL, check_installed
+from qstar_core.training.processes import is_first
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -129,6 +130,8 @@ def _value_model(
     how = settings, settings.seed_of(config.seed), report, around
     with reworded() if section == "prm" else nullcontext():
         figures, predictions = train_qvm(given.frame, given.problems, start, scratch, *how)
+    if not is_first():
+        return {}
     figures |= finish(given.frame, scratch)
     figures |= {"seconds": round(time.monotonic() - began, 3), "licence": licence_of(start)}
     if conflicting := conflicts(given.files)["conflicting"]:

@@ -23,6 +23,7 @@ from qstar_core.errors import (
     EngineUnavailable,
     StorageUnreachable,
     UserError,
+    WorkerError,
     told_in_text,
     users_to_mend,
 )
@@ -117,6 +118,8 @@ def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
         kind = "engine" if isinstance(users, EngineUnavailable) else "user"
         return {"kind": kind, **users.to_dict()}
     what = f"{type(error).__name__}: {error}"
+    if isinstance(error, WorkerError):  # of one of several processes: says all of it
+        return {"kind": "crash", "what": str(error)}
     return {"kind": "crash", "what": what, "traceback": traceback.format_exc()}
 
 
@@ -133,13 +136,20 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     from qstar_core.environment import describe
     from qstar_core.jobs import JOBS
     from qstar_core.stage import kind_of
+    from qstar_core.training import processes
 
     config = RunConfig.model_validate_json(json.dumps(spec["config"]))
+    kind = kind_of(spec["stage"])
+    if kind in processes.SECTIONS:
+        processes.prepare(spec)
+        number = processes.asked(kind, config)
+        if number > 1 and processes.RANK not in spec:
+            return processes.together(spec, kind, number, config, progress)
     _prepare_grading(spec, config)
     environment = describe()
     if _with_torch(spec, config):
         environment = {**environment, **_torch(spec, config)}
-    return JOBS[kind_of(spec["stage"])]({**spec, "environment": environment}, config, progress)
+    return JOBS[kind]({**spec, "environment": environment}, config, progress)
 
 
 def _prepare_grading(spec: dict[str, Any], config: RunConfig) -> None:

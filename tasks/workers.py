@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from qstar_core.errors import WorkerError
-from tasks.process import OnProgress, Worker
+from qstar_core.worker_process import OnProgress, Worker
 
 WORKER = ("-m", "qstar_core.worker")
 CLOSE_TIMEOUT_S = 2.0

@@ -19,7 +19,6 @@ def hardware(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
     def has(products: bool) -> None:
         monkeypatch.setattr(precision, "multiplies_bf16", lambda device: products)
-        monkeypatch.setattr(checkpoints, "multiplies_bf16", lambda device: products)
 
     return has
 
@@ -37,7 +36,7 @@ def test_without_the_library_there_are_no_such_products(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("asked", [True, False])
 def test_asked_for_and_there(hardware: Callable[[bool], None], asked: bool, products: bool) -> None:
     hardware(products)
-    assert precision.computes_in_bf16(asked, "cpu") is (asked and products)
+    assert precision.computes_in_bf16(asked) is (asked and products)
 
 
 def test_a_training_says_what_it_computed_in(

@@ -84,7 +84,7 @@ def card(
         made_from=[f"{stage} {key}" for stage, key in _made_from(head).items()],
         columns=_columns(files[0]) if files else [],
         limits=LIMITS["labels" if kind == "labels" else "rollouts"],
-        hashed=json.dumps(hashed, indent=1, default=str).replace("`", "\\u0060"),
+        hashed=fenced(hashed),
         **{**dict.fromkeys(("outcomes", "steps", "twice")), **figures},
     )
 
@@ -159,6 +159,25 @@ def markdown(name: str) -> jinja2.Template:
     environment.filters.update(inline=inline, quoted=json.dumps, cleaned=visible)
     environment.filters.update(number=number, percent=percent)
     return environment.get_template(name)
+
+
+def fenced(value: object) -> str:
+    """JSON that a fence of backticks holds."""
+    return json.dumps(value, indent=1, default=str).replace("`", "\\u0060")
+
+
+def loading(auto: str, use: str) -> str:
+    """Three lines of plain transformers that load the model in this folder and use it.
+
+    Args:
+        auto: class of transformers that the model is loaded by.
+        use: the third line.
+    """
+    return (
+        f"from transformers import {auto} as Model, AutoTokenizer as Tokenizer\n"
+        'tokenizer, model = Tokenizer.from_pretrained("."), Model.from_pretrained(".")\n'
+        f"{use}"
+    )
 
 
 def inline(text: object) -> str:

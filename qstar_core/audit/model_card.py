@@ -8,13 +8,12 @@ a fine-tuned policy is `qstar_core.audit.policy_card`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from qstar_core.audit.card import markdown
+from qstar_core.audit.card import fenced, loading, markdown
 from qstar_core.audit.front_matter import front
 from qstar_core.config import CardConfig
 from qstar_core.evaluation.chance import at_chance
@@ -27,10 +26,11 @@ NAME = "README.md"
 TASK = "token-classification"
 LABELLED = ("labels", "annotations")
 """Kinds of data sets that a model is trained on."""
-LOADING = """\
-from transformers import AutoModelForTokenClassification as Model, AutoTokenizer as Tokenizer
-tokenizer, model = Tokenizer.from_pretrained("."), Model.from_pretrained(".")
-{} = model(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0, -1, 0].sigmoid().item()"""
+AUTO = "AutoModelForTokenClassification"
+USE = (
+    '{} = model(tokenizer(text, return_tensors="pt")["input_ids"])'
+    ".logits[0, -1, 0].sigmoid().item()"
+)
 """``text`` is the prompt and the steps, the scored one last."""
 AT_THE_END = "It reads the value at the last token of a step; elsewhere its output means nothing."
 WORDS: dict[str, dict[str, Any]] = {
@@ -115,10 +115,10 @@ def model_card(head: Mapping[str, Any], about: CardConfig, inputs: Mapping[str, 
         steps=[*figures["heldout"], figures["overall"]],
         at_chance=at_chance(figures["heldout"], words["name"]),
         choices=_choices(figures["regret"]),
-        loading=LOADING.format(words["score"]),
+        loading=loading(AUTO, USE.format(words["score"])),
         command=f"qstar {COMMANDS[kind]} CONFIG",
         figure=with_interval,
-        hashed=json.dumps(head["rows_from"], indent=1, default=str).replace("`", "\\u0060"),
+        hashed=fenced(head["rows_from"]),
     )
 
 

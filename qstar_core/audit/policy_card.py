@@ -6,21 +6,21 @@ measured times, so that equal policies have equal cards.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from qstar_core.audit.card import markdown
+from qstar_core.audit.card import fenced, loading, markdown
 from qstar_core.audit.front_matter import front
 from qstar_core.config import CardConfig
 from qstar_core.stage import COMMANDS
 
 TASK = "text-generation"
 TAGS = ("reasoning", "sft", "rejection-sampling", "qstar")
-LOADING = """\
-from transformers import AutoModelForCausalLM as Model, AutoTokenizer as Tokenizer
-tokenizer, model = Tokenizer.from_pretrained("."), Model.from_pretrained(".")
-answer = tokenizer.decode(model.generate(**{}, max_new_tokens=256)[0], skip_special_tokens=True)"""
+AUTO = "AutoModelForCausalLM"
+USE = (
+    "answer = tokenizer.decode(model.generate(**{}, max_new_tokens=256)[0], "
+    "skip_special_tokens=True)"
+)
 PLAIN = 'tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)'
 CHAT = (
     'tokenizer.apply_chat_template([{"role": "user", "content": prompt}], '
@@ -66,8 +66,8 @@ def policy_card(head: Mapping[str, Any], about: CardConfig) -> str:
         sft=config["sft"],
         seed=config["seed"],
         figures=figures,
-        loading=LOADING.format(CHAT if chat else PLAIN),
+        loading=loading(AUTO, USE.format(CHAT if chat else PLAIN)),
         command=f"qstar {COMMANDS['sft']} CONFIG",
         limits=LIMITS,
-        hashed=json.dumps(head["rows_from"], indent=1, default=str).replace("`", "\\u0060"),
+        hashed=fenced(head["rows_from"]),
     )

@@ -13,6 +13,7 @@ from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.policies.licence import TELLING
+from qstar_core.policies.weights import check_whole
 from qstar_core.stage import fine_tuned
 from qstar_core.store import cache, dataset
 from qstar_core.store.cache import sha256_of
@@ -54,8 +55,9 @@ def resolve_checkpoint(path: str, field: str) -> Path:
         field: the configuration field it was named in, for the error.
 
     Raises:
-        UserError: there is no such checkpoint, it has no safetensors weights, it is a policy
-            where a Q-value model is wanted or the other way round, or that has several labels.
+        UserError: there is no such checkpoint, it has no safetensors weights or damaged ones, it
+            is a policy where a Q-value model is wanted or the other way round, or that has several
+            labels.
     """
     if fine_tuned(path):
         check_made(path, field)
@@ -77,6 +79,7 @@ def resolve_checkpoint(path: str, field: str) -> Path:
             next_step=f"name a Hugging Face folder, a hub name, or one of: {known or '(none)'}",
         )
     _check_kind(folder, field)
+    check_whole(folder, field)
     return folder
 
 

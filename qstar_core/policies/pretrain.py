@@ -32,7 +32,7 @@ from qstar_core.domains import countdown_plays as plays
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
 from qstar_core.policies.checkpoint import resolve_checkpoint
-from qstar_core.precision import computes_in_bf16
+from qstar_core.precision import computes_in_bf16, training_device
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def train(
         The last loss (nats per token), plays seen and seconds.
     """
     torch.manual_seed(config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(training_device())
     tokenizer = build_tokenizer()
     if config.init is None:
         model = build_model(config, tokenizer)
@@ -162,7 +162,7 @@ def train(
     model.to(device)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config.learning_rate, config.weight_decay)
     stream = PlayStream(config, left_out)
-    bf16 = computes_in_bf16(config.bf16, device.type)
+    bf16 = computes_in_bf16(config.bf16)
 
     def loss_of(ids: torch.Tensor, prompt: int) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -28,6 +28,7 @@ from qstar_core.sft import selection
 from qstar_core.sft.sequences import Sequences, encode
 from qstar_core.store import dataset, open_store
 from qstar_core.training.needed import POLICY, check_installed
+from qstar_core.training.processes import is_first
 
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
@@ -63,6 +64,8 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
     figures |= {"too_long": data.too_long + heldout.too_long, "padding": data.padding}
     how = scratch, resume, config.sft, config.seed, report, followers
     figures |= train(folder, vocabulary, data, heldout, *how)
+    if not is_first():
+        return {}
     figures["licence"] = licence_of(folder)
     if allowed:
         figures["allowed"] = allowed

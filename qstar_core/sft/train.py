@@ -43,11 +43,12 @@ from qstar_core.config import LoraConfig, SftConfig
 from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
 from qstar_core.policies.text import Vocabulary
-from qstar_core.precision import computes_in_bf16
+from qstar_core.precision import computes_in_bf16, training_device
 from qstar_core.sft.sequences import Sequences, check_fits
 from qstar_core.training import checkpoints
 from qstar_core.training.guards import deterministic, told_when_full
 from qstar_core.training.packing import check_apart
+from qstar_core.training.processes import count, is_first
 
 Progress = Callable[[int, int, str], None]
 LOOKS = 10  # at the held-out loss, unless eval_every says otherwise
@@ -128,7 +129,8 @@ def train(
     Returns:
         Figures: loss (mean of the last updates, nats per token), heldout_loss and published_update
         (of the published checkpoint), history (update, loss, heldout_loss), updates, tokens,
-        seconds, and those of `checkpoints.figures`.
+        seconds, and those of `checkpoints.figures`; none of a process that is not the first of
+        several.
 
     Raises:
         UserError: what does not fit the model, a loss that is no number, or too little memory.
@@ -141,10 +143,13 @@ def train(
             check_apart(model, data.ids, "sft.packing", "false")
         callbacks = [Watch(progress), *followers]
         trainer = build(model, vocabulary, data, heldout, resume, config, seed, callbacks)
-        newest, _, remarks = checkpoints.newest(resume)
+        with trainer.args.main_process_first():  # which removes what is broken
+            newest, _, remarks = checkpoints.newest(resume)
         for remark in remarks:
             progress(0, updates(rows_of(trainer), config), remark)
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        if not is_first():
+            return {}
         found = trainer.accelerator.unwrap_model(trainer.model)
         plain = found.merge_and_unload() if isinstance(found, PeftModel) else found
         plain.to(at_rest).save_pretrained(out)
@@ -155,7 +160,7 @@ def train(
 
 def load(folder: Path) -> tuple[PreTrainedModel, torch.dtype]:
     """The causal LM in float32 where it is trained, and the precision that it was saved in."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = training_device()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", use_safetensors=True, trust_remote_code=False
     )
@@ -226,12 +231,13 @@ def dataset(sequences: Sequences) -> Dataset:
 
 def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arguments:
     """The configuration in TRL's words; `pace` completes it."""
-    parts = config.batch_size if config.packing else config.accumulation
+    parts = config.batch_size // count() if config.packing else config.accumulation
+    each = config.batch_size // (parts * count())
     found = Arguments(
         output_dir=str(resume),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size // parts,
-        per_device_eval_batch_size=config.batch_size // parts,
+        per_device_train_batch_size=each,
+        per_device_eval_batch_size=each,
         gradient_accumulation_steps=parts,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -240,7 +246,7 @@ def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arg
         max_length=config.max_length,
         packing=config.packing,
         completion_only_loss=True,
-        bf16=computes_in_bf16(config.bf16, "cuda" if torch.cuda.is_available() else "cpu"),
+        bf16=computes_in_bf16(config.bf16),
         gradient_checkpointing=config.gradient_checkpointing,
         eval_strategy="steps" if held_out else "no",
         eval_steps=1,
@@ -279,6 +285,7 @@ def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
     return {
         "updates": last,
         "bf16": bool(trainer.args.bf16),
+        **({"processes": count()} if count() > 1 else {}),
         "published_update": update,
         "loss": sum(tail) / len(tail) if tail else None,
         "heldout_loss_before": looks.get(0),

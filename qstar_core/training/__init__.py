@@ -4,4 +4,5 @@
 2. `checkpoints` are what a training that was killed goes on from.
 3. `guards` stand around it: equal runs give equal weights, and memory that runs out is said.
 4. `needed` are the packages.
+5. `processes` has several processes of a machine train together.
 """

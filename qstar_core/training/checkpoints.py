@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from transformers import Trainer
 
 from qstar_core import __version__
-from qstar_core.precision import multiplies_bf16
+from qstar_core.precision import computes_in_bf16
 from qstar_core.store.cache import sha256_of
 from qstar_core.store.local import sync
 
@@ -53,7 +53,7 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    bf16 = multiplies_bf16("cuda" if torch.cuda.is_available() else "cpu")
+    bf16 = computes_in_bf16(True)
     return {**found, "device": device, "products": "bfloat16" if bf16 else "float32"}
 
 

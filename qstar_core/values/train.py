@@ -28,9 +28,11 @@ from qstar_core.config import TrainingConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION
+from qstar_core.precision import training_device
 from qstar_core.training import checkpoints
 from qstar_core.training.guards import deterministic, told_when_full
 from qstar_core.training.packing import check_apart
+from qstar_core.training.processes import count, is_first
 from qstar_core.values.batches import collate
 from qstar_core.values.calibration import fits, scale_head
 from qstar_core.values.checks import check_labels, check_split, needing_less
@@ -97,7 +99,8 @@ def train_qvm(
 
     Returns:
         Figures (those of `fit` and of `measuring.figures_of`) and the held-out predictions, one
-        row per step.
+        row per step. Of several processes that train together only the first saves and returns
+        them; the others return nothing.
 
     Raises:
         UserError: a label is outside of [0, 1], nothing is left to train on or to hold out, model
@@ -106,7 +109,7 @@ def train_qvm(
     """
     check_labels(labels)
     tokenizer = load_tokenizer(backbone)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(training_device())
     data, heldout = split(labels, problems, tokenizer, config, seed, around.section)
     less = needing_less(around.section, config)
     with deterministic(), told_when_full(around.section, less):
@@ -119,6 +122,8 @@ def train_qvm(
             check_apart(model, data.ids, f"{around.section}.pack_tokens", "0", rows=2)
         judged = judges(heldout, config, seed)
         model, figures = fit(model, data, judged, config, seed, progress, around)
+        if not is_first():
+            return {}, pl.DataFrame()
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
         predictions = predict(model, heldout, problems, config.batch_size // config.accumulation)
@@ -207,7 +212,8 @@ def fit(
         callbacks = [reporter, *around.callbacks]
         trainer = ValueTrainer(trained, data, heldout, order, config, args, callbacks)
         reporter.trainer = trainer
-        newest, notes, remarks = checkpoints.newest(folder)
+        with args.main_process_first():  # which removes what is broken
+            newest, notes, remarks = checkpoints.newest(folder)
         if newest is not None:
             trainer.resume(notes)
         for remark in remarks:
@@ -238,6 +244,7 @@ def figures_of(trainer: ValueTrainer) -> dict[str, Any]:
         "padding_share": round(padding, 6),
         "memory_mib": round(peak_memory_mib()),
         "bf16": trainer.bf16,
+        **({"processes": count()} if count() > 1 else {}),
         **({"best": trainer.best} if trainer.best else {}),
     }
 

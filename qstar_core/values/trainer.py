@@ -14,7 +14,6 @@ evaluation and checkpoints are Trainer's. Ours are:
 from __future__ import annotations
 
 import math
-import os
 import resource
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, Together, build_adamw, build_optimizers
 from qstar_core.precision import computes_in_bf16
 from qstar_core.training import checkpoints
+from qstar_core.training.processes import count
 from qstar_core.values.batches import collate
 from qstar_core.values.data import Order, Sequences
 from qstar_core.values.losses import Batch, denominator, loss_sum
@@ -81,10 +81,10 @@ class ValueTrainer(checkpoints.Sealed):
     ) -> None:
         self.config, self.heldout = config, heldout
         self.trained, self.folder = model, Path(str(args.output_dir))
-        self.losses: list[float] = []  # of the updates so far, this process's share
+        self.losses: list[float] = []  # of the updates so far
         self.best: dict[str, float] | None = None
-        self.bf16 = computes_in_bf16(config.bf16, args.device.type)
-        self.tokens = self.places = 0  # computed since the start of this process; with padding
+        self.bf16 = computes_in_bf16(config.bf16)
+        self.tokens = self.places = 0  # of all processes since the start; with padding
         self._began = time.monotonic()
         super().__init__(
             model=model,
@@ -126,10 +126,18 @@ class ValueTrainer(checkpoints.Sealed):
     def _get_num_items_in_batch(
         self, batch_samples: list[Batch], device: torch.device
     ) -> torch.Tensor:
-        """What the loss of an update is divided by, over its parts and all processes."""
+        """What the loss of an update is divided by, over its parts and all processes.
+
+        Counts the tokens of the update too.
+        """
         own = torch.stack([batch["denominator"] for batch in batch_samples]).sum().to(device)
-        total = self.accelerator.gather(own).sum() if self.args.world_size > 1 else own
-        return total.clamp_min(torch.finfo(torch.float32).tiny)
+        sizes = [(int(batch["tokens"]), batch["input_ids"].numel()) for batch in batch_samples]
+        tokens = torch.tensor(sizes, device=device).sum(dim=0)
+        if self.args.world_size > 1:
+            own = self.accelerator.gather(own).sum()
+            tokens = self.accelerator.reduce(tokens, "sum")
+        self.tokens, self.places = self.tokens + int(tokens[0]), self.places + int(tokens[1])
+        return own.clamp_min(torch.finfo(torch.float32).tiny)
 
     def compute_loss(
         self,
@@ -147,8 +155,6 @@ class ValueTrainer(checkpoints.Sealed):
         loss = loss_sum(self.config.loss, logits, inputs)
         if num_items_in_batch is not None:
             loss = loss / num_items_in_batch
-        self.tokens += int(inputs["tokens"])
-        self.places += inputs["input_ids"].numel()
         return loss * float(self.args.world_size)
 
     def training_step(
@@ -208,6 +214,7 @@ class ValueTrainer(checkpoints.Sealed):
 
     def take_best(self) -> None:
         """Goes back to the weights of the lowest held-out loss."""
+        self.accelerator.wait_for_everyone()  # the first process has written them
         checkpoints.load_weights(self.trained, self.folder / checkpoints.BEST)
 
     def resume(self, notes: dict[str, Any]) -> None:
@@ -234,7 +241,7 @@ class ValueTrainer(checkpoints.Sealed):
         checkpoints.load_weights(self.trained if model is None else model, file)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds tokens per second of this process and its peak memory in MiB."""
+        """Adds tokens per second and the peak memory of this process in MiB."""
         pace = {"tokens_per_second": self.pace(), "memory_mib": peak_memory_mib()}
         super().log({**logs, **pace}, start_time)
 
@@ -264,7 +271,7 @@ def arguments(
         seed: of what is random inside of the model, such as dropout.
         save: whether to write checkpoints.
     """
-    parts = config.accumulation * int(os.environ.get("WORLD_SIZE", "1"))
+    parts = config.accumulation * count()
     args = TrainingArguments(
         output_dir=str(folder),
         use_cpu=not torch.cuda.is_available(),

@@ -51,6 +51,8 @@ def leave(folder: Path, *expected: str) -> None:
         ("domain.train_file=/no/such.jsonl", "/no/such.jsonl"),
         ("out=/dev/null/x", "/dev/null"),
         ("nonsense", "path.to.field=value"),
+        ("qvm.processes=3", "batch_size 8 must be a multiple of accumulation 1 x processes 3"),
+        ("qvm.sharded=true", "unknown field qvm.sharded"),
     ],
 )
 def test_bad_field(config: Path, tmp_path: Path, field: str, word: str) -> None:

@@ -41,7 +41,7 @@ COMMON = {
     "runtime.threads": 1,
     "qvm.score_dtype": "float32",
     # What all prompts share is left out where there are ten; fewer look alike for their examples.
-    "qvm.allow": "[near_duplicates]",
+    **{f"{model}.allow": "[near_duplicates]" for model in ("prm", "qvm")},
     "prm.dtype": "float32",
     **{f"{model}.batch_size": 8 for model in ("prm", "qvm")},
     **{f"{model}.holdout": HOLDOUT for model in ("prm", "qvm")},

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks import process
+from qstar_core import worker_process as process
 from tests.processes import PATIENCE_S
 
 
