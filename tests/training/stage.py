@@ -19,9 +19,9 @@ from qstar_core.config import (
     RolloutsConfig,
     RunConfig,
 )
-from qstar_core.jobs import JOBS
 from tests.models import tiny_policy
 from tests.processes import PATIENCE_S
+from tests.stages import make
 
 
 def prepared(out: Path, **qvm: Any) -> RunConfig:
@@ -34,11 +34,7 @@ def prepared(out: Path, **qvm: Any) -> RunConfig:
         rollouts=RolloutsConfig(samples=4, max_new_tokens=30),
         qvm=QvmConfig(**settings),
     )
-    stages = pipeline.plan(run)
-    for name in ("problems", "rollouts", "labels"):
-        specs = pipeline.shards(stages[name], run)
-        receipts = [JOBS[name](spec, run, lambda *_: None) for spec in specs]
-        pipeline.publish(stages[name], run, receipts)
+    make(run, "problems", "rollouts", "labels")
     return run
 
 
