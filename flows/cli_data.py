@@ -164,6 +164,16 @@ def results(
 
 
 @app.command()
+def index(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Output folder or s3:// URI.")],
+) -> None:
+    """Write index.html into an output folder: all its runs, their trend, and what changed."""
+    from flows.index import index as write
+
+    write(commands.console(), out)
+
+
+@app.command()
 def verify(
     dataset: Dataset,
     deep: Annotated[bool, typer.Option("--deep", help="All that it was made from, too.")] = False,
