@@ -42,7 +42,7 @@ def test_p_is_adjusted_over_the_methods() -> None:
     one = compare_runs(run({"a": flags[0]}), run({"a": flags[1]}), resamples=200)
     names = "abcde"
     many = compare_runs(
-        run({n: flags[0] for n in names}), run({n: flags[1] for n in names}), resamples=200
+        run(dict.fromkeys(names, flags[0])), run(dict.fromkeys(names, flags[1])), resamples=200
     )
     assert one[0]["verdict"] == "better" and one[0]["p_value"] < 0.05
     assert {row["verdict"] for row in many} == {"not significant"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from hypothesis import given
@@ -37,7 +38,7 @@ def test_every_point_is_drawn_inside(
         assert chart["left"] <= point["x"] <= chart["right"]
         assert chart["top"] <= point["high"] <= point["y"] <= point["low"] <= chart["bottom"]
     at = [tick["at"] for tick in chart["x_ticks"]]
-    assert all(b - a > 60 for a, b in zip(at, at[1:], strict=False))
+    assert all(b - a > 60 for a, b in itertools.pairwise(at))
 
 
 def test_changes_are_marked_with_the_number_of_the_night() -> None:
