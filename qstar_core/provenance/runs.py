@@ -1,9 +1,10 @@
 """All runs of an output folder or bucket, night by night, and what changed between two of them.
 
 What is published is the record: evaluations with their reports. Where a schedule has left records
-of its runs, ``runs/{name}/{date}.json`` that name the keys of what they made, a run stands at the
-date of its record, and one whose data sets were there already stands there too. Without a record a
-run stands at the time when its evaluation was published.
+of its runs, ``runs/{name}/{date}.json`` or ``runs/{name}/{date}/{flow}-{key}.json``, that name the
+keys of what they made, a run stands at the date of its record, and one whose data sets were there
+already stands there too. Without a record a run stands at the time when its evaluation was
+published. Late data gives a date a second evaluation; both are shown.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from qstar_core.store.uri import join
 MANIFEST = re.compile(
     rf"(evaluation|report|comparison_report)/([0-9a-f]{{{ID_DIGITS}}})/manifest\.json"
 )
-RECORD = re.compile(r"runs/([A-Za-z0-9._-]+)/([^/]+)\.json")
+RECORD = re.compile(r"runs/([A-Za-z0-9._-]+)/([^/]+?)(?:/[^/]+)?(?:\.json)")
 KEY = re.compile(rf"(?<![0-9a-f])[0-9a-f]{{{ID_DIGITS}}}(?![0-9a-f])")
 
 Row = dict[str, Any]
@@ -106,7 +107,9 @@ def _dates(
         keys = set(KEY.findall(text))
         keys |= {of_report[key] for key in keys & of_report.keys()}
         for key in sorted(keys & found["evaluation"].keys()):
-            dates.setdefault(key, []).append((match[1], match[2]))
+            places = dates.setdefault(key, [])
+            if (match[1], match[2]) not in places:
+                places.append((match[1], match[2]))
     return dates
 
 

@@ -65,7 +65,9 @@ def test_records_give_the_dates_even_to_runs_that_made_nothing(out: str) -> None
     other, _ = publish(out, 8, report=False, seed=1)
     put(out, "runs/nightly/2025-06-01.json", {"date": "2025-06-01", "stages": {"evaluation": key}})
     put(out, "runs/nightly/2025-06-02.json", {"report": f"{out}/report/{page}"})
-    put(out, "runs/nightly/2025-06-03.json", {"keys": [other, "0" * 24]})
+    for flow in ("nightly", "evaluate"):  # two flows of one name for one date are one night
+        record = {"stages": {"evaluation": {"key": other, "uri": f"{out}/evaluation/{other}"}}}
+        put(out, f"runs/nightly/2025-06-03/{flow}-{'0' * 24}.json", record)
     put(out, "runs/nightly/2025-06-04.json", "{ not JSON")
     found = runs(out)
     nights = found["nights"]["nightly"]
