@@ -40,7 +40,7 @@ def runs(out: str) -> dict[str, Any]:
         ``nights``, by the name of the run: rows in the order of their dates, with name, date (ISO
         8601), created, key (of the evaluation), page (of the report, relative to the folder; empty
         where there is none), methods (rows of `qstar_core.evaluation.compare.compare`), inputs
-        (keys) and changes (rows of `qstar_core.provenance.configurations.changed` against the
+        (keys), note (why its record is not whole; empty) and changes (rows of `qstar_core.provenance.configurations.changed` against the
         night before). ``comparisons``: name, created and page of each report of ``qstar compare``.
         ``unread``: manifests and records that cannot be read, with the reason.
 
@@ -65,8 +65,9 @@ def runs(out: str) -> dict[str, Any]:
     dates = _dates(store, names, found, unread)
     groups: dict[str, list[Row]] = {}
     for key, manifest in found["evaluation"].items():
-        for name, date in dates.get(key) or [(_name(manifest), str(manifest.get("created", "")))]:
-            night = _night(name, date, manifest, found["report"])
+        made = (_name(manifest), str(manifest.get("created", "")), "")
+        for name, date, note in dates.get(key) or [made]:
+            night = {**_night(name, date, manifest, found["report"]), "note": note}
             groups.setdefault(name, []).append(night)
     return {
         "nights": {name: _ordered(groups[name], found["evaluation"]) for name in sorted(groups)},
@@ -90,26 +91,28 @@ def _manifest(uri: str, unread: list[str]) -> Row | None:
 
 def _dates(
     store: Store, names: Iterable[str], found: Mapping[str, Mapping[str, Row]], unread: list[str]
-) -> dict[str, list[tuple[str, str]]]:
-    """(name, date) of the records that name an evaluation, by its key."""
+) -> dict[str, list[tuple[str, str, str]]]:
+    """(name, date, note) of the records that name an evaluation, by its key."""
     of_report = {key: its["inputs"].get("evaluation", "") for key, its in found["report"].items()}
-    dates: dict[str, list[tuple[str, str]]] = {}
+    dates: dict[str, list[tuple[str, str, str]]] = {}
     for name in names:
         match = RECORD.fullmatch(name)
         if match is None:
             continue
         text = store.read(name).decode("utf-8", "replace")
         try:
-            json.loads(text)
+            record = json.loads(text)
         except ValueError as error:
             unread.append(f"{name}: {error}")
             continue
+        whole = not isinstance(record, dict) or record.get("whole", True)
+        note = "" if whole else str(record.get("note") or "not all stages")
         keys = set(KEY.findall(text))
         keys |= {of_report[key] for key in keys & of_report.keys()}
         for key in sorted(keys & found["evaluation"].keys()):
             places = dates.setdefault(key, [])
-            if (match[1], match[2]) not in places:
-                places.append((match[1], match[2]))
+            if all(place[:2] != match.groups() for place in places):
+                places.append((match[1], match[2], note))
     return dates
 
 

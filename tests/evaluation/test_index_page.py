@@ -20,6 +20,7 @@ def nights(count: int = 7, **given: Any) -> list[dict[str, Any]]:
             "page": f"report/{number:024x}/report.html",
             "methods": [{**row, "accuracy": row["accuracy"] * number / 7} for row in rows],
             "inputs": {},
+            "note": "",
             "changes": [CHANGE] if number == 4 else [],
             **given,
         }
@@ -53,7 +54,7 @@ def test_a_change_is_named_and_marked() -> None:
 
 def test_texts_are_only_texts() -> None:
     change = {"field": HOSTILE, "this": HOSTILE, "other": HOSTILE}
-    found = {HOSTILE: nights(2, changes=[change], date=HOSTILE)}
+    found = {HOSTILE: nights(2, changes=[change], date=HOSTILE, note=HOSTILE)}
     shown = page(nights=found, unread=[HOSTILE])
     assert HOSTILE not in shown and Outline(shown).open == []
 

@@ -64,7 +64,8 @@ def test_records_give_the_dates_even_to_runs_that_made_nothing(out: str) -> None
     key, page = publish(out, 9)
     other, _ = publish(out, 8, report=False, seed=1)
     put(out, "runs/nightly/2025-06-01.json", {"date": "2025-06-01", "stages": {"evaluation": key}})
-    put(out, "runs/nightly/2025-06-02.json", {"report": f"{out}/report/{page}"})
+    partial = {"report": f"{out}/report/{page}", "whole": False, "note": "budget spent"}
+    put(out, "runs/nightly/2025-06-02.json", partial)
     for flow in ("nightly", "evaluate"):  # two flows of one name for one date are one night
         record = {"stages": {"evaluation": {"key": other, "uri": f"{out}/evaluation/{other}"}}}
         put(out, f"runs/nightly/2025-06-03/{flow}-{'0' * 24}.json", record)
@@ -78,6 +79,7 @@ def test_records_give_the_dates_even_to_runs_that_made_nothing(out: str) -> None
     ]
     assert [bool(night["changes"]) for night in nights] == [False, False, True]
     assert nights[2]["page"] == ""
+    assert [night["note"] for night in nights] == ["", "budget spent", ""]
     [problem] = found["unread"]
     assert problem.startswith("runs/nightly/2025-06-04.json")
 
