@@ -39,9 +39,10 @@ def runs(out: str) -> dict[str, Any]:
     Returns:
         ``nights``, by the name of the run: rows in the order of their dates, with name, date (ISO
         8601), created, key (of the evaluation), page (of the report, relative to the folder; empty
-        where there is none), methods (rows of `qstar_core.evaluation.compare.compare`), inputs
-        (keys), note (why its record is not whole; empty) and changes (rows of `qstar_core.provenance.configurations.changed` against the
-        night before). ``comparisons``: name, created and page of each report of ``qstar compare``.
+        where there is none), methods (rows of `qstar_core.evaluation.compare.compare`), note (why
+        its record is not whole; else empty) and changes (rows of
+        `qstar_core.provenance.configurations.changed` against the night before).
+        ``comparisons``: name, created, key and page of each report of ``qstar compare``.
         ``unread``: manifests and records that cannot be read, with the reason.
 
     Raises:
@@ -127,7 +128,6 @@ def _night(name: str, date: str, manifest: Row, reports: Mapping[str, Row]) -> R
         "key": key,
         "page": "" if newest is None else _page("report", newest),
         "methods": manifest["figures"].get("comparison", []),
-        "inputs": manifest.get("inputs", {}),
         "changes": [],
     }
 

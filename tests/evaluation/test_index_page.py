@@ -19,7 +19,6 @@ def nights(count: int = 7, **given: Any) -> list[dict[str, Any]]:
             "key": f"{number:024x}",
             "page": f"report/{number:024x}/report.html",
             "methods": [{**row, "accuracy": row["accuracy"] * number / 7} for row in rows],
-            "inputs": {},
             "note": "",
             "changes": [CHANGE] if number == 4 else [],
             **given,
