@@ -90,16 +90,16 @@ def _check(rows: pl.DataFrame, wanted: Wanted) -> None:
 
 def _decided(rows: pl.DataFrame, wanted: Wanted, chosen: list[str]) -> pl.DataFrame:
     """The ids of the problems that ``only`` and ``lost`` ask for."""
-    others = rows.filter(~pl.col("method").is_in(chosen) & SOLVED)["problem_id"]
+    method, here = pl.col("method"), pl.col("problem_id")
+    others = rows.filter(~method.is_in(chosen) & SOLVED)["problem_id"].to_list()
     solved = {
-        name: rows.filter((pl.col("method") == name) & SOLVED)["problem_id"] for name in chosen
+        name: rows.filter((method == name) & SOLVED)["problem_id"].to_list() for name in chosen
     }
     ids = rows.select("problem_id").unique()
-    here = pl.col("problem_id")
     if wanted.only is not None:
-        ids = ids.filter(here.is_in(solved[wanted.only].implode()))
+        ids = ids.filter(here.is_in(solved[wanted.only]))
     if wanted.lost is not None:
-        ids = ids.filter(~here.is_in(solved[wanted.lost].implode()))
+        ids = ids.filter(~here.is_in(solved[wanted.lost]))
     if wanted.lost is None:
-        return ids.filter(~here.is_in(others.implode()))
-    return ids if wanted.only is not None else ids.filter(here.is_in(others.implode()))
+        return ids.filter(~here.is_in(others))
+    return ids if wanted.only is not None else ids.filter(here.is_in(others))
