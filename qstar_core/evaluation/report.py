@@ -103,8 +103,8 @@ def render(data: ReportData, beside: dict[str, str] | None = None, stem: str = "
         ValueError: the nodes of a search do not form a tree.
     """
     script = Markup("").join(source(name) for name in ("problem.js", "report.js"))
-    best, base = wording.headline(data.comparison), wording.baseline(data.comparison)
     colours = method_colours(data.comparison)
+    best, base = wording.headline(data.comparison), wording.baseline(data.comparison)
     found = explorer(
         data.searches,
         frozenset(data.shown),
@@ -116,40 +116,51 @@ def render(data: ReportData, beside: dict[str, str] | None = None, stem: str = "
     )
     if beside is not None:
         beside.update(found.beside)
-    return (
-        templates()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            seed=data.config.get("seed"),
-            summary=wording.summary(data.comparison),
-            plainly=wording.plainly(data.comparison, data.searches),
-            failures=wording.failures(data.comparison),
-            headline=best,
-            baseline=base,
-            colours=colours,
-            marks=[charts.interval_mark(row) for row in data.comparison],
-            curves=[
-                ("wide", charts.curve_chart(data.curve)),
-                ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
-            ],
-            heldout=data.qvm.get("heldout", ()),
-            at_chance=at_chance(data.qvm.get("heldout", ())),
-            calibration=data.qvm.get("calibration"),
-            choices=choices(data.qvm.get("regret", ())),
-            reliability=charts.reliability_chart(
-                data.qvm.get("reliability", ()), data.qvm.get("reliability_before", ())
-            ),
-            found=found,
-            spent=total(data.costs),
-            against=data.against,
-            config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
-            environment=flatten(data.environment),
-            script=script,
-            style=source("report.css"),
-            policy=content_security_policy(script, beside=bool(found.beside)),
-        )
+    page = templates().get_template("report.html.j2")
+    return page.render(
+        **_result(data),
+        **_value_model(data.qvm),
+        headline=best,
+        baseline=base,
+        colours=colours,
+        found=found,
+        script=script,
+        style=source("report.css"),
+        policy=content_security_policy(script, beside=bool(found.beside)),
     )
+
+
+def _result(data: ReportData) -> dict[str, Any]:
+    """What the page says of the methods, the cost and where all comes from."""
+    return {
+        "data": data,
+        "seed": data.config.get("seed"),
+        "summary": wording.summary(data.comparison),
+        "plainly": wording.plainly(data.comparison, data.searches),
+        "failures": wording.failures(data.comparison),
+        "marks": [charts.interval_mark(row) for row in data.comparison],
+        "curves": [
+            ("wide", charts.curve_chart(data.curve)),
+            ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
+        ],
+        "spent": total(data.costs),
+        "against": data.against,
+        "config_text": json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
+        "environment": flatten(data.environment),
+    }
+
+
+def _value_model(qvm: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of the Q-value model."""
+    return {
+        "heldout": qvm.get("heldout", ()),
+        "at_chance": at_chance(qvm.get("heldout", ())),
+        "calibration": qvm.get("calibration"),
+        "choices": choices(qvm.get("regret", ())),
+        "reliability": charts.reliability_chart(
+            qvm.get("reliability", ()), qvm.get("reliability_before", ())
+        ),
+    }
 
 
 def choices(regret: Sequence[Row]) -> list[dict[str, Any]]:
