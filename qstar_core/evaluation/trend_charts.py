@@ -7,7 +7,7 @@ one day, do not fall on each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qstar_core.evaluation.charts import CHARACTER, LABEL_PITCH, WIDE, spread
@@ -18,6 +18,8 @@ DATE_ROOM = 86.0
 """Least distance between the dates below the axis."""
 
 Row = Mapping[str, Any]
+Place = Callable[[int], float]
+Share = Callable[[float], float]
 
 
 def trend_chart(nights: Sequence[Row], size: tuple[float, float] = WIDE) -> dict[str, Any] | None:
@@ -49,23 +51,10 @@ def trend_chart(nights: Sequence[Row], size: tuple[float, float] = WIDE) -> dict
     def y(share: float) -> float:
         return round(bottom - (bottom - top) * share, 2)
 
-    lines = []
-    for number, name in enumerate(names):
-        shift = DODGE * (number - (len(names) - 1) / 2)
-        points = [
-            {
-                "x": round(x(place) + shift, 2),
-                "y": y(row["accuracy"]),
-                "low": y(row["low"]),
-                "high": y(row["high"]),
-                "date": night["date"],
-                "row": row,
-            }
-            for place, night in enumerate(nights)
-            for row in night["methods"]
-            if row["method"] == name
-        ]
-        lines.append(_line(name, points))
+    lines = [
+        _line(name, nights, x, y, DODGE * (number - (len(names) - 1) / 2))
+        for number, name in enumerate(names)
+    ]
     places = spread([line["end_y"] for line in lines], LABEL_PITCH, top, bottom)
     for line, at in zip(lines, places, strict=True):
         line["label_y"] = at
@@ -87,15 +76,33 @@ def trend_chart(nights: Sequence[Row], size: tuple[float, float] = WIDE) -> dict
     }
 
 
-def _line(name: str, points: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    path = "M" + "L".join(f"{point['x']:g} {point['y']:g}" for point in points)
+def _line(name: str, nights: Sequence[Row], x: Place, y: Share, shift: float) -> dict[str, Any]:
+    """One method: its points, shifted to the right by so much, and the line through them."""
+    points = [
+        {
+            "x": round(x(place) + shift, 2),
+            "y": y(row["accuracy"]),
+            "low": y(row["low"]),
+            "high": y(row["high"]),
+            "date": night["date"],
+            "row": row,
+        }
+        for place, night in enumerate(nights)
+        for row in night["methods"]
+        if row["method"] == name
+    ]
     last = points[-1]
-    share = last["row"]["accuracy"]
-    ends = {"end_x": last["x"], "end_y": last["y"], "share": share}
-    return {"method": name, "points": points, "path": path, **ends}
+    return {
+        "method": name,
+        "points": points,
+        "path": "M" + "L".join(f"{point['x']:g} {point['y']:g}" for point in points),
+        "end_x": last["x"],
+        "end_y": last["y"],
+        "share": last["row"]["accuracy"],
+    }
 
 
-def _dates(nights: Sequence[Row], x: Any, inner: float) -> list[dict[str, Any]]:
+def _dates(nights: Sequence[Row], x: Place, inner: float) -> list[dict[str, Any]]:
     """The dates that have room below the axis, the first among them."""
     step = max(1, -(-len(nights) * int(DATE_ROOM) // max(1, int(inner))))
     return [
