@@ -156,7 +156,7 @@
   }
 
   function named() {
-    const id = decodeURIComponent(location.hash).replace("#problem-", "");
+    const id = location.hash.replace("#problem-", "");
     return problems.find((p) => p.id === id);
   }
 
