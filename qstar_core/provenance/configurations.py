@@ -38,7 +38,7 @@ def changed(this: Manifest, other: Manifest) -> list[Row]:
         Rows with field (dotted), this and other, as texts. Weights that differ under one path are
         the field ``policy.weights`` or its like.
     """
-    mine, its = (_that_counts(manifest) for manifest in (this, other))
+    mine, its = _that_counts(this, other)
     found = [
         {"field": field, "this": _text(now), "other": _text(then)}
         for field, then, now in differences(its, mine)
@@ -72,15 +72,15 @@ def _keys(node: Node) -> dict[str, str]:
     return found
 
 
-def _that_counts(manifest: Manifest) -> dict[str, Any]:
-    """The configuration without what cannot change a row; as it is where it is of another version.
+def _that_counts(*manifests: Manifest) -> list[dict[str, Any]]:
+    """The configurations without what cannot change a row.
 
-    Older manifests have fields that are gone, or lack some.
+    Where one is of another version, with fields that are gone, all are taken as they stand.
     """
-    config = dict(manifest.get("config", {}))
+    found = [dict(manifest.get("config", {})) for manifest in manifests]
     with suppress(ValidationError):
-        config = RunConfig.model_validate_json(json.dumps(config)).rows()
-    return {name: value for name, value in config.items() if name not in NOT_COMPARED}
+        found = [RunConfig.model_validate_json(json.dumps(config)).rows() for config in found]
+    return [{k: v for k, v in config.items() if k not in NOT_COMPARED} for config in found]
 
 
 def _given(manifest: Manifest, name: str) -> bool:

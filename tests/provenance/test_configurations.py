@@ -18,8 +18,8 @@ def test_what_changes_no_row_is_no_difference() -> None:
 
 
 def test_a_field_is_named_with_both_values() -> None:
-    [row] = changed(manifest(labels={"method": "soft"}), manifest())
-    assert row == {"field": "labels.method", "this": "soft", "other": "best_of_rollouts"}
+    [row] = changed(manifest(labels={"method": "mean_of_rollouts"}), manifest())
+    assert row == {"field": "labels.method", "this": "mean_of_rollouts", "other": "best_of_rollouts"}
 
 
 def test_the_day_in_the_name_of_a_file_is_no_difference() -> None:
@@ -41,7 +41,7 @@ def test_other_weights_under_one_path_are_a_difference() -> None:
 def test_manifests_of_another_version_are_compared_as_they_are() -> None:
     old = manifest()
     old["config"]["gone"] = 1
-    assert {"field": "gone", "this": "\N{EN DASH}", "other": "1"} in changed(manifest(), old)
+    assert changed(manifest(), old) == [{"field": "gone", "this": "\N{EN DASH}", "other": "1"}]
 
 
 def test_data_sets_are_named_from_the_problems_on() -> None:

@@ -48,7 +48,7 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_without_records_runs_stand_where_they_were_published(out: str) -> None:
     for night in (3, 1, 2):
-        method = "soft" if night == 3 else "best_of_rollouts"
+        method = "mean_of_rollouts" if night == 3 else "best_of_rollouts"
         publish(out, night, labels={"method": method}, seed=0)
     nights = runs(out)["nights"]["demo"]
     assert [night["date"][:10] for night in nights] == ["2025-06-01", "2025-06-02", "2025-06-03"]
