@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def index(console: Console, out: str) -> None:
     """
     found = runs(out)
     text = render(found, out, datetime.now(UTC).isoformat(timespec="seconds"))
-    open_store(out).replace(PAGE, text.encode())
+    with tempfile.TemporaryDirectory(dir=None if is_remote(out) else out) as folder:
+        page = Path(folder) / PAGE  # on the device of a local folder, so that it can be renamed
+        page.write_text(text, encoding="utf-8")
+        open_store(out).put(PAGE, page)
     for name, nights in found["nights"].items():
         changed = [night for night in nights if night["changes"]]
         say(console, f"{name}: {len(nights):,} runs, {len(changed):,} with another configuration")
@@ -38,10 +42,10 @@ def index(console: Console, out: str) -> None:
             say(console, f"   {night['date']}  {what}")
     for problem in found["unread"]:
         say(console, f"Note: left out, because it cannot be read: {problem}")
-    page = join(out, PAGE)
+    place = join(out, PAGE)
     if is_remote(out):
         copy = f"aws s3 sync {shlex.quote(out)} FOLDER --exclude '*.parquet'"
         following = f"{copy}   (then open FOLDER/{PAGE}), or a web site of the bucket"
     else:
-        following = f"open {Path(page).absolute().as_uri()}"
-    say(console, f"Index      {page}", f"Next: {following}")
+        following = f"open {Path(place).absolute().as_uri()}"
+    say(console, f"Index      {place}", f"Next: {following}")

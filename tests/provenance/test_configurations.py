@@ -19,7 +19,8 @@ def test_what_changes_no_row_is_no_difference() -> None:
 
 def test_a_field_is_named_with_both_values() -> None:
     [row] = changed(manifest(labels={"method": "mean_of_rollouts"}), manifest())
-    assert row == {"field": "labels.method", "this": "mean_of_rollouts", "other": "best_of_rollouts"}
+    names = {"this": "mean_of_rollouts", "other": "best_of_rollouts"}
+    assert row == {"field": "labels.method", **names}
 
 
 def test_the_day_in_the_name_of_a_file_is_no_difference() -> None:
