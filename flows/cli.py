@@ -147,16 +147,35 @@ def evaluate(
 
 @app.command()
 def report(
-    config: ConfigFile,
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="YAML file of the run; with --against a data set or output folder too.",
+        ),
+    ],
     out: Out = None,
     set_: Sets = None,
     verbose: Verbose = False,
     comparison: Annotated[
         bool, typer.Option("--comparison", help="That of qstar compare instead.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="RUN", help="Another run, likewise: what got better and worse."
+        ),
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="The page of --against.")
+    ] = None,
 ) -> None:
-    """Write the HTML report of the evaluation, or of the comparison."""
-    if comparison:
+    """Write the HTML report of the evaluation, or of the comparison; or compare two runs."""
+    if against is not None:
+        from flows.against import report_against
+
+        report_against(commands.console(), config, against, html, set_ or [])
+    elif comparison:
         commands.single("comparison_report", "report", config, out, set_, verbose)
     else:
         commands.single("report", "report", config, out, set_, verbose)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -116,6 +116,62 @@ def explain(
     from flows.explain import explain as show_search
 
     show_search(commands.console(), run, problem, method, budget, all_, replay)
+
+
+@app.command()
+def results(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="Evaluation, report, or output folder (its newest)."),
+    ],
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Name of a method; repeatable.")
+    ] = None,
+    problem: Annotated[
+        str, typer.Option("--problem", help="Start of its id, or a part of its text.")
+    ] = "",
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option("--outcome", help="correct, wrong, no_answer, ...; repeatable."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="METHOD", help="Problems that it alone solved."),
+    ] = None,
+    not_: Annotated[
+        str | None,
+        typer.Option(
+            "--not",
+            metavar="METHOD",
+            help="Problems that it lost: another solved them; with --only, that one did.",
+        ),
+    ] = None,
+    format_: Annotated[
+        Literal["table", "json", "csv"], typer.Option("--format", help="Of the output.")
+    ] = "table",
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=0, help="Rows at most, 0 for all (50 for a table, else all)."),
+    ] = None,
+) -> None:
+    """Print the scored results of a run, filtered: a row per problem and method."""
+    from flows.results import show_results
+    from qstar_core.evaluation.results import Wanted
+
+    wanted = Wanted(
+        methods=method or [], outcomes=outcome or [], problem=problem, only=only, lost=not_
+    )
+    show_results(commands.console(), run, wanted, format_, limit)
+
+
+@app.command()
+def index(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Output folder or s3:// URI.")],
+) -> None:
+    """Write index.html into an output folder: all its runs, their trend, and what changed."""
+    from flows.index import index as write
+
+    write(commands.console(), out)
 
 
 @app.command()

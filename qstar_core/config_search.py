@@ -85,8 +85,9 @@ class EvaluationConfig(Section):
     """Texts that the Q-value model and the process reward model score."""
     max_expansions: int = Field(default=10_000, ge=1)
     bootstrap_samples: int = Field(default=10_000, ge=100)
-    report_trees: int = runtime_only(20, ge=0)
-    """Problems whose search tree the report draws."""
+    report_trees: int = runtime_only(2000, ge=0)
+    """Problems whose search trees the report has; it lists all. Of more problems those in which
+    the methods disagree come first."""
     shard_problems: int = runtime_only(250, ge=1)
     active: int = runtime_only(64, ge=1)
     """Searches advanced together."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from qstar_core.adaptive import episodes
 from qstar_core.annotations import table as annotated
+from qstar_core.evaluation import run as searches
 from qstar_core.labels import schema as labels
 from qstar_core.rollouts import sample
 from qstar_core.rollouts.paths import PATH_COLUMNS
@@ -39,6 +40,10 @@ One row per step of every rollout; data set `labels/KEY`. `(rollout_id, step_ind
 """
 ANNOTATIONS = """\
 One row per step of every annotated solution (`prm.annotations`); data set `annotations/KEY`.
+"""
+SEARCHES = """\
+One row per held-out problem and search method; data set `evaluation/KEY`. [results.md](results.md)
+reads them. `comparison/KEY` has one more column, `budget`.
 """
 EPISODES = """\
 One row per configuration that was tried on a question; [adaptive.md](adaptive.md). The files'
@@ -81,6 +86,10 @@ def render() -> str:
         READING,
         f"## Annotations\n\n{ANNOTATIONS}",
         _table(annotated.SCHEMA),
+        f"## Searches\n\n{SEARCHES}",
+        _table(searches.SCHEMA),
+        "### Nodes of a search tree\n",
+        _table(searches.NODE),
         f"## Episodes\n\n{EPISODES.format(version=episodes.SCHEMA_VERSION)}",
         _table(episodes.SCHEMA),
     ]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import polars as pl
@@ -244,11 +244,15 @@ def _search(
 
 
 def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Writes the HTML report of an evaluation."""
+    """Writes the HTML report of an evaluation, with the files that lie beside it."""
+    from qstar_core.audit.brief import label_audit
     from qstar_core.evaluation.assemble import assemble
     from qstar_core.evaluation.report import render
 
-    return _page(spec, assemble(spec["inputs"], spec["key"], config), render, progress)
+    data = assemble(spec["inputs"], spec["key"], config)
+    data = replace(data, labels=label_audit(data.lineage, config.out))
+    beside: dict[str, str] = {}
+    return _page(spec, data, partial(render, beside=beside), progress, beside=beside)
 
 
 def comparison_report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
@@ -268,12 +272,15 @@ def _page(
     render: Callable[[Any], str],
     progress: Progress,
     figures: dict[str, Any] | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Receipt:
     scratch = open_store(spec["uri"]).scratch()
-    page = scratch / "report.html"
     data = replace(data, environment=as_mapping(data.environment))
-    page.write_text(render(data), encoding="utf-8")
-    receipt = put(spec, scratch, [page], figures or {})
+    texts = {"report.html": render(data)}
+    texts |= beside or {}  # filled meanwhile
+    for name, text in texts.items():
+        (scratch / name).write_text(text, encoding="utf-8")
+    receipt = put(spec, scratch, [scratch / name for name in texts], figures or {})
     progress(1, 1, "report", "")
     return receipt
 

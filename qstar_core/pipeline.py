@@ -55,7 +55,7 @@ MODELS = ("policy", "backbone", "base", "qvm", "prm", "import_file", "annotation
 """Models and files of the user whose fingerprints are among the rows of a stage."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
-CARDS = ("rollouts", "pool", "labels")
+CARDS = ("rollouts", "pool", "labels", "evaluation")
 """Kinds of data sets that get a data card."""
 MODEL_CARDS = ("qvm", "prm", "sft")
 """Kinds of models, which get a model card."""

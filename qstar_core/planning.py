@@ -87,7 +87,9 @@ def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
     search |= _of_methods(config, config.evaluation.methods, stages)
     add(stages, config.out, "evaluation", {**search, **config.evaluation.rows()}, *reads)
     trees = config.evaluation.report_trees
+    price = config.comparison.price_per_million_tokens
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
+    shown |= {} if price is None else {"price": price}
     add(stages, config.out, "report", shown, "evaluation", *reads)
     return stages
 

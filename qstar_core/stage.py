@@ -19,7 +19,7 @@ ROWS_VERSION = {
     "prm": 1,
     "sft": 1,
     "evaluation": 3,
-    "report": 1,
+    "report": 2,
     "rounds": 1,
     "comparison": 2,
     "timing": 2,

@@ -32,8 +32,15 @@ WHAT = {
     "graded. Their states and actions share the ids of the rollouts that they branch from.",
     "labels": "A value for each step of each rollout: what the data behind it say about reaching "
     "the right answer from there.",
+    "evaluation": "What each search method returned for each held-out problem within one budget of "
+    "policy tokens, graded, with its search tree and what it cost.",
 }
-TITLES = {"rollouts": "Rollouts", "pool": "Pool of rollouts", "labels": "Q-labels"}
+TITLES = {
+    "rollouts": "Rollouts",
+    "pool": "Pool of rollouts",
+    "labels": "Q-labels",
+    "evaluation": "Scored results",
+}
 LIMITS = {
     "rollouts": (
         "What the policy never samples is not in the data.",
@@ -46,6 +53,13 @@ LIMITS = {
         "Labels that pool paths of one policy hold for that policy; a better one may go on from a "
         "state with label 0.",
         "docs/labels.md compares the methods with the exact values where these are known.",
+    ),
+    "evaluation": (
+        "An accuracy holds for these problems, this policy and this budget; intervals say how much "
+        "the choice of problems matters, not what another model would do.",
+        "Searches and gradings that failed (search_error, timeout, grader_error) count as unsolved "
+        "and are counted apart.",
+        "Problems that nothing can solve count as unsolved too.",
     ),
 }
 NAMED_POLICIES = 5
@@ -68,7 +82,10 @@ def card(
     """
     kind = kind_of(str(head["kind"]))
     domain = DOMAINS[head["config"]["domain"]["name"]]
-    figures = _of_labels(files, inputs) if kind == "labels" else _of_trajectories(head, files)
+    if kind == "labels":
+        figures = _of_labels(files, inputs)
+    else:
+        figures = _of_searches(head) if kind == "evaluation" else _of_trajectories(head, files)
     hashed = _hashed(head, inputs)
     policies = [str(part["policy"]) for part in hashed.values() if "policy" in part]
     imported = any("import_file" in part for part in hashed.values())
@@ -83,9 +100,9 @@ def card(
         grader=[domain.GRADER, domain.GRADER_VERSION],
         made_from=[f"{stage} {key}" for stage, key in _made_from(head).items()],
         columns=_columns(files[0]) if files else [],
-        limits=LIMITS["labels" if kind == "labels" else "rollouts"],
+        limits=LIMITS.get(kind, LIMITS["rollouts"]),
         hashed=fenced(hashed),
-        **{**dict.fromkeys(("outcomes", "steps", "twice")), **figures},
+        **{**dict.fromkeys(("outcomes", "steps", "twice", "methods")), **figures},
     )
 
 
@@ -97,6 +114,11 @@ def _of_labels(files: Sequence[str], inputs: Mapping[str, str]) -> Row:
         train = known.filter(pl.col("split_asked") == "train")
         found |= {"twice": duplicates(train), "train": len(train)}
     return found
+
+
+def _of_searches(head: Mapping[str, Any]) -> Row:
+    """The methods of an evaluation; without their seconds, which the same rows may have others."""
+    return {"methods": head["figures"]["comparison"]}
 
 
 def _of_trajectories(head: Mapping[str, Any], files: Sequence[str]) -> Row:

@@ -12,6 +12,7 @@ from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.compare import SOLVED, accuracy_by_tokens
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
+from qstar_core.evaluation.costs import costs
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.summary import summarise_sweep
 from qstar_core.evaluation.wording import unsolvable
@@ -33,16 +34,20 @@ def assemble(inputs: dict[str, str], key: str, config: RunConfig) -> ReportData:
     """
     manifest = _manifest(inputs["evaluation"])
     searches = pl.read_parquet(dataset.data_files(inputs["evaluation"]))
-    shown = pick_problems(searches, config.evaluation.report_trees)
     qvm = _manifest(inputs["qvm"])["figures"] if "qvm" in inputs else {}
     command = ["run", join(config.out, f"report/{key}/manifest.json")]
+    price = config.comparison.price_per_million_tokens
+    lines = lineage(inputs["evaluation"], config.out)
     return ReportData(
         **_origin(manifest, key, config, command),
         unsolvable=_unsolvable(inputs),
-        lineage=lineage(inputs["evaluation"], config.out),
+        lineage=lines,
+        costs=costs([(row["stage"], _manifest(place(row, config.out))) for row in lines], price),
+        price=price,
         comparison=manifest["figures"]["comparison"],
         curve=accuracy_by_tokens(searches),
-        searches=searches.filter(pl.col("problem_id").is_in(shown)),
+        searches=searches,
+        shown=pick_problems(searches, config.evaluation.report_trees),
         qvm={name: qvm[name] for name in OF_MODEL if name in qvm},
     )
 
@@ -109,8 +114,8 @@ def _manifest(uri: str) -> dict[str, Any]:
 def pick_problems(searches: pl.DataFrame, count: int) -> list[str]:
     """The problems whose trees are shown: in turn one of each pattern of who solved it.
 
-    Patterns in which the methods disagree come first; within a pattern the order is that of the
-    evaluation.
+    All are, where there are no more than so many. Patterns in which the methods disagree come
+    first; within a pattern the order is that of the evaluation.
     """
     methods = searches["method"].unique(maintain_order=True).to_list()
     place = pl.col("method").replace_strict(methods, range(len(methods)))
@@ -129,6 +134,11 @@ def pick_problems(searches: pl.DataFrame, count: int) -> list[str]:
             if queue and len(picked) < count:
                 picked.append(queue.pop(0))
     return picked
+
+
+def place(row: dict[str, Any], out: str) -> str:
+    """The folder of a data set of `lineage`."""
+    return join(out, f"{kind_of(row['stage'])}/{row['key']}")
 
 
 def lineage(uri: str, out: str) -> list[dict[str, Any]]:

@@ -1,8 +1,10 @@
 """The report of an evaluation as one HTML file that needs nothing else.
 
-Texts of models are untrusted. Everything is written by Jinja2 with autoescaping, no data stands
-inside the script, and the page's content security policy allows no request, and no script but the
-one whose hash it names; an escaping that were missed could still not run anything.
+Texts of models are untrusted. What Jinja2 writes is autoescaped; the problems and their trees are
+packed in base64 (`qstar_core.evaluation.explorer`) and put into text nodes by the script. The
+content security policy of the page allows no request, and no script but the one whose hash it
+names; an escaping that were missed could still not run anything. Only where trees lie beside the
+page does it allow scripts of its own origin too.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from qstar_core.evaluation import charts, trees, wording
+from qstar_core.evaluation import charts, wording
+from qstar_core.evaluation.against import Against
 from qstar_core.evaluation.chance import at_chance
-from qstar_core.evaluation.why import why
-from qstar_core.grading import Outcome
+from qstar_core.evaluation.costs import total
+from qstar_core.evaluation.explorer import explorer
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLOURS = 6
@@ -65,57 +68,99 @@ class ReportData(Origin):
     Attributes:
         comparison: rows of `qstar_core.evaluation.compare.compare`.
         curve: rows of `qstar_core.evaluation.compare.accuracy_by_tokens`.
-        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on the problems to be shown;
-            ``reason`` may be missing.
+        searches: `qstar_core.evaluation.run.SCHEMA`, all methods on all problems; ``reason`` may
+            be missing.
+        shown: ids of the problems whose trees are shown.
         qvm: figures of `qstar_core.values.measuring.figures_of` (calibration, heldout, overall,
             regret, reliability, reliability_before); any of them may be missing, all where the
             model was given.
+        labels: of `qstar_core.audit.brief.brief`; None where the model was given.
+        costs: rows of `qstar_core.evaluation.costs.costs`.
+        price: of a million policy tokens, or None.
+        against: the same methods in another run; None leaves that part out.
     """
 
     comparison: Sequence[Row]
     curve: Sequence[Row]
     searches: pl.DataFrame
+    shown: Sequence[str]
     qvm: Mapping[str, Any]
+    labels: Row | None = None
+    costs: Sequence[Row] = ()
+    price: float | None = None
+    against: Against | None = None
 
 
-def render(data: ReportData) -> str:
+def render(data: ReportData, beside: dict[str, str] | None = None, stem: str = "report") -> str:
     """The HTML page.
+
+    Args:
+        data: of the report.
+        beside: takes the files that have to lie beside the page, by name; None puts all into it.
+        stem: of the name of the page, with which theirs begin.
 
     Raises:
         ValueError: the nodes of a search do not form a tree.
     """
-    script, style = (source(name) for name in ("report.js", "report.css"))
-    return (
-        templates()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            seed=data.config.get("seed"),
-            summary=wording.summary(data.comparison),
-            failures=wording.failures(data.comparison),
-            headline=wording.headline(data.comparison),
-            baseline=wording.baseline(data.comparison),
-            colours=method_colours(data.comparison),
-            marks=[charts.interval_mark(row) for row in data.comparison],
-            curves=[
-                ("wide", charts.curve_chart(data.curve)),
-                ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
-            ],
-            heldout=data.qvm.get("heldout", ()),
-            at_chance=at_chance(data.qvm.get("heldout", ())),
-            calibration=data.qvm.get("calibration"),
-            choices=choices(data.qvm.get("regret", ())),
-            reliability=charts.reliability_chart(
-                data.qvm.get("reliability", ()), data.qvm.get("reliability_before", ())
-            ),
-            problems=problem_views(data.searches),
-            config_text=json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
-            environment=flatten(data.environment),
-            script=script,
-            style=style,
-            policy=content_security_policy(script),
-        )
+    script = Markup("").join(source(name) for name in ("problem.js", "report.js"))
+    colours = method_colours(data.comparison)
+    best, base = wording.headline(data.comparison), wording.baseline(data.comparison)
+    found = explorer(
+        data.searches,
+        frozenset(data.shown),
+        [{"name": row["method"], "colour": colours[row["method"]]} for row in data.comparison],
+        headline=best["method"] if best else None,
+        baseline=base["method"] if base else None,
+        stem=None if beside is None else stem,
+        changes=data.against.changes if data.against else None,
     )
+    if beside is not None:
+        beside.update(found.beside)
+    page = templates().get_template("report.html.j2")
+    return page.render(
+        **_result(data),
+        **_value_model(data.qvm),
+        headline=best,
+        baseline=base,
+        colours=colours,
+        found=found,
+        script=script,
+        style=source("report.css"),
+        policy=content_security_policy(script, beside=bool(found.beside)),
+    )
+
+
+def _result(data: ReportData) -> dict[str, Any]:
+    """What the page says of the methods, the cost and where all comes from."""
+    return {
+        "data": data,
+        "seed": data.config.get("seed"),
+        "summary": wording.summary(data.comparison),
+        "plainly": wording.plainly(data.comparison, data.searches),
+        "failures": wording.failures(data.comparison),
+        "marks": [charts.interval_mark(row) for row in data.comparison],
+        "curves": [
+            ("wide", charts.curve_chart(data.curve)),
+            ("narrow", charts.curve_chart(data.curve, charts.NARROW)),
+        ],
+        "spent": total(data.costs),
+        "against": data.against,
+        "config_text": json.dumps(data.config, indent=2, ensure_ascii=False, default=str),
+        "environment": flatten(data.environment),
+    }
+
+
+def _value_model(qvm: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of the Q-value model."""
+    return {
+        "heldout": qvm.get("heldout", ()),
+        "at_chance": at_chance(qvm.get("heldout", ())),
+        "calibration": qvm.get("calibration"),
+        "choices": choices(qvm.get("regret", ())),
+        "reliability": charts.reliability_chart(
+            qvm.get("reliability", ()), qvm.get("reliability_before", ())
+        ),
+    }
 
 
 def choices(regret: Sequence[Row]) -> list[dict[str, Any]]:
@@ -158,12 +203,18 @@ def source(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # our own file, not data
 
 
-def content_security_policy(script: str | None) -> str:
-    """No request of any kind, and no script but this one, or none at all."""
+def content_security_policy(script: str | None, beside: bool = False) -> str:
+    """No request of any kind, and no script but this one, or none at all.
+
+    Args:
+        script: of the page.
+        beside: whether it loads scripts that lie beside the page; those of its origin are allowed
+            then. Their hashes cannot be named: browsers check none of files on a disk.
+    """
     allowed = "'none'"
     if script is not None:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        allowed = f"'sha256-{digest}'"
+        allowed = f"'sha256-{digest}'" + (" 'self'" if beside else "")
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "base-uri 'none'; form-action 'none'"
@@ -175,36 +226,6 @@ def method_colours(rows: Sequence[Row]) -> dict[str, int]:
     first = [row["method"] for row in (wording.headline(rows), wording.baseline(rows)) if row]
     names = dict.fromkeys([*first, *(row["method"] for row in rows)])
     return {name: i % COLOURS + 1 for i, name in enumerate(names)}
-
-
-def problem_views(searches: pl.DataFrame) -> list[dict[str, Any]]:
-    """The problems in the order of the searches.
-
-    Returns:
-        id, prompt, reference, solved_by (names of methods) and results, one per method: the
-        columns of the search with ``solved``, ``why`` (sentences), ``tree`` (`trees.nest`) and
-        ``drawing`` (`trees.draw`), both None for a search that left no nodes.
-    """
-    views: dict[str, dict[str, Any]] = {}
-    for row in searches.iter_rows(named=True):
-        view = views.setdefault(
-            row["problem_id"],
-            {
-                "id": row["problem_id"],
-                "prompt": row["prompt"],
-                "reference": row["reference"],
-                "solved_by": [],
-                "results": [],
-            },
-        )
-        tree = trees.nest(row["nodes"])
-        solved = row["outcome"] == str(Outcome.CORRECT)
-        if solved:
-            view["solved_by"].append(row["method"])
-        drawing = trees.draw(tree) if tree else None
-        shown = {"solved": solved, "tree": tree, "drawing": drawing, "why": " ".join(why(row))}
-        view["results"].append({"reason": "", **row, **shown})
-    return list(views.values())
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

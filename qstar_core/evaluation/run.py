@@ -23,6 +23,7 @@ from qstar_core.mdp import Problem
 from qstar_core.policies import Policy
 from qstar_core.search import Budget, SearchResult
 from qstar_core.search.driver import run
+from qstar_core.store.columns import column
 from qstar_core.values import ValueModel
 
 SEARCH_ERROR = "search_error"
@@ -30,46 +31,46 @@ SEARCH_ERROR = "search_error"
 ANYTIME = pa.struct([pa.field("tokens", pa.int32()), pa.field("correct", pa.bool_())])
 NODE = pa.struct(
     [
-        pa.field("node", pa.int32()),
-        pa.field("parent", pa.int32()),
-        pa.field("text", pa.string()),
-        pa.field("q", pa.float64()),
-        pa.field("reward", pa.float64()),
-        pa.field("g", pa.float64()),
-        pa.field("h", pa.float64()),
-        pa.field("f", pa.float64()),
-        pa.field("order", pa.int32()),
-        pa.field("tokens", pa.int32()),
-        pa.field("terminal", pa.bool_()),
-        pa.field("chosen", pa.bool_()),
-        pa.field("logprob", pa.float64()),
-        pa.field("step_tokens", pa.int32()),
-        pa.field("ended", pa.bool_()),
-        pa.field("correct", pa.bool_()),
+        column("node", pa.int32(), "Number in the tree", True),
+        column("parent", pa.int32(), "Number of its parent, -1 for the root", True),
+        column("text", pa.string(), "The step; at the root the prompt", True),
+        column("q", pa.float64(), "Q of the step, of the Q-value model", True),
+        column("reward", pa.float64(), "Process reward of the step", True),
+        column("g", pa.float64(), "Aggregated rewards of the path", True),
+        column("h", pa.float64(), "Heuristic", True),
+        column("f", pa.float64(), "What the search goes by, larger is better", True),
+        column("order", pa.int32(), "Place in which it was taken up, -1 for never", True),
+        column("tokens", pa.int32(), "Policy tokens spent when it was generated", True),
+        column("terminal", pa.bool_(), "Whether the episode is over", True),
+        column("chosen", pa.bool_(), "Whether it is on the returned path", True),
+        column("logprob", pa.float64(), "Log-probability of the step, in nats", True),
+        column("step_tokens", pa.int32(), "Policy tokens of the step", True),
+        column("ended", pa.bool_(), "Whether the policy ended the trajectory with it", True),
+        column("correct", pa.bool_(), "Grade; missing where the episode is not over", True),
     ]
 )
 """`qstar_core.search.trace.Node`; ``correct`` is null where the episode is not over."""
 SCHEMA = pa.schema(
     [
-        pa.field("problem_id", pa.string(), nullable=False),
-        pa.field("prompt", pa.string(), nullable=False),
-        pa.field("reference", pa.string(), nullable=False),
-        pa.field("method", pa.string(), nullable=False),
-        pa.field("algorithm", pa.string(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("steps", pa.list_(pa.string()), nullable=False),
-        pa.field("score", pa.float64()),
-        pa.field("policy_tokens", pa.int32(), nullable=False),
-        pa.field("value_calls", pa.int32(), nullable=False),
-        pa.field("expansions", pa.int32(), nullable=False),
-        pa.field("finished", pa.int32(), nullable=False),
-        pa.field("stop_reason", pa.string(), nullable=False),
-        pa.field("first_correct", pa.int32()),
-        pa.field("anytime", pa.list_(ANYTIME), nullable=False),
-        pa.field("nodes", pa.list_(NODE), nullable=False),
-        pa.field("exchanges", EXCHANGES),  # null where the search ended with an error
+        column("problem_id", pa.string(), "Id of the held-out problem"),
+        column("prompt", pa.string(), "What the policy was given"),
+        column("reference", pa.string(), "The right answer, or what it is graded by"),
+        column("method", pa.string(), "Name of the search method in the configuration"),
+        column("algorithm", pa.string(), "Its algorithm, such as astar or best_of_n"),
+        column("outcome", pa.string(), "Grade: correct, wrong, ...; or search_error"),
+        column("answer", pa.string(), "The answer as the grader read it; may be empty"),
+        column("reason", pa.string(), "Why it failed, in words; may be empty"),
+        column("steps", pa.list_(pa.string()), "The returned trajectory"),
+        column("score", pa.float64(), "f of the returned trajectory", True),
+        column("policy_tokens", pa.int32(), "Tokens that the policy generated"),
+        column("value_calls", pa.int32(), "Texts that value and reward model scored"),
+        column("expansions", pa.int32(), "States that were expanded"),
+        column("finished", pa.int32(), "Trajectories that were finished"),
+        column("stop_reason", pa.string(), "Why the search ended"),
+        column("first_correct", pa.int32(), "Tokens at the first correct trajectory", True),
+        column("anytime", pa.list_(ANYTIME), "Tokens at which the answer became right or wrong"),
+        column("nodes", pa.list_(NODE), "The search tree"),
+        column("exchanges", EXCHANGES, "The record that replays it; none after an error", True),
     ]
 )
 

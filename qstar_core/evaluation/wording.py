@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qstar_core.evaluation.compare import FAILURES
+import polars as pl
+
+from qstar_core.evaluation.compare import FAILURES, NO_VERDICT, SOLVED
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -109,6 +111,54 @@ def _judgement(row: Row, base: Row) -> str:
         f"That is no significant gain over {name}: "
         f"the difference is {points(row['difference'])} percentage points ({interval})."
     )
+
+
+def plainly(rows: Sequence[Row], searches: pl.DataFrame) -> list[str]:
+    """The result for a reader who knows no statistics: out of a hundred, at what cost, how sure.
+
+    Args:
+        rows: of `qstar_core.evaluation.compare.compare`.
+        searches: columns problem_id, method and outcome.
+    """
+    base, best = baseline(rows), headline(rows)
+    if base is None or best is None:
+        return []
+    a, b = best["method"], base["method"]
+    said = [
+        f"Of 100 problems {a} solves about {number(100 * best['accuracy'], 0)}, {b} about "
+        f"{number(100 * base['accuracy'], 0)}.",
+        f"Both may spend the same; on average {a} generated {number(best['policy_tokens'], 0)} "
+        f"tokens per problem and {b} {number(base['policy_tokens'], 0)}.",
+    ]
+    only_a, only_b = _exclusive(searches, a, b)
+    said.append(
+        f"{only_a:,} problems were solved by {a} and not by {b}, {only_b:,} the other way round."
+    )
+    if best["p_value"] is not None:
+        said.append(_sureness(best))
+    return said
+
+
+def _exclusive(searches: pl.DataFrame, a: str, b: str) -> tuple[int, int]:
+    """Problems that one method solved and the other did not, both ways."""
+    solved = [
+        set(searches.filter((pl.col("method") == name) & SOLVED)["problem_id"]) for name in (a, b)
+    ]
+    return len(solved[0] - solved[1]), len(solved[1] - solved[0])
+
+
+def _sureness(row: Row) -> str:
+    p = row["p_value"]
+    often = (
+        "less than once in 1,000 such runs"
+        if p < 0.001
+        else f"in {number(100 * p, 1)} % of such runs"
+    )
+    if row["verdict"] == NO_VERDICT:
+        return (
+            f"That can be chance: without any real difference one as large would be seen {often}."
+        )
+    return f"Chance alone would show a difference as large {often}."
 
 
 def unsolvable(problems: Row) -> str:

@@ -38,6 +38,13 @@ PAGE = 1000  # names per request of a listing, the most there can be
 MULTIPART = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=THREADS
 )
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+}
+"""By the end of the name, so that a browser shows a report that it is given from a bucket."""
 TAKEN = ("PreconditionFailed", "412")
 CONFLICT = ("ConditionalRequestConflict", "409")
 NO_CONDITION = ("NotImplemented", "501")
@@ -68,9 +75,13 @@ class S3Store:
     def put(self, name: str, source: Path) -> None:
         """Uploads a finished file, a large one in parts, and removes it here."""
 
+        told = _content_type(name)
+
         def upload() -> None:
             with source.open("rb") as file:
-                client().upload_fileobj(file, self._bucket, self._key(name), Config=MULTIPART)
+                client().upload_fileobj(
+                    file, self._bucket, self._key(name), Config=MULTIPART, ExtraArgs=told
+                )
 
         patiently(self.path(name), upload)
         source.unlink()
@@ -98,7 +109,11 @@ class S3Store:
         """Puts on condition; returns the code of the answer where it was not written."""
         try:
             client().put_object(
-                Bucket=self._bucket, Key=self._key(name), Body=content, IfNoneMatch="*"
+                Bucket=self._bucket,
+                Key=self._key(name),
+                Body=content,
+                IfNoneMatch="*",
+                **_content_type(name),
             )
         except ClientError as error:
             code = str(error.response["Error"]["Code"])
@@ -109,7 +124,7 @@ class S3Store:
 
     def replace(self, name: str, content: bytes) -> None:
         """Writes a small object, replacing what was there."""
-        where = {"Bucket": self._bucket, "Key": self._key(name)}
+        where = {"Bucket": self._bucket, "Key": self._key(name), **_content_type(name)}
         patiently(self.path(name), lambda: client().put_object(**where, Body=content))
 
     def read(self, name: str) -> bytes:
@@ -270,3 +285,9 @@ class S3Store:
 
 def _is_scratch(name: str) -> bool:
     return name.startswith(f"{SCRATCH}/")
+
+
+def _content_type(name: str) -> dict[str, str]:
+    """What S3 tells a browser of a file; nothing of those that none shows."""
+    found = CONTENT_TYPES.get(Path(name).suffix)
+    return {} if found is None else {"ContentType": found}

@@ -15,8 +15,10 @@ import polars as pl
 
 from qstar_core.config import CountdownRanges, RunConfig
 from qstar_core.domains import countdown, countdown_problems
+from qstar_core.evaluation.against import Against, changes, compare_runs, summary
 from qstar_core.evaluation.compare import accuracy_by_tokens, compare
 from qstar_core.evaluation.comparison_report import ComparisonData, Sweep
+from qstar_core.evaluation.costs import costs
 from qstar_core.evaluation.report import ReportData
 from qstar_core.evaluation.run import evaluate
 from qstar_core.evaluation.sweep import reach, sweep
@@ -29,6 +31,24 @@ from qstar_core.values.measuring import figures_of
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 HELD_OUT = 40
 SHOWN = 20
+
+
+LABELS: dict[str, Any] = {
+    "method": "best_of_rollouts",
+    "gamma": 1.0,
+    "rows": 95311,
+    "steps": [{"step": k, "n": 30000, "positive": 9000 * k} for k in (1, 2, 3)],
+    "conflicts": {"actions": 61000, "conflicting": 0},
+    "own": {
+        "problems": 200,
+        "steps": [{"step": 1, "n": 900, "good": 500, "missed": 80, "wrong": 0, "bias": -0.0211}],
+    },
+    "warnings": [{"what": "16 % of the good steps 1 have label 0", "next": "qstar run CONFIG"}],
+}
+ROLLOUTS = {
+    "rows": 32000,
+    "shards": [{"figures": {"tokens": 600_000, "seconds": 42.0}}, {"figures": {"tokens": 587_960}}],
+}
 
 
 class NoisyPlayer:
@@ -144,6 +164,10 @@ def report_data() -> ReportData:
         comparison=compare(found, seconds, "best-of-N", resamples=2000),
         curve=accuracy_by_tokens(found),
         searches=found.filter(pl.col("problem_id").is_in(shown)),
+        shown=shown,
+        labels=LABELS,
+        costs=costs([("rollouts", ROLLOUTS), ("evaluation", {"rows": 120})], 0.5),
+        price=0.5,
         qvm=figures_of(held, Calibration("temperature", slope=1.6)),
         lineage=[
             {"stage": "problems", "key": "3c5a1b7e90d2f4a68b1c0e57", "rows": 2500},
@@ -206,6 +230,36 @@ def comparison_data() -> ComparisonData:
         lineage=[*data.lineage[:-1], {"stage": "comparison", "key": data.key, "rows": 480}],
         environment=data.environment,
         fingerprints=data.fingerprints,
+    )
+
+
+def against_data() -> ReportData:
+    """The same report against a run in which A* lost some problems and won others."""
+    data = report_data()
+    swapped = (
+        pl.when(pl.col("outcome") == "correct").then(pl.lit("wrong")).otherwise(pl.lit("correct"))
+    )
+    changed = (pl.col("method") == "A*") & (pl.int_range(pl.len()) % 2 == 0)
+    other = data.searches.with_columns(outcome=pl.when(changed).then(swapped).otherwise("outcome"))
+    rows = compare_runs(data.searches, other, resamples=500)
+    differences = [
+        {"field": "labels.method", "this": "soft", "other": "best_of_rollouts"},
+        {"field": HOSTILE, "this": HOSTILE, "other": HOSTILE},
+    ]
+    return replace(
+        data,
+        against=Against(
+            this="demo b1f0c7c5",
+            other="demo 77aa01de",
+            rows=rows,
+            changes=changes(data.searches, other),
+            summary=summary(rows, differences),
+            differences=differences,
+            stages=[
+                {"stage": "rollouts", "this": "e4d9", "other": "e4d9", "same": True},
+                {"stage": "labels", "this": "9a03", "other": "77aa", "same": False},
+            ],
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from qstar_core import worker
 from qstar_core.errors import StorageUnreachable, UserError, users_to_mend
-from qstar_core.store import dataset, open_store, retries, s3_client
+from qstar_core.store import dataset, open_store, retries, s3_client, uri
 from qstar_core.store import s3 as s3_store
 from qstar_core.store.s3 import PART_BYTES, S3Store
 from qstar_core.store.s3_client import explained
@@ -351,3 +351,21 @@ def test_retries_are_figures_of_the_shard(bucket: str, proxy: Proxy) -> None:
     proxy(answer=fail_once)
     assert make_shard(bucket, "a", 3)["figures"] == {"seconds": 1.0, "s3_retries": 1}
     assert make_shard(bucket, "b", 3)["figures"] == {"seconds": 1.0, "s3_retries": 0}
+
+
+def test_a_browser_is_told_what_a_page_is(bucket: str, tmp_path: Path) -> None:
+    store = open_store(f"{bucket}/pages")
+    store.replace("index.html", b"<!doctype html>")
+    store.put_new("manifest.json", b"{}")
+    for name in ("report.html", "report-trees-0001.js", "part.parquet"):
+        (tmp_path / name).write_bytes(b"x")
+        store.put(name, tmp_path / name)
+    name, prefix = uri.split(f"{bucket}/pages")
+    found = {
+        leaf: s3_client.client().head_object(Bucket=name, Key=f"{prefix}/{leaf}")["ContentType"]
+        for leaf in store.names()
+    }
+    assert found["index.html"] == found["report.html"] == "text/html; charset=utf-8"
+    assert found["manifest.json"] == "application/json"
+    assert found["report-trees-0001.js"].startswith("text/javascript")
+    assert "octet-stream" in found["part.parquet"]
