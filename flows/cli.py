@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import cli_data, commands
+from flows import cli_data, cli_deploy, commands
 from flows.guard import Guarded
 from qstar_core import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     "Q-value model, evaluation, report.",
 )
 app.add_typer(cli_data.app)
+app.add_typer(cli_deploy.app)
 
 ConfigFile = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the run, a path or s3:// URI.")

@@ -321,6 +321,31 @@ def start_prefect(verbose: bool) -> None:
         embedded.wait()
 
 
+def use_server() -> str:
+    """Takes the standing Prefect server: the user's own, or that of ``qstar up``; its API address.
+
+    Raises:
+        UserError: there is none.
+    """
+    import os
+
+    from flows import server, settings
+    from qstar_core.errors import UserError
+
+    settings.apply()
+    url = settings.configured_api_url()
+    running = server.state() if url is None else None
+    if url is None and running is None:
+        raise UserError(
+            "no Prefect server: PREFECT_API_URL is not set, no profile names one, and qstar up "
+            "has started none",
+            next_step="make server, or export PREFECT_API_URL=http://HOST:4200/api",
+        )
+    found = str(url or (running or {})["api"])
+    os.environ["PREFECT_API_URL"] = found
+    return found
+
+
 def console() -> Console:
     """Standard output."""
     from rich.console import Console

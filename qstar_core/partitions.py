@@ -1,7 +1,7 @@
 """Partitions of a run by date, and the record of what each of them published.
 
 A data set's key says what it is, never when it was made, so a night that changes nothing makes
-nothing (docs/adr/0012). What a night stands for is its *record*, a small JSON file
+nothing (docs/adr/0013). What a night stands for is its *record*, a small JSON file
 
     {out}/runs/{name}/{date}/{flow}-{key}.json
 
