@@ -1,7 +1,7 @@
 """``qstar backfill``: a run of a deployment for each date that has no record of a whole one.
 
-What is there is read from the records in the output folder, not from Prefect, which forgets. What is
-on its way is asked of Prefect, so that the same command twice schedules nothing twice.
+What is there is read from the records in the output folder, not from Prefect, which forgets. What
+is on its way is asked of Prefect, so that the same command twice schedules nothing twice.
 """
 
 from __future__ import annotations

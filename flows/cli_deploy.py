@@ -30,9 +30,7 @@ def backfill(
     deployment: Annotated[
         str, typer.Argument(metavar="DEPLOYMENT", help="Such as nightly, or FLOW/NAME.")
     ],
-    first: Annotated[
-        str, typer.Option("--from", metavar="DATE", help="First date, YYYY-MM-DD.")
-    ],
+    first: Annotated[str, typer.Option("--from", metavar="DATE", help="First date, YYYY-MM-DD.")],
     last: Annotated[str, typer.Option("--to", metavar="DATE", help="Last date, included.")],
     dry_run: DryRun = False,
 ) -> None:

@@ -1,8 +1,8 @@
 """``qstar deploy``: the deployments and what they need, made on a Prefect server.
 
 Read are Prefect's own ``prefect.yaml`` and beside it ``prefect-server.yaml`` (work pools, limits,
-automations). What is there already and equal is left as it is, so a second run changes nothing. What
-a person has switched on Prefect's page (a paused schedule, pool or automation) stays switched.
+automations). What is there already and equal is left as it is, so a second run changes nothing.
+What a person has switched on Prefect's page (a paused schedule, pool or automation) stays switched.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def deploy(file: str, dry_run: bool = False) -> Iterator[Step]:
         bodies = [body(each, wanted, file) for each in wanted.get("deployments", [])]
         steps = [
             *(lambda spec=spec: _pool(client, spec, path) for spec in extra.get("work_pools", [])),
-            *(lambda spec=spec: _limit(client, spec) for spec in extra.get("concurrency_limits", [])),
+            *(
+                lambda spec=spec: _limit(client, spec)
+                for spec in extra.get("concurrency_limits", [])
+            ),
             *(lambda each=each: _deployment(client, each) for each in bodies),
         ]
         for look in steps:
@@ -129,7 +132,7 @@ def _pool(client: SyncPrefectClient, spec: dict[str, Any], file: Path) -> Step:
         return Step("work pool", name, "made", spec["type"], lambda: client.create_work_pool(pool))
     if there.type != spec["type"]:
         raise UserError(
-            f"work pool {name} is of type {there.type} on the server, of {spec['type']} in the file",
+            f"work pool {name} is of type {there.type} on the server, not {spec['type']}",
             safe="nothing was changed",
             next_step=f"give it another name, or prefect work-pool delete {name}",
         )
@@ -140,9 +143,7 @@ def _pool(client: SyncPrefectClient, spec: dict[str, Any], file: Path) -> Step:
     new = {"base_job_template": job or there.base_job_template, "description": description}
     update = WorkPoolUpdate.model_validate(new)
     said = ", ".join(changed)
-    return Step(
-        "work pool", name, "changed", said, lambda: client.update_work_pool(name, update)
-    )
+    return Step("work pool", name, "changed", said, lambda: client.update_work_pool(name, update))
 
 
 def _limit(client: SyncPrefectClient, spec: dict[str, Any]) -> Step:

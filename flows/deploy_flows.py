@@ -1,4 +1,4 @@
-"""A deployment of ``prefect.yaml`` as Prefect's API takes it, and what differs from the server's."""
+"""A deployment of ``prefect.yaml`` as Prefect's API takes it, and what the server has otherwise."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def body(spec: dict[str, Any], whole: dict[str, Any], file: str) -> dict[str, An
         file: its path, for errors.
 
     Returns:
-        ``flow``, ``name``, ``fields`` of Prefect's API, ``schedules``, ``triggers`` and ``when``, the
-        schedules in words.
+        ``flow``, ``name``, ``fields`` of Prefect's API, ``schedules``, ``triggers``, and the
+        schedules in words as ``when``.
 
     Raises:
         UserError: there is no such flow, or a parameter, schedule or configuration is wrong.

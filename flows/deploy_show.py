@@ -11,8 +11,8 @@ from flows.tables import say
 
 WOULD = {"made": "would make", "changed": "would change", "left": "leaves", "skipped": "skips"}
 NO_BLOCK = (
-    "Nobody is told of failed and late runs yet. Next: make a block for notifications with the name "
-    "that is said above (docs/deploying.md), then qstar deploy"
+    "Nobody is told of failed and late runs yet. Next: make a block for notifications with the "
+    "name that is said above (docs/deploying.md), then qstar deploy"
 )
 
 

@@ -1,9 +1,9 @@
 """The flows of the deployments in deployments/prefect.yaml: what a Prefect worker runs.
 
 Each does what the command of its name does, for the partition of a date, and leaves a record of it
-(`qstar_core.partitions`). It runs in a process of the worker: no terminal, no server of its own; what
-the command line would print is in the run's log. An error that is the user's to mend ends the run as
-Failed, with what failed, what is safe and what to do in the state's message.
+(`qstar_core.partitions`). It runs in a process of the worker: no terminal, no server of its own;
+what the command line would print is in the run's log. An error that is the user's to mend ends the
+run as Failed, with what failed, what is safe and what to do in the state's message.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def stages_of(flow_name: str, config: RunConfig) -> dict[str, Stage]:
         return pipeline.plan_comparison(config)
     if flow_name in (NIGHTLY, "evaluate"):
         stages = pipeline.plan(config)
-        return stages if flow_name == NIGHTLY else {n: stages[n] for n in ("problems", "evaluation")}
+        return (
+            stages if flow_name == NIGHTLY else {n: stages[n] for n in ("problems", "evaluation")}
+        )
     last = {"rollouts": "rollouts", "label": "labels", "train": "qvm"}[flow_name]
     return {stage.name: stage for stage in upto(pipeline.plan(config, until=last), last)}
 

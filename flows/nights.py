@@ -89,7 +89,7 @@ def evaluate_at_least(shop: Workshop, error: UserError) -> Made:
 
 
 def with_last_models(config: RunConfig) -> RunConfig | None:
-    """The configuration with the models of its last record; None where it has none that it needs."""
+    """The configuration with the models of its last record; None where one is missing."""
     needed = [name for name in MODELS if name in pipeline.plan(config)]
     changes = {}
     for name in needed:

@@ -1,8 +1,7 @@
 """``qstar server``: a Prefect server, the deployments and a worker, until Ctrl-C.
 
-For one machine, and to try things; docs/deploying.md says what to start where otherwise. The database
-is SQLite below PREFECT_HOME, or the one that PREFECT_API_DATABASE_CONNECTION_URL names. Nothing here
-imports Prefect.
+For one machine, and to try things; docs/deploying.md says what to start where otherwise. The
+database is SQLite below PREFECT_HOME, or the one that PREFECT_API_DATABASE_CONNECTION_URL names.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerConfig
 from qstar_core.config_pools import PoolConfig, check_apart
-from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_runtime import RuntimeConfig
+from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 from qstar_core.config_sft import LoraConfig, SftConfig
 from qstar_core.config_training import TrainingConfig

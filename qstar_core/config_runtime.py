@@ -1,4 +1,4 @@
-"""The section ``runtime`` of the configuration: how the work is run; nothing in it changes a row."""
+"""The section ``runtime`` of the configuration: how the work is run; no row depends on it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class RuntimeConfig(Section):
     max_hours: Float | None = runtime_only(None, gt=0.0)
     """Hours of one run, after which no further shard is started."""
     max_price: Float | None = runtime_only(None, gt=0.0)
-    """What one run may cost, in the currency of ``price_per_million_tokens``, after which no further
-    shard is started."""
+    """What one run may cost, in the currency of ``price_per_million_tokens``, after which no
+    further shard is started."""
     price_per_million_tokens: Float | None = runtime_only(None, ge=0.0)
-    """Price of a million policy tokens, for ``max_price`` and the price of ``--plan``."""
+    """Price of a million policy tokens, for ``max_price``."""
     min_free_gb: Float = runtime_only(1.0, ge=0.0)
-    """Gigabytes that a stage leaves free on the disk of ``out``; it is not started where its estimate
-    says that it would not. 0 looks at neither disk nor memory."""
+    """Gigabytes that a stage leaves free on the disk of ``out``; it is not started where its
+    estimate says that it would not. 0 looks at neither disk nor memory."""
     limits: list[str] = runtime_only([])
     """Names of global concurrency limits of Prefect, such as ``qstar-gpu``: each shard that uses a
     model holds one slot of each while it is worked on; docs/deploying.md."""

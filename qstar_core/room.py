@@ -1,7 +1,7 @@
-"""Disk and memory of a stage, looked at before it starts: hours of work should not end in a full disk.
+"""Disk and memory of a stage, looked at before it starts: work must not end in a full one.
 
-The estimates are upper ones and rough. What they cannot see is left out: memory of GPUs, of vLLM, of
-servers, and of the machines of a Ray cluster. ``runtime.min_free_gb: 0`` turns both off.
+The estimates are upper ones and rough. What they cannot see is left out: memory of GPUs, of vLLM,
+of servers, and of the machines of a Ray cluster. ``runtime.min_free_gb: 0`` turns both off.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def check_memory(stage: Stage, config: RunConfig) -> None:
             step = f"add --set runtime.workers={fit}, or take a machine with more memory"
         raise UserError(
             f"{stage.name}: {free / GB:.1f} GB of memory are available; the weights of its models "
-            f"take {each / GB:.1f} GB in each of {workers} {'worker' if workers == 1 else 'workers'}",
+            f"take {each / GB:.1f} GB in each of its {workers} worker processes",
             safe=SAFE,
             next_step=f"{step}; then run the same command again",
         )

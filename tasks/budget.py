@@ -56,7 +56,9 @@ class Budget:
         aside = " (the rest is kept for the evaluation)" if kept or kept_s else ""
         limit, hours, money = (getattr(self._options, name) for name in LIMITS)
         if limit is not None and self.tokens + kept >= limit:
-            return f"runtime.max_tokens: {self.tokens:,} of {limit:,} policy tokens are spent{aside}"
+            return (
+                f"runtime.max_tokens: {self.tokens:,} of {limit:,} policy tokens are spent{aside}"
+            )
         kept_price = kept / MILLION * (self._options.price_per_million_tokens or 0.0)
         if money is not None and self.price + kept_price >= money:
             return f"runtime.max_price: {self.price:,.4g} of {money:,.4g} are spent{aside}"

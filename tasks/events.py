@@ -1,9 +1,9 @@
 """Events of Prefect that say what was published; deployments can be started by them.
 
-``qstar.{kind}.published`` of a data set (``qstar.rollouts.published``, ``qstar.qvm.published``, ...)
-and ``qstar.run.published`` of the record of a partition. A run without a Prefect server, or with
-events off, sends none. An event is sent once, after the manifest is put: where a process dies between
-the two it is never sent, so what must not be missed is looked up in the manifests and records.
+``qstar.{kind}.published`` of a data set (``qstar.rollouts.published``, ``qstar.qvm.published``) and
+``qstar.run.published`` of the record of a partition. An event is sent once, after the manifest is
+put: where a process dies between the two it is never sent, so what must not be missed is looked up
+in the manifests and records.
 """
 
 from __future__ import annotations

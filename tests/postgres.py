@@ -20,7 +20,9 @@ def why_not() -> str:
     """Why there can be no server here; empty where there can."""
     missing = [name for name in ("initdb", "pg_ctl") if shutil.which(name) is None]
     if missing:
-        return f"{' and '.join(missing)} not found: apt-get install postgresql, and put them on PATH"
+        return (
+            f"{' and '.join(missing)} not found: apt-get install postgresql, and put them on PATH"
+        )
     try:
         pwd.getpwnam(USER)
     except KeyError:

@@ -1,8 +1,9 @@
 """What a manifest describes, planned once more in another place, and compared with what is there.
 
 The configuration is the manifest's with another ``out``; limits of a run (``runtime.max_tokens``,
-``runtime.max_hours``, ``runtime.max_price``) are lifted. The same key promises the same rows; where the planned key is
-another one, the fields that decide it say why: other code, another checkpoint, a changed manifest.
+``runtime.max_hours``, ``runtime.max_price``) are lifted. The same key promises the same rows; where
+the planned key is another one, the fields that decide it say why: other code, another checkpoint, a
+changed manifest.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.backfill import backfill
 from flows.deploy import deploy

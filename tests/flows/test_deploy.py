@@ -25,9 +25,7 @@ NOTIFYING = ["qstar-failed-runs", "qstar-late-runs"]
 
 
 @pytest.fixture
-def file(
-    tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def file(tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of deployments/, with this process as a client of the server."""
     shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
     monkeypatch.setenv("QSTAR_HOME", str(tmp_path))

@@ -109,9 +109,7 @@ def test_a_night_out_of_budget_evaluates_with_the_last_model(nights: Nights) -> 
     assert last.stages["evaluation"]["made"] and last.stages["report"]["made"]
     manifest = json.loads((Path(last.stages["evaluation"]["uri"]) / "manifest.json").read_text())
     assert manifest["config"]["qvm"]["path"] == first.stages["qvm"]["uri"]
-    missing = partitions.missing(
-        str(nights.out), "tiny", "nightly", date(2026, 11, 26), last.date
-    )
+    missing = partitions.missing(str(nights.out), "tiny", "nightly", date(2026, 11, 26), last.date)
     assert missing == [last.date]
 
 

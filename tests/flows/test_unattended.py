@@ -1,4 +1,4 @@
-"""A scheduled nightly on a real server with a real worker, killed in the middle, on a real S3 server."""
+"""A scheduled nightly on a real server with a real worker, killed in its middle, on real S3."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def test_a_scheduled_night_survives_kill_nine(
 ) -> None:
     monkeypatch.setenv("QSTAR_HOME", str(tmp_path))
     monkeypatch.setenv("QSTAR_CACHE", str(tmp_path / "cache"))
-    text = TINY.format(out="unused", policy=policy).replace("shard_problems: 4", "shard_problems: 1")
+    text = TINY.format(out="unused", policy=policy).replace(
+        "shard_problems: 4", "shard_problems: 1"
+    )
     store = open_store(bucket)
     store.replace("tiny.yaml", text.encode())
     done = qstar("deploy", deployments(tmp_path, bucket))
