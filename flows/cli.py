@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -48,10 +49,17 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Of expert iteration: overrides rounds.")
     ] = None,
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="The partition: {date} in CONFIG; leaves a record of it."
+        ),
+    ] = None,
 ) -> None:
     """Run the whole pipeline; what is already there is kept."""
     given = [*(set_ or []), *([] if rounds is None else [f"rounds={rounds}"])]
-    commands.whole("run", config, plan, out, given, verbose)
+    day = None if date is None else date.date()
+    commands.whole("run", config, plan, out, given, verbose, day)
 
 
 @app.command()

@@ -67,7 +67,7 @@ def keep_for_evaluation(shop: Workshop, stages: dict[str, Stage]) -> None:
     if pipeline.published(stage) is not None:
         return
     tokens = pipeline.estimate(stage, config)["policy_tokens"]
-    last = partitions.latest(config.out, config.name, NIGHTLY, "evaluation")
+    last = partitions.latest(config.out, config.name, NIGHTLY, "evaluation", made=True)
     shop.budget.keep(tokens, float(last["seconds"]) if last else 0.0)
 
 

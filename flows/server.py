@@ -76,6 +76,26 @@ def connect() -> Embedded | None:
     return server
 
 
+def use_standing() -> str:
+    """Takes the standing Prefect server: the user's own, or that of ``qstar up``; its API address.
+
+    Raises:
+        UserError: there is none.
+    """
+    settings.apply()
+    url = settings.configured_api_url()
+    running = state() if url is None else None
+    if url is None and running is None:
+        raise UserError(
+            "no Prefect server: PREFECT_API_URL is not set, no profile names one, and qstar up "
+            "has started none",
+            next_step="make server, or export PREFECT_API_URL=http://HOST:4200/api",
+        )
+    found = str(url or (running or {})["api"])
+    os.environ["PREFECT_API_URL"] = found
+    return found
+
+
 def state() -> dict[str, Any] | None:
     """What `up` wrote about a server that is still alive and answers, else None."""
     try:

@@ -94,7 +94,8 @@ def fill(tree: Any, day: date | None) -> Any:
     if day is None:
         raise UserError(
             f"{tree!r}: {PLACEHOLDER} stands for the date of a partition, and this run has none",
-            next_step=f"add --date {date.today().isoformat()}, or the date that is meant",
+            next_step=f"qstar run CONFIG --date {date.today().isoformat()}; for other commands name "
+            "the date with --set FIELD=VALUE",
         )
     return tree.replace(PLACEHOLDER, day.isoformat())
 
@@ -134,9 +135,18 @@ def records(out: str, name: str, flow: str | None = None) -> list[Record]:
     return sorted(found, key=lambda record: (record.date, record.created))
 
 
-def latest(out: str, name: str, flow: str, stage: str) -> dict[str, Any] | None:
-    """What the last record that has a stage says of it; None where none has."""
+def latest(out: str, name: str, flow: str, stage: str, made: bool = False) -> dict[str, Any] | None:
+    """What the last record that has a stage says of it; None where none has.
+
+    Args:
+        out: output folder.
+        name: of the configuration.
+        flow: which made the records.
+        stage: name of the stage.
+        made: whether only records count whose run made it.
+    """
     found = [r.stages[stage] for r in records(out, name, flow) if stage in r.stages]
+    found = [each for each in found if each["made"] or not made]
     return found[-1] if found else None
 
 

@@ -98,4 +98,4 @@ def test_the_date_gets_into_the_configuration(tmp_path: Path) -> None:
     assert config.name == "n-2026-11-28"
     with pytest.raises(UserError, match="stands for the date") as caught:
         load_config(file)
-    assert "--date" in caught.value.next_step
+    assert "qstar run CONFIG --date" in caught.value.next_step
