@@ -82,7 +82,7 @@ def evaluate_at_least(shop: Workshop, error: UserError) -> Made:
         raise error
     log.warning("%s", error.what)
     log.warning("evaluating with %s instead", config.qvm.path)
-    shop.budget.keep()
+    shop.budget.give_back()
     its = replace(shop, config=config)
     manifests = {name: its.make(stage) for name, stage in pipeline.plan(config).items()}
     return Made(manifests, f"{error.what}; evaluated with {config.qvm.path}")

@@ -138,7 +138,7 @@ class Workshop:
 
     def _make(self, stage: pipeline.Stage, specs: list[dict[str, Any]]) -> Manifest:
         if stage.kind in LAST:
-            self.budget.keep()  # what was kept was kept for these
+            self.budget.give_back()  # it was kept for these
         estimate = pipeline.estimate(stage, self.config)
         check_room(stage, self.config, estimate)
         begun = self.budget.seconds

@@ -94,8 +94,8 @@ def fill(tree: Any, day: date | None) -> Any:
     if day is None:
         raise UserError(
             f"{tree!r}: {PLACEHOLDER} stands for the date of a partition, and this run has none",
-            next_step=f"qstar run CONFIG --date {date.today().isoformat()}; for other commands name "
-            "the date with --set FIELD=VALUE",
+            next_step=f"qstar run CONFIG --date {date.today().isoformat()}; other commands take "
+            "--set FIELD=VALUE with the date in it",
         )
     return tree.replace(PLACEHOLDER, day.isoformat())
 

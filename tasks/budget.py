@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from qstar_core.config import RuntimeConfig
 
@@ -27,15 +27,17 @@ class Budget:
 
     def __init__(self, options: RuntimeConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.tokens = 0
-        self._options = options
         self._clock = clock
         self._start = clock()
-        self._kept = (0, 0.0)
+        self._per_token = (options.price_per_million_tokens or 0.0) / MILLION
+        self._options = options
+        self._kept = Kept(0, 0.0)
+        self._granted = Kept(0, 0.0)
 
     @property
     def price(self) -> float:
         """What the tokens cost so far; 0 where no price is known."""
-        return self.tokens / MILLION * (self._options.price_per_million_tokens or 0.0)
+        return self.tokens * self._per_token
 
     @property
     def seconds(self) -> float:
@@ -47,25 +49,42 @@ class Budget:
         self.tokens += int(receipt.get("figures", {}).get("tokens", 0))
 
     def keep(self, tokens: int = 0, seconds: float = 0.0) -> None:
-        """Sets tokens and seconds aside; without arguments gives all back."""
-        self._kept = (tokens, seconds)
+        """Sets tokens and seconds aside for the last stages, at most what the limits are."""
+        hours, price = self._options.max_hours, self._options.max_price
+        most = [tokens, self._options.max_tokens or tokens]
+        most += [int(price / self._per_token)] if price and self._per_token else []
+        limit_s = hours * SECONDS_PER_HOUR if hours else seconds
+        self._kept = Kept(min(most), min(seconds, limit_s))
+
+    def give_back(self) -> None:
+        """Lets the next stages have what was kept, all of it: the first ones may have gone over."""
+        if self._kept != Kept(0, 0.0):
+            self._granted = Kept(self.tokens + self._kept.tokens, self.seconds + self._kept.seconds)
+        self._kept = Kept(0, 0.0)
 
     def spent(self) -> str:
         """Which budget is spent, in words; empty while there is something left."""
-        kept, kept_s = self._kept
-        aside = " (the rest is kept for the evaluation)" if kept or kept_s else ""
-        limit, hours, money = (getattr(self._options, name) for name in LIMITS)
-        if limit is not None and self.tokens + kept >= limit:
+        kept, granted, options = self._kept, self._granted, self._options
+        aside = " (the rest is kept for the evaluation)" if kept != Kept(0, 0.0) else ""
+        limit = options.max_tokens
+        if limit is not None and self.tokens + kept.tokens >= max(limit, granted.tokens):
             return (
                 f"runtime.max_tokens: {self.tokens:,} of {limit:,} policy tokens are spent{aside}"
             )
-        kept_price = kept / MILLION * (self._options.price_per_million_tokens or 0.0)
-        if money is not None and self.price + kept_price >= money:
+        money, kept_price = options.max_price, kept.tokens * self._per_token
+        most = max(money or 0.0, granted.tokens * self._per_token)
+        if money is not None and self.price + kept_price >= most:
             return f"runtime.max_price: {self.price:,.4g} of {money:,.4g} are spent{aside}"
-        if hours is not None and self.seconds + kept_s >= hours * SECONDS_PER_HOUR:
+        hours = options.max_hours
+        limit_s = max((hours or 0.0) * SECONDS_PER_HOUR, granted.seconds)
+        if hours is not None and self.seconds + kept.seconds >= limit_s:
             took = self.seconds / SECONDS_PER_HOUR
             return f"runtime.max_hours: {took:.2f} of {hours:g} hours are spent{aside}"
         return ""
 
 
-LIMITS = ("max_tokens", "max_hours", "max_price")
+class Kept(NamedTuple):
+    """Tokens and seconds."""
+
+    tokens: int
+    seconds: float

@@ -46,9 +46,21 @@ def test_what_is_kept_is_left_for_the_last_stages(used: int, kept: int, limit: i
     budget = Budget(RuntimeConfig(max_tokens=limit))
     budget.take({"figures": {"tokens": used}})
     budget.keep(kept)
-    assert bool(budget.spent()) == (used + kept >= limit)
-    budget.keep()
-    assert bool(budget.spent()) == (used >= limit)
+    assert bool(budget.spent()) == (used + min(kept, limit) >= limit)
+    budget.give_back()
+    assert bool(budget.spent()) == (used >= limit and kept == 0)
+    budget.take({"figures": {"tokens": min(kept, limit)}})
+    assert bool(budget.spent()) == (used + min(kept, limit) >= limit)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6))
+def test_money_is_kept_as_its_tokens(kept: int, limit: int) -> None:
+    options = RuntimeConfig(max_price=limit / 1e6, price_per_million_tokens=1.0)
+    budget = Budget(options)
+    budget.keep(kept)
+    assert bool(budget.spent()) == (kept >= limit)
+    budget.give_back()
+    assert budget.spent() == ""
 
 
 def test_hours_are_kept_too() -> None:
@@ -57,5 +69,8 @@ def test_hours_are_kept_too() -> None:
     budget.keep(seconds=600.0)
     now = 3000.0
     assert "kept for the evaluation" in budget.spent()
-    budget.keep()
+    now = 3700.0  # the shards under work took longer
+    budget.give_back()
     assert budget.spent() == ""
+    now = 4300.0
+    assert budget.spent() == "runtime.max_hours: 1.19 of 1 hours are spent"
