@@ -7,14 +7,14 @@ database is SQLite below PREFECT_HOME, or the one that PREFECT_API_DATABASE_CONN
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from flows import server, settings
@@ -23,7 +23,7 @@ from qstar_core.errors import UserError
 
 POOL = "qstar"
 POLL_S = 1.0
-END_AFTER_S = 20.0  # in which a worker cancels nothing and ends; then it is killed
+END_AFTER_S = 20.0  # then what has not ended is killed
 RESTART_AFTER_S = 5.0
 
 
@@ -93,12 +93,15 @@ def _ended(first: subprocess.Popen[bytes]) -> Iterator[list[subprocess.Popen[byt
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asks a process to end, and after a while its whole group."""
+    """Asks a process and what it started to end; what is still there after a while is killed."""
     if process.poll() is not None:
         return
-    process.terminate()
-    try:
-        process.wait(END_AFTER_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    whole = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for each in whole:
+        with suppress(psutil.NoSuchProcess):
+            each.terminate()
+    _, left = psutil.wait_procs(whole, END_AFTER_S)
+    for each in left:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()

@@ -7,6 +7,7 @@ budget aside for its last stages (`Budget.keep`), so that the first ones cannot 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from qstar_core.config import RuntimeConfig
 
 SECONDS_PER_HOUR = 3600.0
 MILLION = 1e6
+ROUNDING = 1e-6  # tokens, by which a price in binary fractions may be off
 
 
 class Budget:
@@ -31,6 +33,9 @@ class Budget:
         self._start = clock()
         self._per_token = (options.price_per_million_tokens or 0.0) / MILLION
         self._options = options
+        self._payable: int | None = None  # tokens that max_price pays for
+        if options.max_price is not None and self._per_token:
+            self._payable = math.ceil(options.max_price / self._per_token - ROUNDING)
         self._kept = Kept(0, 0.0)
         self._granted = Kept(0, 0.0)
 
@@ -50,11 +55,10 @@ class Budget:
 
     def keep(self, tokens: int = 0, seconds: float = 0.0) -> None:
         """Sets tokens and seconds aside for the last stages, at most what the limits are."""
-        hours, price = self._options.max_hours, self._options.max_price
-        most = [tokens, self._options.max_tokens or tokens]
-        most += [int(price / self._per_token)] if price and self._per_token else []
+        hours = self._options.max_hours
+        limits = [limit for limit in (self._options.max_tokens, self._payable) if limit is not None]
         limit_s = hours * SECONDS_PER_HOUR if hours else seconds
-        self._kept = Kept(min(most), min(seconds, limit_s))
+        self._kept = Kept(min([tokens, *limits]), min(seconds, limit_s))
 
     def give_back(self) -> None:
         """Lets the next stages have what was kept, all of it: the first ones may have gone over."""
@@ -71,10 +75,10 @@ class Budget:
             return (
                 f"runtime.max_tokens: {self.tokens:,} of {limit:,} policy tokens are spent{aside}"
             )
-        money, kept_price = options.max_price, kept.tokens * self._per_token
-        most = max(money or 0.0, granted.tokens * self._per_token)
-        if money is not None and self.price + kept_price >= most:
-            return f"runtime.max_price: {self.price:,.4g} of {money:,.4g} are spent{aside}"
+        most = self._payable
+        if most is not None and self.tokens + kept.tokens >= max(most, granted.tokens):
+            said = f"{self.price:,.4g} of {options.max_price:,.4g}"
+            return f"runtime.max_price: {said} are spent{aside}"
         hours = options.max_hours
         limit_s = max((hours or 0.0) * SECONDS_PER_HOUR, granted.seconds)
         if hours is not None and self.seconds + kept.seconds >= limit_s:
