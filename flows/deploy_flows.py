@@ -11,6 +11,7 @@ from typing import Any
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from prefect.exceptions import PrefectException
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import ValidationError as SchemaError
@@ -24,7 +25,15 @@ from qstar_core.errors import UserError
 from qstar_core.store.uri import is_remote
 
 KINDS = {"cron": CronSchedule, "interval": IntervalSchedule, "rrule": RRuleSchedule}
-WRONG = (ValueError, KeyError, ImportError, AttributeError)
+WRONG: tuple[type[Exception], ...] = (
+    SchemaError,
+    ValidationError,
+    PrefectException,
+    ValueError,
+    KeyError,
+    ImportError,
+    AttributeError,
+)
 """What a wrong entry of the file raises: a parameter, a schedule, an entry point."""
 OF_SCHEDULE = ("slug", "active", "parameters", "max_scheduled_runs")
 
@@ -53,7 +62,7 @@ def body(spec: dict[str, Any], whole: dict[str, Any], file: str) -> dict[str, An
         parameters = given.get("parameters") or {}
         validate(parameters, schema, raise_on_error=True, ignore_required=True)
         found = [_schedule(each) for each in given.get("schedules") or []]
-    except (SchemaError, ValidationError, *WRONG) as error:
+    except WRONG as error:
         raise UserError(
             f"{file}: deployment {name}: {str(error) or type(error).__name__}",
             safe="nothing was changed",
