@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows import commands, server
+from flows import commands
 
 app = typer.Typer()
 
@@ -19,6 +19,8 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="prefect.yaml of the d
 @app.command()
 def deploy(file: File = DEFAULT_FILE, dry_run: DryRun = False) -> None:
     """Make the deployments and what they need on the Prefect server; change what differs."""
+    from flows import server
+
     server.use_standing()
     from flows.deploy_show import show_deploy
 
@@ -35,14 +37,16 @@ def backfill(
     dry_run: DryRun = False,
 ) -> None:
     """Schedule a run for each date that has no record of a whole one."""
+    from flows import server
+
     server.use_standing()
     from flows.backfill import show_backfill
 
     show_backfill(commands.console(), deployment, first, last, dry_run)
 
 
-@app.command(name="server")
-def server_(
+@app.command()
+def server(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 takes a free one.")
     ] = 4200,

@@ -197,7 +197,8 @@ def _deployment(client: SyncPrefectClient, wanted: dict[str, Any]) -> Step:
         return Step("deployment", full, "left", wanted["when"])
     changes = {field: fields.get(field) for field in changed}
     if "schedules" in changed:
-        changes["schedules"] = schedules(wanted)
+        found = [each.model_dump(mode="json", exclude_unset=True) for each in schedules(wanted)]
+        changes["schedules"] = found
     update = DeploymentUpdate.model_validate(changes)
     said = ", ".join(changed)
     return Step(
