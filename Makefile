@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install vllm vllm-cpu demo up down s3 test test-slow test-vllm ray test-ray
+.PHONY: help install vllm vllm-cpu demo up down server deploy s3 test test-slow test-vllm ray test-ray
 .PHONY: lint types bench doctor clean
 
 help: ## List the targets
@@ -35,6 +35,12 @@ up: $(STAMP) ## Start a local Prefect server with its web page, to watch runs
 
 down: $(STAMP) ## Stop it
 	@$(BIN)/qstar down
+
+server: $(STAMP) ## Run a Prefect server, a worker and the deployments until Ctrl-C; docs/deploying.md
+	@$(BIN)/qstar server
+
+deploy: $(STAMP) ## Make or change the deployments on the Prefect server that PREFECT_API_URL names
+	@$(BIN)/qstar deploy
 
 s3: $(STAMP) ## Start a local S3 server with a bucket named qstar (README says how to use it)
 	@echo "A local S3 server with the bucket qstar; Ctrl-C stops it. In another terminal:"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from flows import cli_data, commands
+from flows import cli_data, cli_deploy, commands
 from flows.cli_data import Sets, Verbose
 from flows.guard import Guarded
 from qstar_core import __version__
@@ -20,6 +21,7 @@ app = typer.Typer(
     "Q-value model, evaluation, report.",
 )
 app.add_typer(cli_data.app)
+app.add_typer(cli_deploy.app)
 
 ConfigFile = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the run, a path or s3:// URI.")
@@ -43,10 +45,17 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Of expert iteration: overrides rounds.")
     ] = None,
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="The partition: {date} in CONFIG; leaves a record of it."
+        ),
+    ] = None,
 ) -> None:
     """Run the whole pipeline; what is already there is kept."""
     given = [*(set_ or []), *([] if rounds is None else [f"rounds={rounds}"])]
-    commands.whole("run", config, plan, out, given, verbose)
+    day = None if date is None else date.date()
+    commands.whole("run", config, plan, out, given, verbose, day)
 
 
 @app.command()

@@ -5,6 +5,7 @@ What is heavy is imported inside the function that needs it.
 
 from __future__ import annotations
 
+import datetime
 import json
 import shlex
 from collections.abc import Mapping
@@ -24,13 +25,22 @@ if TYPE_CHECKING:
 
 
 def whole(
-    command: str, path: str, plan: bool, out: str | None, overrides: list[str] | None, verbose: bool
+    command: str,
+    path: str,
+    plan: bool,
+    out: str | None,
+    overrides: list[str] | None,
+    verbose: bool,
+    day: datetime.date | None = None,
 ) -> None:
-    """Runs ``qstar run`` or ``qstar compare``: all stages of its plan that are not there yet."""
+    """Runs ``qstar run`` or ``qstar compare``: all stages of its plan that are not there yet.
+
+    With a ``day`` it is the run of a partition, and leaves a record.
+    """
     from flows import inspect
     from qstar_core import pipeline
 
-    config = load(path, overrides, out)
+    config = load(path, overrides, out, day)
     compares = command == "compare"
     screen = console()
     say_defaults(screen, config)
@@ -54,6 +64,7 @@ def whole(
         say_absent(screen, absent)
         return
     manifests = inspect.all_made(rounds)
+    begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if manifests is None:
         start_prefect(verbose)
         if compares:
@@ -63,7 +74,12 @@ def whole(
         manifests = flow(config)
     else:
         screen.print(f"Everything is already there: {len(manifests)} data sets.\n")
+    if day is not None:
+        from flows.night_record import say_record
+
+        say_record(screen, config, day, manifests, begun)
     given = [*(["--out", out] if out else []), *(w for o in overrides or [] for w in ("--set", o))]
+    given += ["--date", day.isoformat()] if day is not None else []
     again = shlex.join(["qstar", command, path, *given])
     if compares:
         from flows.sweeps import show_end
@@ -200,11 +216,16 @@ def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool
     say_retries(screen)
 
 
-def load(path: str, overrides: list[str] | None, out: str | None = None) -> RunConfig:
-    """The configuration with its overrides."""
+def load(
+    path: str,
+    overrides: list[str] | None,
+    out: str | None = None,
+    day: datetime.date | None = None,
+) -> RunConfig:
+    """The configuration with its overrides, and the date of its partition if it has one."""
     from qstar_core.config_file import load_config
 
-    return load_config(path, overrides, out)
+    return load_config(path, overrides, out, day)
 
 
 def say_doubts(screen: Console, stages: Mapping[str, Stage]) -> None:

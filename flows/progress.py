@@ -6,6 +6,8 @@ is no terminal, a plain line is written now and then instead.
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from flows.tables import say
+
+log = logging.getLogger("qstar_core.progress")
 
 LINE_INTERVAL_S = 15.0
 
@@ -193,3 +197,16 @@ class StageProgress:
 
     def _print(self, text: str) -> None:
         say(self.console, text)
+
+
+class LoggedProgress(StageProgress):
+    """The same lines in the log of the flow run, for runs that a Prefect worker starts.
+
+    Standard output of such a run is a pipe to the worker, which breaks when that is killed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Console(file=io.StringIO()))
+
+    def _print(self, text: str) -> None:
+        log.info(text)

@@ -47,7 +47,7 @@ class Embedded:
         Raises:
             UserError: it does not.
         """
-        _wait_healthy(self.url, self._process)
+        wait_healthy(self.url, self._process)
 
     def stop(self) -> None:
         """Ends the server; it notices the end of its standard input."""
@@ -76,6 +76,26 @@ def connect() -> Embedded | None:
     return server
 
 
+def use_standing() -> str:
+    """Takes the standing Prefect server: the user's own, or that of ``qstar up``; its API address.
+
+    Raises:
+        UserError: there is none.
+    """
+    settings.apply()
+    url = settings.configured_api_url()
+    running = state() if url is None else None
+    if url is None and running is None:
+        raise UserError(
+            "no Prefect server: PREFECT_API_URL is not set, no profile names one, and qstar up "
+            "has started none",
+            next_step="make server, or export PREFECT_API_URL=http://HOST:4200/api",
+        )
+    found = str(url or (running or {})["api"])
+    os.environ["PREFECT_API_URL"] = found
+    return found
+
+
 def state() -> dict[str, Any] | None:
     """What `up` wrote about a server that is still alive and answers, else None."""
     try:
@@ -100,21 +120,33 @@ def up(port: int) -> tuple[dict[str, Any], bool]:
     running = state()
     if running is not None:
         return running, False
-    if port == 0:
-        port = free_port()
-    elif not _is_free(port):
-        raise UserError(f"port {port} of 127.0.0.1 is taken", next_step="qstar up --port 0")
+    port = port or free_port()
     page = f"http://127.0.0.1:{port}"
-    extra = {
-        "PREFECT_API_URL": f"{page}/api",
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
-        "PREFECT_SERVER_API_PORT": str(port),
-    }
-    process = _start(port, extra, with_parent=False)
-    _wait_healthy(f"{page}/api", process)
+    process = start_standing(port)
+    wait_healthy(f"{page}/api", process)
     found = {"pid": process.pid, "api": f"{page}/api", "ui": page}
     (settings.home() / STATE).write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found, True
+
+
+def start_standing(port: int, with_parent: bool = False) -> subprocess.Popen[bytes]:
+    """Starts a server with its web page; `wait_healthy` waits for it.
+
+    Args:
+        port: of 127.0.0.1.
+        with_parent: whether it ends with this process, however that ends.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    if not _is_free(port):
+        raise UserError(f"port {port} of 127.0.0.1 is taken", next_step="take --port 0")
+    extra = {
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+    }
+    return _start(port, extra, with_parent=with_parent)
 
 
 def down() -> bool:
@@ -180,7 +212,12 @@ def _start(port: int, extra: dict[str, str], *, with_parent: bool) -> subprocess
         )
 
 
-def _wait_healthy(api: str, process: subprocess.Popen[bytes]) -> None:
+def wait_healthy(api: str, process: subprocess.Popen[bytes]) -> None:
+    """Waits until a server that was started answers.
+
+    Raises:
+        UserError: it ended, or does not answer.
+    """
     timeout_s = float(os.environ.get(TIMEOUT_SETTING, START_TIMEOUT_S))
     end = time.monotonic() + timeout_s
     while not healthy(api):

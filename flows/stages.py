@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from flows.submit import submit_all
 from qstar_core import pipeline
 from qstar_core.config import RunConfig, RuntimeConfig
 from qstar_core.errors import UserError
+from qstar_core.room import check_room
 from qstar_core.store import retries
 from tasks.artifacts import record_comparison, record_report
 from tasks.bench import Bench, at_bench, make_pool
@@ -34,6 +35,9 @@ Manifest = dict[str, Any]
 SHOWN_FAILURES = 3
 OF_COMPARISON = ("compare", "report-comparison")
 """Flows whose stages are those of `pipeline.plan_comparison`."""
+
+LAST = ("evaluation", "report", "rounds", "comparison", "timing", "comparison_report")
+"""Kinds of stages that a night makes last, whatever became of the others."""
 
 UNTIL = {
     "rollouts": "rollouts",
@@ -108,6 +112,8 @@ class Workshop:
     runner: TaskRunner[Any]
     show: StageProgress
     budget: Budget
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What making each data set took, by its folder; only of those that this run made."""
 
     def make(self, stage: pipeline.Stage) -> Manifest:
         """Makes one stage's data set unless it is published; returns its manifest.
@@ -131,12 +137,18 @@ class Workshop:
         return manifest
 
     def _make(self, stage: pipeline.Stage, specs: list[dict[str, Any]]) -> Manifest:
-        receipts = self.run_shards(specs, pipeline.estimate(stage, self.config))
+        if stage.kind in LAST:
+            self.budget.give_back()  # it was kept for these
+        estimate = pipeline.estimate(stage, self.config)
+        check_room(stage, self.config, estimate)
+        begun = self.budget.seconds
+        receipts = self.run_shards(specs, estimate)
         manifest = publish_stage(stage, self.config, receipts)
         self.show.end(manifest["rows"])
         for remark in remarks(manifest):
             self.show.remark(stage.name, remark)
         self._record(stage, manifest)
+        self.seconds[stage.uri] = self.budget.seconds - begun
         return manifest
 
     def run_shards(
@@ -203,8 +215,8 @@ class Workshop:
 
 
 @contextmanager
-def workshop(config: RunConfig) -> Iterator[Workshop]:
-    """Workers, task threads and the display of one flow run.
+def workshop(config: RunConfig, display: StageProgress | None = None) -> Iterator[Workshop]:
+    """Workers, task threads and the display (None is the console) of one flow run.
 
     On the way out the workers end first, so that an interrupted task thread does not wait for
     its shard; then it is awaited that all task runs are on record.
@@ -215,7 +227,7 @@ def workshop(config: RunConfig) -> Iterator[Workshop]:
     backends = {config.qvm.backend, *(policy.backend for policy in policies)}
     try:
         with (
-            StageProgress() as show,
+            display or StageProgress() as show,
             _task_runner(options) as runner,
             make_pool(options.workers, options, backends, options.threads) as pool,
             at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),

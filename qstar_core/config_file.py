@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from qstar_core.config import RunConfig, Section
 from qstar_core.errors import UserError
+from qstar_core.partitions import fill
 from qstar_core.store import open_store
 from qstar_core.store.uri import is_remote, leaf
 
@@ -21,7 +23,10 @@ NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
 def load_config(
-    path: Path | str, overrides: list[str] | None = None, out: str | None = None
+    path: Path | str,
+    overrides: list[str] | None = None,
+    out: str | None = None,
+    day: date | None = None,
 ) -> RunConfig:
     """Reads a YAML configuration, local or on S3, and applies ``path.to.field=value`` overrides.
 
@@ -31,10 +36,11 @@ def load_config(
         path: of the file.
         overrides: in this order.
         out: overrides the field ``out``, last.
+        day: the partition, in the place of ``{date}``; see `qstar_core.partitions`.
 
     Raises:
         UserError: missing, empty or malformed file, unknown field, wrong type or value; names the
-            field.
+            field. Or ``{date}`` without a partition.
     """
     tree = _parse(_read(str(path)), str(path), f"mend {path} and run again")
     if tree is None:
@@ -49,6 +55,7 @@ def load_config(
     if is_manifest:
         tree = tree["config"]
     _apply(tree, overrides, out)
+    tree = tree if is_manifest else fill(tree, day)
     try:
         if is_manifest:  # JSON has no integer keys; its reader knows that
             return RunConfig.model_validate_json(json.dumps(tree))

@@ -1,44 +1,94 @@
-"""The budgets of one run: policy tokens and hours, after which no further shard is started.
+"""The budgets of one run: policy tokens, money and hours, after which no further shard is started.
 
 Shards that are being worked on are finished, so a run goes over by at most one shard per worker;
-what is finished is kept, and the same command goes on with the rest.
+what is finished is kept, and the same command goes on with the rest. A run may set some of its
+budget aside for its last stages (`Budget.keep`), so that the first ones cannot use up everything.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from qstar_core.config import RuntimeConfig
 
 SECONDS_PER_HOUR = 3600.0
+MILLION = 1e6
+ROUNDING = 1e-6  # tokens, by which a price in binary fractions may be off
 
 
 class Budget:
     """Counts what the shards of this run took; shards found on disk cost nothing.
 
     Args:
-        options: ``max_tokens`` and ``max_hours``; None is no limit.
+        options: ``max_tokens``, ``max_price`` and ``max_hours``; None is no limit.
         clock: seconds, monotonic.
     """
 
     def __init__(self, options: RuntimeConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.tokens = 0
-        self._options = options
         self._clock = clock
         self._start = clock()
+        self._per_token = (options.price_per_million_tokens or 0.0) / MILLION
+        self._options = options
+        self._payable: int | None = None  # tokens that max_price pays for
+        if options.max_price is not None and self._per_token:
+            self._payable = math.ceil(options.max_price / self._per_token - ROUNDING)
+        self._kept = Kept(0, 0.0)
+        self._granted = Kept(0, 0.0)
+
+    @property
+    def price(self) -> float:
+        """What the tokens cost so far; 0 where no price is known."""
+        return self.tokens * self._per_token
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return self._clock() - self._start
 
     def take(self, receipt: dict[str, Any]) -> None:
         """Adds what a shard took."""
         self.tokens += int(receipt.get("figures", {}).get("tokens", 0))
 
+    def keep(self, tokens: int = 0, seconds: float = 0.0) -> None:
+        """Sets tokens and seconds aside for the last stages, at most what the limits are."""
+        hours = self._options.max_hours
+        limits = [limit for limit in (self._options.max_tokens, self._payable) if limit is not None]
+        limit_s = hours * SECONDS_PER_HOUR if hours else seconds
+        self._kept = Kept(min([tokens, *limits]), min(seconds, limit_s))
+
+    def give_back(self) -> None:
+        """Lets the next stages have what was kept, all of it: the first ones may have gone over."""
+        if self._kept != Kept(0, 0.0):
+            self._granted = Kept(self.tokens + self._kept.tokens, self.seconds + self._kept.seconds)
+        self._kept = Kept(0, 0.0)
+
     def spent(self) -> str:
         """Which budget is spent, in words; empty while there is something left."""
-        limit, hours = self._options.max_tokens, self._options.max_hours
-        if limit is not None and self.tokens >= limit:
-            return f"runtime.max_tokens: {self.tokens:,} of {limit:,} policy tokens are spent"
-        took = (self._clock() - self._start) / SECONDS_PER_HOUR
-        if hours is not None and took >= hours:
-            return f"runtime.max_hours: {took:.2f} of {hours:g} hours are spent"
+        kept, granted, options = self._kept, self._granted, self._options
+        aside = " (the rest is kept for the evaluation)" if kept != Kept(0, 0.0) else ""
+        limit = options.max_tokens
+        if limit is not None and self.tokens + kept.tokens >= max(limit, granted.tokens):
+            return (
+                f"runtime.max_tokens: {self.tokens:,} of {limit:,} policy tokens are spent{aside}"
+            )
+        most = self._payable
+        if most is not None and self.tokens + kept.tokens >= max(most, granted.tokens):
+            said = f"{self.price:,.4g} of {options.max_price:,.4g}"
+            return f"runtime.max_price: {said} are spent{aside}"
+        hours = options.max_hours
+        limit_s = max((hours or 0.0) * SECONDS_PER_HOUR, granted.seconds)
+        if hours is not None and self.seconds + kept.seconds >= limit_s:
+            took = self.seconds / SECONDS_PER_HOUR
+            return f"runtime.max_hours: {took:.2f} of {hours:g} hours are spent{aside}"
         return ""
+
+
+class Kept(NamedTuple):
+    """Tokens and seconds."""
+
+    tokens: int
+    seconds: float

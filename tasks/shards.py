@@ -7,16 +7,19 @@ sets are the truth about what is done.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 from prefect.tasks import exponential_backoff
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import WorkerError, users_to_mend
 from tasks.bench import bench_for
+from tasks.events import emit_published
 from tasks.poison import guarded
 from tasks.records import note_task_run
 
@@ -25,6 +28,22 @@ log = logging.getLogger("qstar_core.shards")
 Spec = dict[str, Any]
 
 RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
+
+
+USE_MODELS = ("rollouts", "pool", "qvm", "prm", "sft", "evaluation", "comparison", "timing")
+"""Kinds of data sets whose shards take slots of ``runtime.limits``."""
+
+
+def limited(spec: Spec) -> AbstractContextManager[None]:
+    """Holds a slot of each of the global concurrency limits that the run names.
+
+    A limit that the server does not have limits nothing; a slot is given back by the server some
+    minutes after its holder died.
+    """
+    names = spec.get("config", {}).get("runtime", {}).get("limits", [])
+    if not names or pipeline.kind_of(spec["stage"]) not in USE_MODELS:
+        return nullcontext()
+    return concurrency(names, occupy=1, raise_on_lease_renewal_failure=False)
 
 
 def kept_receipt(spec: Spec) -> dict[str, Any] | None:
@@ -67,7 +86,8 @@ def run_shard(spec: Spec) -> dict[str, Any]:
                 spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)
             )
 
-        receipt = guarded(spec, run)
+        with limited(spec):
+            receipt = guarded(spec, run)
     return receipt
 
 
@@ -80,6 +100,8 @@ def run_shard(spec: Spec) -> dict[str, Any]:
 def publish_stage(
     stage: pipeline.Stage, config: RunConfig, receipts: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Puts the manifest of a stage whose shards are all finished; returns it."""
+    """Puts the manifest of a stage whose shards are all finished, and says so; returns it."""
     note_task_run()
-    return pipeline.publish(stage, config, receipts)
+    manifest = pipeline.publish(stage, config, receipts)
+    emit_published(manifest, config.name)
+    return manifest

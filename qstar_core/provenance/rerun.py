@@ -1,8 +1,9 @@
 """What a manifest describes, planned once more in another place, and compared with what is there.
 
 The configuration is the manifest's with another ``out``; limits of a run (``runtime.max_tokens``,
-``runtime.max_hours``) are lifted. The same key promises the same rows; where the planned key is
-another one, the fields that decide it say why: other code, another checkpoint, a changed manifest.
+``runtime.max_hours``, ``runtime.max_price``) are lifted. The same key promises the same rows; where
+the planned key is another one, the fields that decide it say why: other code, another checkpoint, a
+changed manifest.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from qstar_core.store.copying import fetch
 from qstar_core.store.dataset import MANIFEST
 from qstar_core.store.uri import is_remote, join, leaf
 
-WITHOUT_LIMITS = ["runtime.max_tokens=null", "runtime.max_hours=null"]
+WITHOUT_LIMITS = [f"runtime.{name}=null" for name in ("max_tokens", "max_hours", "max_price")]
 COMPARED = ("comparison", "timing", "comparison_report")
 """Kinds that only the plan of a comparison has."""
 PAGES = ("report", "comparison_report")

@@ -6,6 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.shards import limited
 from tests.flows.conftest import Finished, Qstar
 
 
@@ -56,3 +61,25 @@ def test_a_problem_too_long_for_the_model_is_quarantined_and_reported(
     assert "1 problem has no rollouts" in text
     labelled = qstar("label", config, *command, PREFECT_API_URL=prefect_server)
     assert labelled.returncode == 0, labelled.stderr
+
+
+def test_a_shard_that_uses_a_model_holds_a_slot(prefect_server: str) -> None:
+    spec = {"stage": "rollouts", "config": {"runtime": {"limits": ["test-gpu"]}}}
+    with (
+        temporary_settings({PREFECT_API_URL: prefect_server}),
+        get_client(sync_client=True) as client,
+    ):
+        client.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name="test-gpu", limit=2)
+        )
+
+        def taken() -> int:
+            return client.read_global_concurrency_limit_by_name("test-gpu").active_slots
+
+        with limited(spec):
+            assert taken() == 1
+            with limited({**spec, "stage": "labels"}), limited({"stage": "evaluation"}):
+                assert taken() == 1
+            with limited({**spec, "stage": "pool_mcts"}):
+                assert taken() == 2
+        assert taken() == 0

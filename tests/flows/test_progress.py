@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import TextColumn
 
 from flows import progress
-from flows.progress import StageProgress
+from flows.progress import LoggedProgress, StageProgress
 
 ESTIMATE = {"units": 100, "unit": "rollouts"}
 
@@ -168,3 +168,16 @@ def test_a_remark_is_shown_and_not_obeyed() -> None:
     show, out = make(terminal=False)
     show.remark("rollouts", "for example \x1b[2J [red]x")
     assert out.getvalue() == "rollouts    for example \\x1b[2J [red]x\n"
+
+
+def test_a_run_without_a_console_says_the_same_in_its_log(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("INFO", logger="qstar_core.progress"), LoggedProgress() as show:
+        show.already_there("problems", 2500)
+        show.begin("rollouts", {"a": False}, ESTIMATE)
+        show.end(96)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "problems    already there (2,500 rows)"
+    assert lines[-1].startswith("rollouts    finished: 96 rows in ")
+    assert capsys.readouterr().out == ""
