@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from qstar_core.config_adaptive import AdaptiveConfig, check_adaptive
 from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerConfig
 from qstar_core.config_pools import PoolConfig, check_apart
+from qstar_core.config_runtime import CardConfig, RuntimeConfig
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 from qstar_core.config_sft import LoraConfig, SftConfig
@@ -20,6 +22,7 @@ from qstar_core.config_training import TrainingConfig
 
 __all__ = [
     "RUNTIME_ONLY",
+    "AdaptiveConfig",
     "CardConfig",
     "ComparisonConfig",
     "CountdownRanges",
@@ -176,47 +179,6 @@ LABEL_PARAMETERS = {
 """Fields of `LabelsConfig` that one method takes alone."""
 
 
-class CardConfig(Section):
-    """What the data cards say besides what is computed; a published card never changes."""
-
-    licence: str | None = runtime_only(None)
-    """Licence of the data, best as an SPDX identifier such as ``CC-BY-4.0``."""
-    description: str | None = runtime_only(None)
-    """One paragraph on what the data are for."""
-
-
-class RuntimeConfig(Section):
-    """How the work is run; nothing here can change a row."""
-
-    workers: int = runtime_only(2, ge=1)
-    """Worker processes that generate and search in parallel."""
-    python: str | None = runtime_only(None)
-    """Interpreter of the workers; None is this one."""
-    threads: int | None = runtime_only(None)
-    """Torch threads per worker; None shares out the cores."""
-    stall_timeout_s: Float = runtime_only(3600.0, gt=0.0)
-    """A worker that reports no progress for this long is killed, the shard retried."""
-    retries: int = runtime_only(2, ge=0)
-    max_tokens: int | None = runtime_only(None, ge=1)
-    """Policy tokens of one run, after which no further shard is started."""
-    max_hours: Float | None = runtime_only(None, gt=0.0)
-    """Hours of one run, after which no further shard is started."""
-    tokens_per_second: Float | None = runtime_only(None, gt=0.0)
-    """Policy tokens that one GPU is assumed to generate, for the GPU hours of ``--plan``; None
-    leaves these out."""
-    runner: Literal["local", "ray"] = runtime_only("local")
-    """Where shards are worked on: worker processes of this machine, or a Ray cluster."""
-    ray_address: str | None = runtime_only(None)
-    """Of a Ray cluster, ``host:port`` or ``ray://host:port``; None starts one on this machine."""
-    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = runtime_only(["tensorboard"])
-    """What records loss, learning rate, tokens per second and memory of a training; see
-    docs/training.md."""
-    sandbox: Literal["bwrap", "rlimits"] = runtime_only("bwrap")
-    """What generated code runs in: bubblewrap, or without it, weaker; see docs/security.md."""
-    gpus_per_worker: Float = runtime_only(0.0, ge=0.0)
-    """GPUs that Ray reserves for each shard."""
-
-
 class PretrainConfig(Section):
     """Training of the embedded reference policy (``qstar pretrain``)."""
 
@@ -273,6 +235,8 @@ class RunConfig(Section):
     qvm: QvmConfig = QvmConfig()
     prm: PrmConfig = PrmConfig()
     sft: SftConfig = SftConfig()
+    adaptive: AdaptiveConfig | None = None
+    """AdaReasoner; without the section nothing of it is made."""
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     card: CardConfig = CardConfig()
@@ -289,6 +253,7 @@ class RunConfig(Section):
     def _comparable(self) -> RunConfig:
         chosen = self.compared()
         names = [method.name for method in chosen.methods]
+        check_adaptive(self.adaptive, [*self.evaluation.methods, *chosen.methods])
         if chosen.baseline not in names:
             raise ValueError(
                 f"comparison.baseline {chosen.baseline!r} is not the name of a method: {names}"

@@ -1,0 +1,81 @@
+"""Countdown with a script instead of an LLM: which instruction solves a problem is known.
+
+A problem whose target is even is solved by every play after the word ``red`` and by none after
+another; for odd targets the word is ``blue``. At temperature 0 the script replays its first text,
+which is right; at 1 it draws among one right and three wrong ones.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qstar_core.config import RunConfig
+from qstar_core.domains import countdown, problem_sets
+from qstar_core.mdp import Problem
+from tests.models import tiny_policy
+from tests.sft.examples import plays
+
+WORDS = ("green", "red", "blue")
+TEMPERATURES = (1.0, 0.0)
+FACTORS = [
+    {"name": "word", "values": list(WORDS)},
+    {"name": "temperature", "values": list(TEMPERATURES)},
+]
+RANGES = {"numbers": 3, "min_number": 1, "max_number": 9, "min_target": 1, "max_target": 20}
+METHODS: list[dict[str, Any]] = [
+    {"name": "adaptive", "algorithm": "adaptive"},
+    *(
+        {"name": name, "algorithm": "adaptive", "choose": name}
+        for name in ("random", "fixed", "oracle")
+    ),
+]
+
+
+def best_word(problem: Problem) -> str:
+    """The word after which a problem is solved."""
+    return "blue" if countdown.start(problem)[1] % 2 else "red"
+
+
+def texts(problem: Problem, word: str) -> list[str]:
+    """What the script may say."""
+    right = ["".join(lines) for lines in plays(problem, True, 1)]
+    wrong = ["".join(lines) for lines in plays(problem, False, 3)]
+    return [*right, *wrong] if word == best_word(problem) else wrong
+
+
+def config_of(out: Path, train: int = 40, test: int = 20, **adaptive: Any) -> RunConfig:
+    """A run whose script lies beside its results."""
+    domain = {"train_problems": train, "test_problems": test, "ranges": RANGES}
+    script = out.parent / f"{out.name}-script.jsonl"
+    own = {
+        "factors": FACTORS,
+        "template": "{word} {prompt}",
+        "embedding": str(tiny_policy()),
+        "episodes": 600,
+        "batch_size": 20,
+        "logged": 6,
+        "learning_rate": 0.02,
+        "hidden": [32],
+        "allow": ["near_duplicates"],
+        "save_every": 100,
+        **adaptive,
+    }
+    tree = {
+        "out": str(out),
+        "domain": domain,
+        "policy": {"backend": "scripted", "path": str(script)},
+        "rollouts": {"shard_problems": 25, "max_new_tokens": 60},
+        "evaluation": {"methods": METHODS, "baseline": "fixed", "bootstrap_samples": 200},
+        "adaptive": own,
+    }
+    config = RunConfig.model_validate(tree)
+    script.parent.mkdir(parents=True, exist_ok=True)
+    with script.open("w", encoding="utf-8") as file:
+        for split in ("train", "test"):
+            for problem in problem_sets.problems(config.domain, split, config.seed):
+                for word in WORDS:
+                    row = {"prompt": f"{word} {problem.prompt}", "texts": texts(problem, word)}
+                    file.write(json.dumps(row) + "\n")
+    return config
