@@ -41,7 +41,8 @@ ANNOTATIONS = """\
 One row per step of every annotated solution (`prm.annotations`); data set `annotations/KEY`.
 """
 EPISODES = """\
-One row per configuration that was tried on a question; [adaptive.md](adaptive.md). The files'
+One row per configuration that was tried on a question; data sets `episodes/KEY` (drawn at
+random) and `adaptive/KEY` (by what was trained); [adaptive.md](adaptive.md). The files'
 metadata has `qstar.schema_version` ({version}) and `qstar.space`, the action space as JSON.
 """
 LABEL_FILE = """\

@@ -93,7 +93,7 @@ def tiny_text_policy(context: int = 512) -> Path:
 
 
 def tiny_classifier(folder: Path) -> Path:
-    """A sequence classifier with one label and a context of 100, over `tiny_text_policy`'s tokens."""
+    """A sequence classifier with one label, a token per character and a context of 100."""
     from transformers import AutoTokenizer, LlamaForSequenceClassification
 
     torch.manual_seed(0)
