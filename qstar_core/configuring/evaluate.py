@@ -31,6 +31,7 @@ from qstar_core.grading import Outcome
 from qstar_core.keys import sample_seed
 from qstar_core.mdp import Problem
 from qstar_core.search.budget import Budget
+from qstar_core.search.trace import SearchResult
 from qstar_core.store import dataset
 
 LEARNERS = {"policy": "policy", "linucb": LINUCB}
@@ -67,7 +68,7 @@ def evaluate_adaptive(
     actions = choose(problems, method, config, spec, space)
     tally = Tally(method, problems, progress)
     asked = [Trial(p, action) for p, action in zip(problems, actions, strict=True)]
-    trials.search(asked, tally.take, tally.tell)
+    _search(asked, method, trials, tally)
     chosen = chosen_values(space, np.array(actions, dtype=np.int64).reshape(len(actions), -1))
     return tally.rows.table(), {**tally.figures(), "chosen": chosen}
 
@@ -99,6 +100,16 @@ def choose(
     return [space.action(learner.space.configuration(action)) for action in found.tolist()]
 
 
+def _search(asked: Sequence[Trial], method: SearchConfig, trials: Trials, tally: Tally) -> None:
+    """Makes the trials; a row has the algorithm that was chosen, under the name of the method."""
+
+    def take(place: int, result: SearchResult) -> None:
+        chosen = trials.rules(asked[place]).config
+        tally.take(place, result, chosen.model_copy(update={"name": method.name}))
+
+    trials.search(asked, take, tally.tell)
+
+
 def _oracle(
     problems: Sequence[Problem], method: SearchConfig, trials: Trials, progress: Progress
 ) -> tuple[pa.Table, dict[str, Any]]:
@@ -106,7 +117,7 @@ def _oracle(
     actions = list(trials.space.all_actions())
     asked = [Trial(problem, action) for problem in problems for action in actions]
     tally = Tally(method, [trial.problem for trial in asked], progress)
-    trials.search(asked, tally.take, tally.tell)
+    _search(asked, method, trials, tally)
     rows = tally.rows.table()
     wrong = [outcome != Outcome.CORRECT for outcome in rows["outcome"].to_pylist()]
     cost = rows["policy_tokens"].to_pylist()

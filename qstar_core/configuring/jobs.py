@@ -31,8 +31,6 @@ from qstar_core.store import dataset, open_store
 if TYPE_CHECKING:
     from qstar_core.adaptive.training import Collect, Questions
 
-LEAKING = "adaptive"
-
 
 def section(config: RunConfig) -> AdaptiveConfig:
     """The section adaptive of a run that has one."""
@@ -63,7 +61,7 @@ def adaptive(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     from qstar_core.configuring.models import load_encoder
 
     settings, space, name = section(config), space_of(section(config)), spec["learner"]
-    allowed = check_leakage(spec["inputs"]["problems"], config, model=LEAKING)
+    allowed = check_leakage(spec["inputs"]["problems"], config, model="adaptive")
     problems = {p.id: p for p in read_problems(spec["inputs"]["problems"], "train")}
     questions = embedded(list(problems.values()), load_encoder(spec, config))
     table = logged.read_logged(spec["inputs"]["episodes"]) if settings.logged else None

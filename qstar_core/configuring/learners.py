@@ -135,8 +135,8 @@ def learn(course: Course, collect: Collect, folder: Path, done: Done) -> npt.NDA
     def progress(episode: int, figures: dict[str, float]) -> None:
         done(episode, figures.get("utility", float("nan")))
 
-    where = {"folder": course.kept / course.name, "save_every": config.save_every}
-    train(training, collect, **where, progress=progress)
+    where, every = course.kept / course.name, config.save_every
+    train(training, collect, folder=where, save_every=every, progress=progress)
     policy.save(folder, course.name)
     return policy.best(x)
 

@@ -153,10 +153,10 @@ class Tally:
         figures = {"method": self.method.name, "seconds": seconds, "problems": len(self.problems)}
         return {**figures, "tokens": self.tokens}
 
-    def take(self, place: int, result: SearchResult) -> None:
-        """Grades the result of the problem at a place."""
+    def take(self, place: int, result: SearchResult, chosen: SearchConfig | None = None) -> None:
+        """Grades the result of the problem at a place; ``chosen`` are the settings of its own."""
         before = self.elapsed_s()
-        row = search_row(result, self.method, self.problems[place])
+        row = search_row(result, chosen or self.method, self.problems[place])
         self.rows.add(place, row)
         self.done += 1
         self.solved += row["outcome"] == Outcome.CORRECT
@@ -175,7 +175,7 @@ def search_row(result: SearchResult, method: SearchConfig, asked: Problem) -> di
 
     Args:
         result: of the search.
-        method: that searched.
+        method: that searched; of an adaptive one, the settings that were chosen.
         asked: the problem that it is about; the search may have had another prompt of it.
     """
     problem, grades = result.problem, grade_ends(result)
