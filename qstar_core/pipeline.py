@@ -251,7 +251,7 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
 
         return combined_labels([r["figures"] for r in receipts])
     if stage.kind in ADAPTIVE:
-        from qstar_core.configuring.figures import combined as combined_episodes
+        from qstar_core.adaptive.figures import combined as combined_episodes
 
         return combined_episodes(stage.kind, receipts)
     if stage.name in ("evaluation", *SWEEPS):

@@ -13,9 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
 from qstar_core.adaptive.actions import Action, ActionSpace, space_of
 from qstar_core.adaptive.episodes import Batch, Result, to_table
 from qstar_core.config import RunConfig
@@ -65,8 +62,7 @@ def adaptive(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     problems = {p.id: p for p in read_problems(spec["inputs"]["problems"], "train")}
     questions = embedded(list(problems.values()), load_encoder(spec, config))
     table = logged.read_logged(spec["inputs"]["episodes"]) if settings.logged else None
-    price = settings.price_per_token
-    best = None if table is None else logged.best_fixed(space, table, price)
+    best = None if table is None else logged.best_fixed(space, table, settings.price_per_token)
     own = learners.space_for(name, space, best)
     store, began = open_store(spec["uri"]), time.monotonic()
     scratch, kept = store.scratch(), store.kept(spec["shard"])
@@ -84,24 +80,13 @@ def adaptive(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     actions = learners.learn(course, keeper, scratch, done)
     tried = keeper.table()
     dataset.write_table(scratch / f"part-{name}.parquet", tried)
-    curve = learners.curve(tried, name, price)
-    figures: dict[str, Any] = {
-        "learner": name,
+    figures = {
         "seconds": round(time.monotonic() - began, 3),
-        "tokens": 0 if settings.source == "logged" else _tokens(tried),
-        "episodes": tried.num_rows,
-        "unknown": tried["reward"].null_count,
-        "first": curve[0]["utility"],
-        "last": curve[-1]["utility"],
-        "curve": curve,
-        "chosen": learners.chosen_values(own, actions),
+        **learners.figures(course, tried, actions),
         **told_of(config),
     }
     if table is not None and best is not None:
-        configurations = (own.configuration(action) for action in actions.tolist())
-        taken = dict(zip(questions.ids, map(space.action, configurations), strict=True))
-        figures["estimates"] = logged.estimates(space, table, price, {name: taken})
-        figures["best_fixed"] = space.configuration(best)
+        figures |= logged.judged(space, table, settings.price_per_token, best, course, actions)
     if allowed:
         figures["allowed"] = allowed
     receipt = put(spec, scratch, sorted(f for f in scratch.iterdir() if f.is_file()), figures)
@@ -181,7 +166,3 @@ def embedded(problems: Sequence[Problem], encoder: Any) -> Questions:
 
     ids = tuple(problem.id for problem in problems)
     return Questions(ids, encoder.embed([question(problem) for problem in problems])).sorted()
-
-
-def _tokens(table: pa.Table) -> int:
-    return int(np.sum(table["tokens"].fill_null(0).to_numpy()))

@@ -167,6 +167,28 @@ def load_learner(name: str, folder: Path) -> ConfigPolicy | LinearChoice:
     return LinearChoice.load(folder, name) if name == LINUCB else ConfigPolicy.load(folder, name)
 
 
+def figures(course: Course, tried: pa.Table, actions: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What is told of a training.
+
+    Args:
+        course: it was.
+        tried: its episodes.
+        actions: what the learner takes on each question now, [questions, factors].
+    """
+    points = curve(tried, course.name, course.config.price_per_token)
+    looked_up = course.config.source == "logged"
+    return {
+        "learner": course.name,
+        "tokens": 0 if looked_up else int(tried["tokens"].fill_null(0).to_numpy().sum()),
+        "episodes": tried.num_rows,
+        "unknown": tried["reward"].null_count,
+        "first": points[0]["utility"],
+        "last": points[-1]["utility"],
+        "curve": points,
+        "chosen": chosen_values(course.space, actions),
+    }
+
+
 def curve(table: pa.Table, name: str, price: float) -> list[dict[str, Any]]:
     """The mean utility of the episodes of a training, in parts of equal length."""
     rewards = table["reward"].to_numpy(zero_copy_only=False).astype(float)

@@ -16,6 +16,7 @@ from qstar_core.adaptive.episodes import SCHEMA, Batch, Result, actions_of, resu
 from qstar_core.adaptive.off_policy import deterministic, fixed, from_table, snips
 from qstar_core.adaptive.policy import taken_of
 from qstar_core.config_adaptive import AdaptiveConfig
+from qstar_core.configuring.learners import Course
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.store import dataset
@@ -120,6 +121,30 @@ def estimates(
         known = {k: round(v, 4) if np.isfinite(v) else None for k, v in numbers.items()}
         rows.append({"policy": name, **known, "ess": round(found.ess, 1), "trusted": found.trusted})
     return rows
+
+
+def judged(
+    space: ActionSpace,
+    table: pa.Table,
+    price: float,
+    best: Action,
+    course: Course,
+    actions: Actions,
+) -> dict[str, Any]:
+    """Figures of a learner by the logged episodes, and the best fixed configuration.
+
+    Args:
+        space: of the logged episodes.
+        table: these.
+        price: of a token, in units of reward.
+        best: the best fixed configuration.
+        course: the training.
+        actions: what the learner takes on each question, [questions, factors], in its own space.
+    """
+    configurations = (course.space.configuration(action) for action in actions.tolist())
+    taken = dict(zip(course.questions.ids, map(space.action, configurations), strict=True))
+    rows = estimates(space, table, price, {course.name: taken})
+    return {"estimates": rows, "best_fixed": space.configuration(best)}
 
 
 class Lookup:

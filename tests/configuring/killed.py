@@ -15,8 +15,10 @@ from qstar_core import pipeline
 from qstar_core.adaptive.episodes import Batch, Result
 from qstar_core.configuring import jobs
 from tests.configuring.runs import config_of
+from tests.models import tiny_policy
 
 SHORT: dict[str, Any] = {
+    "embedding": str(tiny_policy()),
     **{"episodes": 200, "batch_size": 20, "save_every": 60, "logged": 3},
     **{"linucb": 0.5, "ablations": False},
 }

@@ -1,7 +1,7 @@
 """Countdown with a script instead of an LLM: which instruction solves a problem is known.
 
-A problem whose target is even is solved by every play after the word ``red`` and by none after
-another; for odd targets the word is ``blue``. At temperature 0 the script replays its first text,
+A problem whose target is above 10 is solved by the right play after the word ``blue`` and by none
+after another; for others the word is ``red``. At temperature 0 the script replays its first text,
 which is right; at 1 it draws among one right and three wrong ones.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 from qstar_core.config import RunConfig
 from qstar_core.domains import countdown, problem_sets
 from qstar_core.mdp import Problem
-from tests.models import tiny_policy
 from tests.sft.examples import plays
 
 WORDS = ("green", "red", "blue")
@@ -35,7 +34,7 @@ METHODS: list[dict[str, Any]] = [
 
 def best_word(problem: Problem) -> str:
     """The word after which a problem is solved."""
-    return "blue" if countdown.start(problem)[1] % 2 else "red"
+    return "blue" if countdown.start(problem)[1] > 10 else "red"
 
 
 def texts(problem: Problem, word: str) -> list[str]:
@@ -45,28 +44,28 @@ def texts(problem: Problem, word: str) -> list[str]:
     return [*right, *wrong] if word == best_word(problem) else wrong
 
 
-def config_of(out: Path, train: int = 40, test: int = 20, **adaptive: Any) -> RunConfig:
+def config_of(out: Path, train: int = 120, test: int = 40, **adaptive: Any) -> RunConfig:
     """A run whose script lies beside its results."""
     domain = {"train_problems": train, "test_problems": test, "ranges": RANGES}
     script = out.parent / f"{out.name}-script.jsonl"
     own = {
         "factors": FACTORS,
         "template": "{word} {prompt}",
-        "embedding": str(tiny_policy()),
-        "episodes": 600,
-        "batch_size": 20,
+        "embedding": "reference:countdown-policy",
+        "episodes": 1500,
+        "batch_size": 50,
         "logged": 6,
         "learning_rate": 0.02,
         "hidden": [32],
         "allow": ["near_duplicates"],
-        "save_every": 100,
+        "save_every": 300,
         **adaptive,
     }
     tree = {
         "out": str(out),
         "domain": domain,
         "policy": {"backend": "scripted", "path": str(script)},
-        "rollouts": {"shard_problems": 25, "max_new_tokens": 60},
+        "rollouts": {"shard_problems": 70, "max_new_tokens": 60},
         "evaluation": {"methods": METHODS, "baseline": "fixed", "bootstrap_samples": 200},
         "adaptive": own,
     }

@@ -45,16 +45,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 def test_logged_episodes_are_uniform_and_whole(made: dict[str, dict[str, Any]]) -> None:
     episodes = made["episodes"]
-    assert episodes["rows"] == 40 * 6 and len(episodes["shards"]) == 2
+    assert episodes["rows"] == 120 * 6 and len(episodes["shards"]) == 2
     frame = pl.read_parquet(dataset.data_files(episodes["uri"]))
-    assert frame["episode_id"].n_unique() == 240
-    assert frame["episode_index"].to_list() == list(range(240))
+    assert frame["episode_id"].n_unique() == 720
+    assert frame["episode_index"].to_list() == list(range(720))
     drawn = {round(p[0] * p[1], 9) for p in frame["propensities"]}
     assert drawn == {round(1 / 6, 9)}
     assert frame["tokens"].min() > 0 and not frame["reward"].null_count()
     figures = episodes["figures"]
     assert figures["reward"] == pytest.approx(frame["reward"].mean(), abs=1e-5)
-    assert sum(figures["outcomes"].values()) == 240
+    assert sum(figures["outcomes"].values()) == 720
     assert figures["tokens"] == frame["tokens"].sum()
 
 
@@ -63,7 +63,7 @@ def test_every_learner_has_its_episodes_and_its_files(made: dict[str, dict[str, 
     learners = ("policy", "only-word", "only-temperature", "linucb")
     for name in learners:
         assert {f"{name}.safetensors", f"{name}.json", f"part-{name}.parquet"} <= set(names)
-    assert made["adaptive"]["rows"] == 600 * len(learners)
+    assert made["adaptive"]["rows"] == 1500 * len(learners)
     rows = made["adaptive"]["figures"]["learners"]
     assert [row["learner"] for row in rows] == list(learners)
     assert rows[0]["last"] > rows[0]["first"] + 0.2  # it learns
@@ -76,12 +76,12 @@ def test_the_policy_finds_the_word_of_each_problem(made: dict[str, dict[str, Any
     chosen = made["adaptive"]["figures"]["chosen"]["policy"]
     policy = ConfigPolicy.load(Path(made["adaptive"]["uri"]))
     assert policy.space.names == ("word", "temperature")
-    assert chosen["temperature"] == {"0.0": 40}
+    assert chosen["temperature"] == {"0.0": 120}
     assert made["adaptive"]["figures"]["best_fixed"]["temperature"] == 0.0
     assert set(chosen["word"]) <= {"red", "blue"}
     assert "only" not in made["adaptive"]["figures"]["chosen"]
     alone = made["adaptive"]["figures"]["chosen"]["only-temperature"]
-    assert alone["temperature"] == {"0.0": 40} and len(alone["word"]) == 1
+    assert alone["temperature"] == {"0.0": 120} and len(alone["word"]) == 1
 
 
 def test_the_table_has_all_methods_in_the_order_of_their_worth(
@@ -93,11 +93,11 @@ def test_the_table_has_all_methods_in_the_order_of_their_worth(
     assert accuracy["oracle"] == 1.0
     assert accuracy["random"] < accuracy["fixed"] < accuracy["adaptive"]
     assert accuracy["fixed"] == accuracy["only temperature"]
-    assert all(row["n"] == 20 and not row["failures"] for row in table.values())
+    assert all(row["n"] == 40 and not row["failures"] for row in table.values())
     shards = {s["shard"]: s["figures"] for s in made["evaluation"]["shards"]}
     assert all("chosen" in figures for figures in shards.values())
     frame = pl.read_parquet(dataset.data_files(made["evaluation"]["uri"]))
-    assert frame["problem_id"].n_unique() == 20
+    assert frame["problem_id"].n_unique() == 40
     assert set(frame["algorithm"]) == {"best_of_n"}  # one sample
     assert frame.filter(pl.col("method") == "adaptive")["prompt"].str.contains("^(red|blue) ").all()
 
