@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.configuring.evaluate import evaluate_adaptive
-from qstar_core.configuring.models import Models, load_models
-from qstar_core.configuring.trials import Progress
+from qstar_core.configuring.models import load_models
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.finishing import Receipt, Spec, finish
 from qstar_core.loading import told
 from qstar_core.search.budget import Budget
 from qstar_core.stage import SWEEPS
+
+Progress = Callable[[int, int, str, str], None]
 
 UNLIMITED = 1_000_000
 """Policy tokens, value calls and expansions per problem where seconds are the limit: no search gets
@@ -45,10 +46,11 @@ def _search(
     spec: Spec, config: RunConfig, method: SearchConfig, budget: Budget | None, progress: Progress
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The searches of a shard with their figures."""
+    from qstar_core.configuring.evaluate import evaluate_adaptive
     from qstar_core.evaluation.run import evaluate
 
     chosen = read_problems(spec["inputs"]["problems"], "test")[spec["start"] : spec["stop"]]
-    models: Models = load_models(spec, config, [method])
+    models = load_models(spec, config, [method])
     policy, value, prm = models.policy, models.value, models.prm
     if method.algorithm == "adaptive":
         table, figures = evaluate_adaptive(chosen, method, models, config, spec, progress, budget)

@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from qstar_core.adaptive import baselines
 from qstar_core.adaptive.actions import Action, ActionSpace, space_of
+from qstar_core.adaptive_stages import section
 from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.configuring import logged
-from qstar_core.configuring.jobs import section
 from qstar_core.configuring.learners import ALONE, LINUCB, chosen_values, load_learner
 from qstar_core.configuring.models import Models, load_encoder
 from qstar_core.configuring.rewarding import question

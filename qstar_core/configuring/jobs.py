@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from qstar_core.adaptive.actions import Action, ActionSpace, space_of
 from qstar_core.adaptive.episodes import Batch, Result, to_table
+from qstar_core.adaptive_stages import section
 from qstar_core.config import RunConfig
-from qstar_core.config_adaptive import AdaptiveConfig
-from qstar_core.configuring import logged
-from qstar_core.configuring.trials import Progress, Trial, Trials
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.finishing import Receipt, Spec, finish, put
 from qstar_core.loading import told
@@ -28,16 +26,13 @@ from qstar_core.store import dataset, open_store
 if TYPE_CHECKING:
     from qstar_core.adaptive.training import Collect, Questions
 
-
-def section(config: RunConfig) -> AdaptiveConfig:
-    """The section adaptive of a run that has one."""
-    if config.adaptive is None:
-        raise ValueError("the run has no section adaptive")  # its plan has no such stage
-    return config.adaptive
+Progress = Callable[[int, int, str, str], None]
 
 
 def episodes(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Tries configurations on a range of training questions."""
+    from qstar_core.configuring import logged  # learners load torch
+
     adaptive, space = section(config), space_of(section(config))
     start, stop = spec["start"], spec["stop"]
     chosen = read_problems(spec["inputs"]["problems"], "train")[start:stop]
@@ -54,7 +49,7 @@ def episodes(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
 def adaptive(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Trains one learner; goes on where a worker that was killed had been."""
     from qstar_core.audit.questions import check_leakage
-    from qstar_core.configuring import learners
+    from qstar_core.configuring import learners, logged
     from qstar_core.configuring.models import load_encoder
 
     settings, space, name = section(config), space_of(section(config)), spec["learner"]
@@ -134,6 +129,7 @@ def trying(
     """What tries the actions of a batch with the models of the run."""
     from qstar_core.configuring.models import load_models
     from qstar_core.configuring.rewarding import rewarder_of
+    from qstar_core.configuring.trials import Trial, Trials
 
     settings = section(config)
     models = load_models(spec, config, settings.searches())

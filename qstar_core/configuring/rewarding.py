@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from qstar_core.adaptive.episodes import Result
+from qstar_core.adaptive_stages import section
 from qstar_core.config import RunConfig
-from qstar_core.config_adaptive import AdaptiveConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.domains.many import grade_many
 from qstar_core.loading import expect, load_judge
@@ -52,7 +52,7 @@ def rewarder_of(spec: Spec, config: RunConfig) -> Rewarder:
     Raises:
         UserError: a model is missing, or has changed since the run was planned.
     """
-    adaptive = config.adaptive or AdaptiveConfig()
+    adaptive = section(config)
     if adaptive.reward == "grade":
         return graded
     judge = _by_model(spec, config) if adaptive.reward == "model" else _by_judge(spec, config)
@@ -83,7 +83,7 @@ def question(problem: Problem) -> str:
 
 
 def _by_model(spec: Spec, config: RunConfig) -> Any:
-    path = (config.adaptive or AdaptiveConfig()).reward_model or ""
+    path = section(config).reward_model or ""
     model = _load_reward_model(path, config.policy.device)
     expect(spec, "reward_model", model.fingerprint)
     return model.score
@@ -99,7 +99,7 @@ def _load_reward_model(path: str, device: str) -> Any:
 def _by_judge(spec: Spec, config: RunConfig) -> Any:
     from qstar_core.adaptive.rewards import Judge
 
-    adaptive = config.adaptive or AdaptiveConfig()
+    adaptive = section(config)
     if adaptive.judge is None:
         raise ValueError("reward: judge without a judge")  # the configuration refuses it
     judge = load_judge(adaptive.judge)

@@ -17,8 +17,9 @@ from typing import Any
 
 from qstar_core.adaptive.actions import Action, ActionSpace
 from qstar_core.adaptive.episodes import Result
+from qstar_core.adaptive_stages import section
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.config_adaptive import BUDGET, SETTINGS, AdaptiveConfig
+from qstar_core.config_adaptive import BUDGET, SETTINGS
 from qstar_core.configuring.models import Models
 from qstar_core.configuring.rewarding import Answered, Rewarder
 from qstar_core.evaluation.run import SEARCH_ERROR
@@ -70,7 +71,7 @@ class Trials:
         self, config: RunConfig, space: ActionSpace, models: Models, budget: Budget | None = None
     ) -> None:
         self.config, self.space, self.models = config, space, models
-        self.adaptive = config.adaptive or AdaptiveConfig()
+        self.adaptive = section(config)
         limits = config.evaluation
         tokens = self.adaptive.max_policy_tokens or limits.max_policy_tokens
         usual = Budget(tokens, limits.max_value_calls, limits.max_expansions)

@@ -8,6 +8,7 @@ which is right; at 1 it draws among one right and three wrong ones.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,24 @@ def best_word(problem: Problem) -> str:
     return "blue" if countdown.start(problem)[1] > 10 else "red"
 
 
+@lru_cache(maxsize=4096)
+def texts_of(problem: Problem) -> tuple[str, ...]:
+    """A play that reaches the target, and three that miss it."""
+    found = [*plays(problem, True, 1), *plays(problem, False, 3)]
+    return tuple("".join(lines) for lines in found)
+
+
 def texts(problem: Problem, word: str) -> list[str]:
     """What the script may say."""
-    right = ["".join(lines) for lines in plays(problem, True, 1)]
-    wrong = ["".join(lines) for lines in plays(problem, False, 3)]
-    return [*right, *wrong] if word == best_word(problem) else wrong
+    right, *wrong = texts_of(problem)
+    return [right, *wrong] if word == best_word(problem) else wrong
 
 
 def config_of(out: Path, train: int = 120, test: int = 40, **adaptive: Any) -> RunConfig:
     """A run whose script lies beside its results."""
     domain = {"train_problems": train, "test_problems": test, "ranges": RANGES}
     script = out.parent / f"{out.name}-script.jsonl"
-    own = {
+    own: dict[str, Any] = {
         "factors": FACTORS,
         "template": "{word} {prompt}",
         "embedding": "reference:countdown-policy",

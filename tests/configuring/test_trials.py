@@ -117,7 +117,7 @@ def test_a_reward_model_is_asked_about_answers_that_ended(tmp_path: Path) -> Non
     problem = problem_sets.problems(config.domain, "train", config.seed)[0]
     rewarder = rewarder_of({}, config)
     scored, nothing = rewarder([Answered(problem, ["1 + 1 = 2"]), Answered(problem, [])])
-    assert scored.outcome == "scored" and scored.reward is not None and 0 < scored.reward < 1
+    assert scored.outcome == "scored" and scored.reward is not None and 0 <= scored.reward <= 1
     assert (nothing.reward, nothing.outcome) == (0.0, "no_answer")
 
 
