@@ -69,7 +69,9 @@ def evaluate_adaptive(
     tally = Tally(method, problems, progress)
     asked = [Trial(p, action) for p, action in zip(problems, actions, strict=True)]
     _search(asked, method, trials, tally)
-    chosen = chosen_values(space, np.array(actions, dtype=np.int64).reshape(len(actions), -1))
+    chosen = chosen_values(
+        space, np.array(actions, dtype=np.int64).reshape(len(actions), len(space.factors))
+    )
     return tally.rows.table(), {**tally.figures(), "chosen": chosen}
 
 
