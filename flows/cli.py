@@ -146,6 +146,20 @@ def train_policy(
     commands.single("sft", "train_policy", config, out, set_, verbose)
 
 
+@app.command(name="train-adaptive")
+def train_adaptive(
+    config: ConfigFile,
+    plan: Plan = False,
+    out: Out = None,
+    set_: Sets = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train the policy that picks a configuration for each question; see docs/adaptive.md."""
+    from flows.adaptive import train_adaptive as train
+
+    train(config, plan, out, set_, verbose)
+
+
 @app.command()
 def evaluate(
     config: ConfigFile, out: Out = None, set_: Sets = None, verbose: Verbose = False

@@ -211,7 +211,8 @@ def replayed(uri: str, row: Row) -> list[str]:
         row: of `find`.
 
     Raises:
-        UserError: it left no record, or this is not the code that made it.
+        UserError: it left no record, or this is not the code that made it; or its settings were
+            chosen for the problem.
     """
     manifest = dataset.read_manifest(uri) or {}
     config = manifest.get("config", {})
@@ -225,6 +226,12 @@ def replayed(uri: str, row: Row) -> list[str]:
             f"the manifest of {uri} does not say how {row['method']!r} searched: {error}",
             next_step="replay with the version of qstar that made it; its manifest names that",
         ) from error
+    if settings.algorithm == "adaptive":
+        raise UserError(
+            f"the settings that {row['method']} chose for this problem are not on record, so its "
+            "search cannot be replayed",
+            next_step="name another --method; its tree is shown without --replay",
+        )
     result = replay(row, settings, domain)
     found = differences(row, result)
     if found:

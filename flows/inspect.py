@@ -23,7 +23,10 @@ from qstar_core.values.side_by_side import KINDS
 SHOWN_ROWS = 3
 SUGGESTIONS = 8
 THERE = "already there"
-NEXT_COMMANDS = {"rollouts": "label", "pool": "label", "labels": "train-qvm", "qvm": "evaluate"}
+NEXT_COMMANDS = {
+    **{"rollouts": "label", "pool": "label", "labels": "train-qvm"},
+    **{"qvm": "evaluate", "adaptive": "evaluate"},
+}
 """What usually follows a kind of data set that a command of one stage has made."""
 
 Manifest = dict[str, Any]
@@ -155,6 +158,10 @@ def show_stage_end(console: Console, stage: str, manifest: Manifest) -> None:
 
         for table in model_tables(manifest["figures"]):
             console.print(table)
+    if stage == "adaptive":
+        from flows.adaptive import show_adaptive
+
+        show_adaptive(console, manifest["figures"])
     if stage == "sft":
         path = f"policy.path={uri}"
         following.append(f"      qstar run CONFIG --set {path}   (a run with this policy)")

@@ -45,6 +45,7 @@ UNTIL = {
     "label": "labels",
     "train-qvm": "qvm",
     "train-prm": "prm",
+    "train-adaptive": "adaptive",
 }
 """Flows that end with a stage before the evaluation."""
 
@@ -223,7 +224,8 @@ def workshop(config: RunConfig, display: StageProgress | None = None) -> Iterato
     """
     flow_run_id = str(runtime.flow_run.id)
     options = config.runtime
-    policies = [config.policy, *(pool.policy for pool in config.pools if pool.policy is not None)]
+    others = [*(pool.policy for pool in config.pools), config.adaptive and config.adaptive.judge]
+    policies = [config.policy, *(policy for policy in others if policy is not None)]
     backends = {config.qvm.backend, *(policy.backend for policy in policies)}
     try:
         with (

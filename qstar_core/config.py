@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from qstar_core.config_adaptive import AdaptiveConfig, check_adaptive
 from qstar_core.config_models import PolicyConfig, PrmConfig, QvmConfig, ServerConfig
 from qstar_core.config_pools import PoolConfig, check_apart
-from qstar_core.config_runtime import RuntimeConfig
+from qstar_core.config_runtime import CardConfig, RuntimeConfig
 from qstar_core.config_search import ComparisonConfig, EvaluationConfig, SearchConfig
 from qstar_core.config_section import RUNTIME_ONLY, Float, Section, runtime_only
 from qstar_core.config_sft import LoraConfig, SftConfig
@@ -21,6 +22,7 @@ from qstar_core.config_training import TrainingConfig
 
 __all__ = [
     "RUNTIME_ONLY",
+    "AdaptiveConfig",
     "CardConfig",
     "ComparisonConfig",
     "CountdownRanges",
@@ -177,15 +179,6 @@ LABEL_PARAMETERS = {
 """Fields of `LabelsConfig` that one method takes alone."""
 
 
-class CardConfig(Section):
-    """What the data cards say besides what is computed; a published card never changes."""
-
-    licence: str | None = runtime_only(None)
-    """Licence of the data, best as an SPDX identifier such as ``CC-BY-4.0``."""
-    description: str | None = runtime_only(None)
-    """One paragraph on what the data are for."""
-
-
 class PretrainConfig(Section):
     """Training of the embedded reference policy (``qstar pretrain``)."""
 
@@ -242,6 +235,8 @@ class RunConfig(Section):
     qvm: QvmConfig = QvmConfig()
     prm: PrmConfig = PrmConfig()
     sft: SftConfig = SftConfig()
+    adaptive: AdaptiveConfig | None = None
+    """AdaReasoner; without the section nothing of it is made."""
     evaluation: EvaluationConfig = EvaluationConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     card: CardConfig = CardConfig()
@@ -258,6 +253,7 @@ class RunConfig(Section):
     def _comparable(self) -> RunConfig:
         chosen = self.compared()
         names = [method.name for method in chosen.methods]
+        check_adaptive(self.adaptive, [*self.evaluation.methods, *chosen.methods])
         if chosen.baseline not in names:
             raise ValueError(
                 f"comparison.baseline {chosen.baseline!r} is not the name of a method: {names}"

@@ -1,4 +1,4 @@
-"""The section ``runtime`` of the configuration: how the work is run; no row depends on it."""
+"""The fields that change no row: how the work is run, and what the cards say besides."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Literal
 from pydantic import model_validator
 
 from qstar_core.config_section import Float, Section, runtime_only
+
+
+class CardConfig(Section):
+    """What the data cards say besides what is computed; a published card never changes."""
+
+    licence: str | None = runtime_only(None)
+    """Licence of the data, best as an SPDX identifier such as ``CC-BY-4.0``."""
+    description: str | None = runtime_only(None)
+    """One paragraph on what the data are for."""
 
 
 class RuntimeConfig(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,7 +24,10 @@ class SearchConfig(Section):
         "mcts",
         "best_first",
         "astar",
+        "adaptive",
     ]
+    """``adaptive`` answers each question with the configuration that is chosen for it; the section
+    adaptive says from what, and the fields below but ``choose`` and ``factor`` say nothing."""
     temperature: Float = Field(default=1.0, ge=0.0)
     k: int = Field(default=6, ge=1)
     """Proposals per expansion."""
@@ -53,6 +56,19 @@ class SearchConfig(Section):
     exploration: Float = Field(default=1.0, ge=0.0)
     """MCTS: the constant c before the bonus of seldom visited actions."""
     exploration_rule: Literal["puct", "uct"] = "puct"
+    choose: Literal["policy", "random", "fixed", "factor", "linucb", "oracle"] = "policy"
+    """Adaptive: who chooses. ``fixed`` is the single best configuration of the training questions,
+    ``factor`` the policy that chooses one factor alone; ``oracle`` tries all configurations and
+    takes one that is right."""
+    factor: str | None = None
+    """Adaptive, ``choose: factor``: which one."""
+
+    def rows(self) -> dict[str, Any]:
+        """The fields that can change a row; those of adaptive methods are of these alone."""
+        found = super().rows()
+        own = {name: found.pop(name) for name in ("choose", "factor")}
+        adaptive = {"name": self.name, "algorithm": self.algorithm, **own}
+        return adaptive if self.algorithm == "adaptive" else found
 
 
 def _different(methods: list[SearchConfig]) -> list[str]:

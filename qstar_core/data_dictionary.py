@@ -46,7 +46,8 @@ One row per held-out problem and search method; data set `evaluation/KEY`. [resu
 reads them. `comparison/KEY` has one more column, `budget`.
 """
 EPISODES = """\
-One row per configuration that was tried on a question; [adaptive.md](adaptive.md). The files'
+One row per configuration that was tried on a question; data sets `episodes/KEY` (drawn at
+random) and `adaptive/KEY` (by what was trained); [adaptive.md](adaptive.md). The files'
 metadata has `qstar.schema_version` ({version}) and `qstar.space`, the action space as JSON.
 """
 LABEL_FILE = """\

@@ -11,6 +11,9 @@ from qstar_core.sharding import Spec, count, methods, parts
 from qstar_core.stage import Stage
 from qstar_core.store import dataset
 
+SEVERAL_SAMPLES = ("algorithm", "n", "k", "width", "max_policy_tokens")
+"""Factors under which an episode may be more than one sample."""
+
 
 def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     """What a stage will take: shards, units of work and policy tokens (an upper estimate)."""
@@ -30,6 +33,8 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
         "annotations": (1, "file"),
         "prm": _prm_units(stage, rollouts, config),
         "sft": (train, "problems"),
+        "episodes": (train * _tries(config), "episodes"),
+        "adaptive": (_learnt(config), "episodes"),
         "rounds": (1, "table"),
         "evaluation": (searches, "searches"),
         "comparison": (searches * len(config.comparison.tokens), "searches"),
@@ -41,6 +46,30 @@ def estimate(stage: Stage, config: RunConfig) -> dict[str, Any]:
     cut = parts(stage, config)
     tokens = sum(shard_tokens(stage, config, part) for part in cut)
     return {"shards": len(cut), "units": units, "unit": unit, "policy_tokens": tokens}
+
+
+def _tries(config: RunConfig) -> int:
+    """Logged episodes of a training question."""
+    adaptive = config.adaptive
+    if adaptive is None:
+        return 0
+    return adaptive.size if adaptive.logged == "all" else adaptive.logged
+
+
+def _learnt(config: RunConfig) -> int:
+    """Episodes of all learners."""
+    adaptive = config.adaptive
+    return 0 if adaptive is None else adaptive.episodes * len(adaptive.learners())
+
+
+def _episode_tokens(config: RunConfig, rollout: float) -> float:
+    """Policy tokens of an episode at most."""
+    adaptive = config.adaptive
+    if adaptive is None:
+        return 0
+    limit = adaptive.max_policy_tokens or config.evaluation.max_policy_tokens
+    single = adaptive.method.n == 1 and not set(adaptive.names) & set(SEVERAL_SAMPLES)
+    return min(rollout, limit) if single else limit
 
 
 def _prm_units(stage: Stage, rollouts: int, config: RunConfig) -> tuple[int, str]:
@@ -85,12 +114,20 @@ def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
     if stage.kind == "pool":
         return int(problems * _largest(stage, config)[1])
     rollout = problem_sets.expected_tokens(config.domain, config.rollouts.max_new_tokens)
+    if stage.kind == "episodes":
+        return int(problems * _tries(config) * _episode_tokens(config, rollout))
+    if stage.kind == "adaptive" and config.adaptive is not None:
+        online = config.adaptive.source == "online"
+        return int(online * config.adaptive.episodes * _episode_tokens(config, rollout))
     if stage.name == "rollouts" and config.rollouts.import_file is None:
         return int(problems * config.rollouts.samples * rollout)
     if stage.name not in ("evaluation", "comparison"):
         return 0
     method = methods(stage, config)[part["method"]]
     budget = part.get("budget", config.evaluation.max_policy_tokens)
+    if method.algorithm == "adaptive":
+        tries = config.adaptive.size if config.adaptive and method.choose == "oracle" else 1
+        return int(problems * tries * min(_episode_tokens(config, rollout), budget))
     return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from qstar_core.config import RunConfig, SearchConfig
+from qstar_core.config import RunConfig
+from qstar_core.configuring.jobs import adaptive, episodes
 from qstar_core.domains import problem_sets, problem_table
 from qstar_core.domains.problem_table import read_problems
 from qstar_core.environment import as_mapping
@@ -25,16 +26,13 @@ from qstar_core.finishing import finish, put
 from qstar_core.loading import (
     expect,
     load_policy,
-    load_reward_model,
-    load_value,
     planned_file,
     told,
 )
 from qstar_core.mdp import Problem
-from qstar_core.policies.checkpoint import resolve_checkpoint
-from qstar_core.search.budget import Budget
+from qstar_core.search_jobs import evaluation, sweep
 from qstar_core.sft.job import sft
-from qstar_core.stage import SWEEPS, kind_of
+from qstar_core.stage import kind_of
 from qstar_core.store import dataset, open_store
 from qstar_core.store.uri import leaf
 from qstar_core.training_jobs import prm, qvm, step_annotations
@@ -42,10 +40,6 @@ from qstar_core.training_jobs import prm, qvm, step_annotations
 Progress = Callable[[int, int, str, str], None]
 Spec = dict[str, Any]
 Receipt = dict[str, Any]
-
-UNLIMITED = 1_000_000
-"""Policy tokens, value calls and expansions per problem where seconds are the limit: no search gets
-there."""
 
 
 def problem_ids(uri: str, split: str) -> pl.Series:
@@ -200,49 +194,6 @@ def labels(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     return put(spec, scratch, [file], figures)
 
 
-def evaluation(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Runs one search method on a range of held-out problems."""
-    method = config.evaluation.methods[spec["method"]]
-    table, figures = _search(spec, config, method, None, progress)
-    return finish(spec, {f"part-{spec['shard']}": table}, figures)
-
-
-def sweep(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
-    """Runs one search method at one budget of a sweep on a range of held-out problems."""
-    method, limits = config.compared().methods[spec["method"]], config.evaluation
-    amount, others = spec["budget"], (limits.max_value_calls, limits.max_expansions)
-    timed = SWEEPS[spec["stage"]] == "seconds"
-    budget = Budget(UNLIMITED, UNLIMITED, UNLIMITED, amount) if timed else Budget(amount, *others)
-    table, figures = _search(spec, config, method, budget, progress)
-    column = pa.field("budget", pa.float64(), nullable=False)
-    place = table.schema.get_field_index("algorithm") + 1
-    table = table.add_column(place, column, pa.array([float(amount)] * len(table)))
-    return finish(spec, {f"part-{spec['shard']}": table}, {**figures, "budget": amount})
-
-
-def _search(
-    spec: Spec, config: RunConfig, method: SearchConfig, budget: Budget | None, progress: Progress
-) -> tuple[pa.Table, dict[str, Any]]:
-    """The searches of a shard with their figures."""
-    from qstar_core.evaluation.run import evaluate
-
-    chosen = read_problems(spec["inputs"]["problems"], "test")[spec["start"] : spec["stop"]]
-    if config.qvm.path is not None:
-        folder = resolve_checkpoint(config.qvm.path, "qvm.path")
-    else:
-        folder = dataset.local_folder(spec["inputs"]["qvm"])
-    value = load_value(folder, config)
-    if config.qvm.path is not None:
-        expect(spec, "qvm", value.fingerprint)
-    policy = load_policy(config.policy)
-    expect(spec, "policy", policy.fingerprint)
-    prm = load_reward_model(config, method, spec["inputs"])
-    if prm is not None and config.prm.path is not None:
-        expect(spec, "prm", prm.fingerprint)
-    table, figures = evaluate(chosen, method, policy, value, config, progress, prm, budget)
-    return table, figures | told(policy, config.policy)
-
-
 def report(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     """Writes the HTML report of an evaluation, with the files that lie beside it."""
     from qstar_core.audit.brief import label_audit
@@ -315,6 +266,8 @@ JOBS: dict[str, Callable[[Spec, RunConfig, Progress], Receipt]] = {
     "annotations": step_annotations,
     "prm": prm,
     "sft": sft,
+    "episodes": episodes,
+    "adaptive": adaptive,
     "evaluation": evaluation,
     "report": report,
     "rounds": rounds,

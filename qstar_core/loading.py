@@ -27,8 +27,22 @@ def load_policy(config: PolicyConfig) -> Policy:
     return _load_policy(config.model_dump_json())
 
 
+def load_judge(config: PolicyConfig) -> Policy:
+    """The policy that judges answers, loaded once, beside the one that gives them."""
+    return _load_judge(config.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _load_judge(settings: str) -> Policy:
+    return _open_policy(settings)
+
+
 @lru_cache(maxsize=1)
 def _load_policy(settings: str) -> Policy:
+    return _open_policy(settings)
+
+
+def _open_policy(settings: str) -> Policy:
     config = PolicyConfig.model_validate_json(settings)
     if config.backend == "server":
         from qstar_core.policies.server import ServerPolicy

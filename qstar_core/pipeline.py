@@ -51,7 +51,10 @@ __all__ = [
     "summary",
 ]
 
-MODELS = ("policy", "backbone", "base", "qvm", "prm", "import_file", "annotations")
+MODELS = (
+    *("policy", "backbone", "base", "qvm", "prm", "import_file", "annotations"),
+    *("embedding", "reward_model", "judge"),
+)
 """Models and files of the user whose fingerprints are among the rows of a stage."""
 FLAGS = {"pool": " --from-states"}
 """Of the command that makes a kind of data set."""
@@ -59,6 +62,8 @@ CARDS = ("rollouts", "pool", "labels", "evaluation")
 """Kinds of data sets that get a data card."""
 MODEL_CARDS = ("qvm", "prm", "sft")
 """Kinds of models, which get a model card."""
+ADAPTIVE = ("episodes", "adaptive")
+"""Kinds of AdaReasoner."""
 ALONE = ("timing",)
 """Stages whose shards run one at a time, because the time they take is the result."""
 SEARCHING = ("evaluation", *SWEEPS)
@@ -134,6 +139,8 @@ def check_held_out(stage: Stage, config: RunConfig) -> list[str]:
     if "prm" in stage.inputs:
         annotations = stage.inputs.get("annotations")
         check_leakage(stage.inputs["problems"], config, SEARCHED, "prm", annotations)
+    if "adaptive" in stage.inputs:
+        check_leakage(stage.inputs["problems"], config, SEARCHED, "adaptive")
     return check_given(stage, config)
 
 
@@ -243,6 +250,10 @@ def _figures(stage: Stage, config: RunConfig, receipts: list[dict[str, Any]]) ->
         from qstar_core.labels.stream import combined as combined_labels
 
         return combined_labels([r["figures"] for r in receipts])
+    if stage.kind in ADAPTIVE:
+        from qstar_core.adaptive.figures import combined as combined_episodes
+
+        return combined_episodes(stage.kind, receipts)
     if stage.name in ("evaluation", *SWEEPS):
         from qstar_core.evaluation.summary import summarise, summarise_sweep
 

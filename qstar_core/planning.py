@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qstar_core import environment
+from qstar_core.adaptive_stages import ADAPTIVE, EPISODES, add_adaptive, needs_q, section
 from qstar_core.config import RunConfig, SearchConfig
+from qstar_core.config_adaptive import expanded
 from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
 from qstar_core.label_stages import add_qvm, grader, policy_shape, up_to_the_labels
@@ -30,6 +32,9 @@ ROUND = ("labels", "qvm")
 """Kinds of which fitted Q iteration has one stage per round."""
 BEFORE_TRAINING = ("problems", "rollouts", "labels")
 """Stages that need no model to start from."""
+OF_VALUE = ("rollouts", "pool", "labels", "qvm", "prm")
+"""Stages that a run has for its value models alone."""
+ADAPTING = (EPISODES, ADAPTIVE)
 TO_EVALUATE = ("to evaluate on", "; qstar train-qvm CONFIG and the stages before it need none")
 
 
@@ -72,26 +77,69 @@ def plan_round(config: RunConfig, until: str | None = None) -> dict[str, Stage]:
         or not problem_sets.count(config.domain, "test")
         or (nothing_to_train and config.qvm.path is None)
     )
-    judged = trains(config, config.evaluation.methods, until)
+    methods = config.evaluation.methods
+    inner = section(config).searches() if until in ADAPTING else []
+    judged = trains(config, inner or asked_of(config, methods), until)
     judged = judged and not (partial and until in BEFORE_TRAINING)
-    stages = up_to_the_labels(config, judged, alone=until == "prm")
-    if until == "prm":
+    alone = until == "prm" or not _valued(config, methods, until)
+    stages = up_to_the_labels(config, judged, alone=alone)
+    if until == "prm" or (partial and until in stages):
         return stages
+    search = _add_the_value_model(stages, config, _valued(config, methods, until))
     if partial and until in stages:
         return stages
-    search = _add_the_value_model(stages, config)
-    if partial and until in stages:
+    reads = _add_adaptive(stages, config, search)
+    if until in ADAPTING:
         return stages
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
-    reads = _of_searches(stages, config.evaluation.methods)
-    search |= _of_methods(config, config.evaluation.methods, stages)
-    add(stages, config.out, "evaluation", {**search, **config.evaluation.rows()}, *reads)
+    _add_evaluation(stages, config, search, reads)
+    return stages
+
+
+def _add_evaluation(
+    stages: dict[str, Stage], config: RunConfig, search: dict[str, Any], reads: list[str]
+) -> None:
+    """Adds the evaluation and its report."""
+    methods = config.evaluation.methods
+    given = {**search, "problems": problem_sets.shape(config.domain, "test", config.seed)}
+    given |= _of_methods(config, methods, stages)
+    searched = expanded(methods, config.adaptive)
+    inputs = [*_of_searches(stages, searched), *_of_adaptive(methods, reads)]
+    add(stages, config.out, "evaluation", {**given, **config.evaluation.rows()}, *inputs)
     trees = config.evaluation.report_trees
     price = config.comparison.price_per_million_tokens
     shown = {"evaluation": stages["evaluation"].key, "trees": trees, "name": config.name}
     shown |= {} if price is None else {"price": price}
-    add(stages, config.out, "report", shown, "evaluation", *reads)
-    return stages
+    add(stages, config.out, "report", shown, "evaluation", *inputs)
+
+
+def asked_of(config: RunConfig, methods: Sequence[SearchConfig]) -> list[SearchConfig]:
+    """Methods, and the searches that the section adaptive chooses among."""
+    return [*methods, *(config.adaptive.searches() if config.adaptive is not None else [])]
+
+
+def _valued(config: RunConfig, methods: Sequence[SearchConfig], until: str | None) -> bool:
+    """Whether a run needs a Q-value model: for what it evaluates, or for a named stage."""
+    if until in ADAPTING:
+        return needs_q(config, section(config).searches())
+    return until in OF_VALUE or needs_q(config, asked_of(config, methods))
+
+
+def _add_adaptive(stages: dict[str, Stage], config: RunConfig, search: dict[str, Any]) -> list[str]:
+    """Adds the stages of AdaReasoner where the run has its section; returns what they are."""
+    if config.adaptive is None:
+        return []
+    inner = config.adaptive.searches()
+    valued = needs_q(config, inner)  # no key of theirs has what they do not ask
+    given = {**(search if valued else _shape(config)), **_of_methods(config, inner, stages)}
+    left_out = ("problems",) if valued else ("problems", "qvm")
+    models = [name for name in _of_searches(stages, inner) if name not in left_out]
+    return add_adaptive(stages, config, given, models)
+
+
+def _of_adaptive(methods: Sequence[SearchConfig], made: Sequence[str]) -> list[str]:
+    """What adaptive methods read of the stages of AdaReasoner."""
+    return list(made) if any(method.algorithm == "adaptive" for method in methods) else []
 
 
 def plan_policy(config: RunConfig) -> dict[str, Stage]:
@@ -138,15 +186,20 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
         UserError: as `plan`.
     """
     _check_made(config)
-    stages = up_to_the_labels(config, trains(config, config.compared().methods, None))
-    search = _add_the_value_model(stages, config)
+    methods = config.compared().methods
+    valued = _valued(config, methods, None)
+    judged = trains(config, asked_of(config, methods), None)
+    stages = up_to_the_labels(config, judged, alone=not valued)
+    search = _add_the_value_model(stages, config, valued)
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
-    reads = _of_searches(stages, config.compared().methods)
+    adaptive = _add_adaptive(stages, config, search) if _of_adaptive(methods, [""]) else []
+    reads = [*_of_searches(stages, expanded(methods, config.adaptive)), *adaptive]
+    search["problems"] = problem_sets.shape(config.domain, "test", config.seed)
     chosen = config.compared().rows()
     del chosen["max_policy_tokens"]
     judged = {name: chosen.pop(name) for name in ("baseline", "bootstrap_samples")}
     judged["correction"] = config.comparison.correction
-    search |= _of_methods(config, config.compared().methods, stages)
+    search |= _of_methods(config, methods, stages)
     search |= chosen
     found = []
     for name, budgets in SWEEPS.items():
@@ -184,6 +237,8 @@ def made_first(stages: dict[str, Stage], name: str) -> list[str]:
     """
     if name in ("rollouts", "evaluation"):
         return ["problems"]
+    if name == ADAPTIVE:
+        return ["problems", *([EPISODES] if EPISODES in stages else [])]
     if name == "prm":
         return ["problems", FROM_FILE] if FROM_FILE in stages else [FROM_ROLLOUTS]
     rounds = [n for n in stages if n.rpartition("_")[2].isdigit() and kind_of(n) in ROUND]
@@ -192,33 +247,45 @@ def made_first(stages: dict[str, Stage], name: str) -> list[str]:
     return rounds if name == "labels" else []
 
 
-def _add_the_value_model(stages: dict[str, Stage], config: RunConfig) -> dict[str, Any]:
-    """Adds the training of a value model unless one is given.
+def _add_the_value_model(
+    stages: dict[str, Stage], config: RunConfig, valued: bool
+) -> dict[str, Any]:
+    """Adds the training of a value model unless one is given, or none is asked.
 
     Returns:
-        What decides a search but its methods and limits.
+        What decides a search but its methods, its limits and its problems.
     """
-    policy = identity(config.policy)
+    if not valued:
+        return _shape(config)
     if config.qvm.path is None:
         add_qvm(stages, config, "")
         value = stages["qvm"].key
     else:
         value = scoring.given_value(config.qvm)
-    problems = problem_sets.shape(config.domain, "test", config.seed)
-    search = {"policy": policy, "qvm": value, "seed": config.seed, "problems": problems}
-    search |= {"max_new_tokens": config.rollouts.max_new_tokens, **policy_shape(config.policy)}
-    search |= scoring.scoring(config)
-    return {**search, "grader": grader(config)}
+    return {**_shape(config), "qvm": value, **scoring.scoring(config)}
+
+
+def _shape(config: RunConfig) -> dict[str, Any]:
+    """What decides a search that asks no model but the policy."""
+    shape = {"policy": identity(config.policy), "seed": config.seed, "grader": grader(config)}
+    return {
+        **shape,
+        "max_new_tokens": config.rollouts.max_new_tokens,
+        **policy_shape(config.policy),
+    }
 
 
 def _of_methods(
     config: RunConfig, methods: Sequence[SearchConfig], stages: Mapping[str, Stage]
 ) -> dict[str, Any]:
     """What else decides the rows of some methods: the process reward model, and how they merge."""
-    merging = any(method.merge == "state" for method in methods)
-    version = {"merging": MERGING_VERSION} if merging else {}
+    inner = expanded(methods, config.adaptive)
+    merging = any(method.merge == "state" for method in inner)
+    version: dict[str, Any] = {"merging": MERGING_VERSION} if merging else {}
     trained = stages["prm"].key if "prm" in stages else None
-    return {**scoring.rewarding(config, methods, trained), **version}
+    if any(method.algorithm == "adaptive" for method in methods):
+        version["adaptive"] = stages[ADAPTIVE].key
+    return {**scoring.rewarding(config, inner, trained), **version}
 
 
 def _of_searches(stages: Mapping[str, Stage], methods: Sequence[SearchConfig]) -> list[str]:

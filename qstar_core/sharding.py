@@ -29,6 +29,12 @@ def parts(stage: Stage, config: RunConfig) -> list[Spec]:
             {"shard": _range_name(start, stop), "start": start, "stop": stop}
             for start, stop in _ranges(count(stage, config, "train"), size)
         ]
+    if stage.kind == "episodes":
+        size = config.rollouts.shard_problems
+        found = _ranges(count(stage, config, "train"), size)
+        return [{"shard": _range_name(a, b), "start": a, "stop": b} for a, b in found]
+    if stage.kind == "adaptive" and config.adaptive is not None:
+        return [{"shard": name, "learner": name} for name in config.adaptive.learners()]
     if stage.name in ("evaluation", *SWEEPS):
         return _searches(stage, config)
     return [{"shard": SINGLE.get(stage.kind, "html")}]

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 PROGRESS_INTERVAL_S = 0.2
 WITHOUT_TORCH = ("problems", "annotations", "report", "comparison_report", "rounds")
 SAMPLING = ("rollouts", "pool")
-WITH_POLICY = (*SAMPLING, "labels", "evaluation", "comparison", "timing")
-GRADING = (*SAMPLING, "evaluation", "comparison", "timing")
+TRYING = ("episodes", "adaptive")
+WITH_POLICY = (*SAMPLING, *TRYING, "labels", "evaluation", "comparison", "timing")
+GRADING = (*SAMPLING, *TRYING, "evaluation", "comparison", "timing")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
@@ -50,6 +51,8 @@ GIVEN_PATHS = (  # fields that name files or folders of the user
     ("prm", "path"),
     ("prm", "annotations"),
     ("sft", "base"),
+    ("adaptive", "embedding"),
+    ("adaptive", "reward_model"),
 )
 
 
@@ -126,7 +129,7 @@ def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
 def _inputs(spec: dict[str, Any]) -> list[str]:
     """The files and folders that a shard reads."""
     config = spec.get("config", {})
-    given = [config.get(section, {}).get(field) for section, field in GIVEN_PATHS]
+    given = [(config.get(section) or {}).get(field) for section, field in GIVEN_PATHS]
     given += [(pool.get("policy") or {}).get("path") for pool in config.get("pools", [])]
     return [*spec.get("inputs", {}).values(), *filter(None, given)]
 

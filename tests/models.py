@@ -90,3 +90,18 @@ def tiny_text_policy(context: int = 512) -> Path:
         tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", unk_token="<unk>"
     ).save_pretrained(folder)
     return folder
+
+
+def tiny_classifier(folder: Path) -> Path:
+    """A sequence classifier with one label, a token per character and a context of 100."""
+    from transformers import AutoTokenizer, LlamaForSequenceClassification
+
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(tiny_text_policy())
+    config.num_labels, config.pad_token_id = 1, 1
+    config.max_position_embeddings = 100
+    model = LlamaForSequenceClassification(config)
+    torch.nn.init.normal_(model.score.weight)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_text_policy()).save_pretrained(folder)
+    return folder

@@ -69,6 +69,7 @@ OTHER: dict[str, Any] = {
     "comparison.baseline": "greedy",
     "comparison.correction": "none",
     "rounds": None,  # these are tested in test_expert_iteration.py
+    "adaptive": None,  # tested in test_adaptive_stages.py
     "sft.start": None,
     "sft.base": None,
     "sft.distinct": "form",
@@ -189,7 +190,10 @@ def test_a_field_that_can_change_a_row_changes_a_key_and_no_other_does(
         assert before != after, f"{name} can change a row and changes no key"
 
 
-@pytest.mark.parametrize("field", list(SearchConfig.model_fields))
+OF_ADAPTIVE = ("choose", "factor")  # methods; tested in test_config_adaptive.py
+
+
+@pytest.mark.parametrize("field", [f for f in SearchConfig.model_fields if f not in OF_ADAPTIVE])
 def test_every_field_of_a_method_changes_the_evaluation_key(base: RunConfig, field: str) -> None:
     tree = base.model_dump()
     before = keys(base)

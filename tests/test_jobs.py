@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from flows.remarks import remarks
@@ -14,7 +13,6 @@ from qstar_core import jobs, pipeline
 from qstar_core.config import (
     CountdownRanges,
     DomainConfig,
-    EvaluationConfig,
     PolicyConfig,
     PretrainConfig,
     QvmConfig,
@@ -23,10 +21,9 @@ from qstar_core.config import (
 from qstar_core.domains import countdown, countdown_problems
 from qstar_core.errors import UserError
 from qstar_core.evaluation import assemble
-from qstar_core.jobs import expect
+from qstar_core.loading import expect
 from qstar_core.mdp import Problem
 from qstar_core.policies.checkpoint import resolve_checkpoint
-from qstar_core.search.budget import Budget
 from qstar_core.store import open_store
 from tests.audit.examples import write_run
 from tests.evaluation.examples import report_data
@@ -52,22 +49,6 @@ def test_a_checkpoint_that_changed_after_the_plan_is_refused() -> None:
     with pytest.raises(UserError, match="policy's checkpoint has changed") as caught:
         expect({"models": {"policy": "abc"}}, "policy", "def")
     assert "run the same command again" in caught.value.next_step
-
-
-def test_a_limit_of_seconds_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Any] = []
-
-    def search(spec: Any, config: Any, method: Any, budget: Any, progress: Any) -> Any:
-        given.append(budget)
-        return pa.table({"algorithm": ["astar"]}), {}
-
-    monkeypatch.setattr(jobs, "_search", search)
-    monkeypatch.setattr(jobs, "finish", lambda spec, tables, figures: figures)
-    small = EvaluationConfig(max_value_calls=7, max_expansions=9)
-    for stage, amount in (("timing", 0.5), ("comparison", 100)):
-        spec = {"stage": stage, "method": 0, "budget": amount, "shard": "s"}
-        jobs.sweep(spec, RunConfig(evaluation=small), lambda *_: None)
-    assert given == [Budget(10**6, 10**6, 10**6, seconds=0.5), Budget(100, 7, 9)]
 
 
 def play(problem: Problem, place: int) -> list[str]:

@@ -13,31 +13,25 @@ decides what an action means, the wording of the instructions included.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Annotated, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from qstar_core.adaptive.wording import BASES, TEMPLATE, TEMPLATE_IN_TWO, VARIATIONS
+from qstar_core.config_adaptive import FIELD, PROMPT, AdaptiveConfig, Factor, Value
 from qstar_core.config_section import Section
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 
-Value = str | int | float
 Action = tuple[int, ...]
 Actions = npt.NDArray[np.int64]
 """[n, factors]: an action per row."""
-
-PROMPT = "prompt"
-"""What a template calls the question; no factor may have this name."""
-FIELD = re.compile(r"\{(\w+)\}")
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +45,6 @@ class Drawn:
 
     actions: Actions
     propensities: npt.NDArray[np.float64] | None
-
-
-class Factor(Section):
-    """One thing that is chosen."""
-
-    name: Name
-    values: tuple[Value, ...] = Field(min_length=1, strict=False)
-    """What it can be, in order; all different."""
-    texts: tuple[str, ...] = Field(default=(), strict=False)
-    """What a prompt says for each value; empty where it says the value itself."""
-
-    @model_validator(mode="after")
-    def _values_differ(self) -> Self:
-        if len(set(self.values)) < len(self.values):
-            raise ValueError(f"factor {self.name}: a value stands there twice")
-        if self.texts and len(self.texts) != len(self.values):
-            raise ValueError(f"factor {self.name}: texts must be as many as values, or none")
-        return self
-
-    def text(self, index: int) -> str:
-        """What a prompt says for a value."""
-        return self.texts[index] if self.texts else str(self.values[index])
 
 
 class ActionSpace(Section):
@@ -226,6 +198,13 @@ class ActionSpace(Section):
             for place, factor in enumerate(self.factors)
         ]
         return ActionSpace(factors=tuple(factors), template=self.template)
+
+
+def space_of(config: AdaptiveConfig) -> ActionSpace:
+    """The space of a run: its own factors, or the paper's."""
+    if not config.factors:
+        return paper_space(config.instruction_in_two)
+    return ActionSpace(factors=config.factors, template=config.template)
 
 
 def paper_space(instruction_in_two: bool = False) -> ActionSpace:

@@ -15,11 +15,15 @@ A = I * ridge + sum x x^T, b = sum u x, theta = A^-1 b, and each factor chooses 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from qstar_core.adaptive.actions import Actions, ActionSpace, Drawn
 from qstar_core.adaptive.policy import draw_factors
@@ -132,14 +136,15 @@ class LinearBandit:
                 self._b[j][k] += utility * row
 
     def _means(self, x: Floats) -> list[npt.NDArray[np.float64]]:
-        return [x @ theta.T for theta in self._thetas()]
+        return [x @ theta.T for theta in self.thetas()]
 
-    def _thetas(self) -> list[npt.NDArray[np.float64]]:
+    def thetas(self) -> list[npt.NDArray[np.float64]]:
+        """The estimates, one array [values, features] per factor."""
         pairs = zip(self._inverse, self._b, strict=True)
         return [np.einsum("kde,ke->kd", inverse, b) for inverse, b in pairs]
 
     def _thompson(self, x: Floats, seeds: npt.NDArray[np.uint64]) -> Actions:
-        thetas = self._thetas()
+        thetas = self.thetas()
         roots = [_root(inverse) for inverse in self._inverse]
         found = np.zeros((len(x), len(thetas)), dtype=np.int64)
         for row, seed in enumerate(seeds):
@@ -149,6 +154,54 @@ class LinearBandit:
                 sampled = theta + self.explore * np.einsum("kde,ke->kd", root, z)
                 found[row, j] = int((sampled @ x[row]).argmax())
         return found
+
+
+@dataclass(frozen=True)
+class LinearChoice:
+    """What a bandit has learnt, to choose by.
+
+    Attributes:
+        space: what is chosen.
+        features: of the embeddings.
+        thetas: one array [values, features] per factor.
+    """
+
+    space: ActionSpace
+    features: Features
+    thetas: list[npt.NDArray[np.float64]]
+
+    def best(self, embeddings: Floats) -> Actions:
+        """The value of each factor with the largest estimate, [n, factors]."""
+        x = self.features.of(embeddings)
+        return np.stack([(x @ theta.T).argmax(axis=1) for theta in self.thetas], axis=1)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Writes estimates (safetensors) and space (JSON) into a folder."""
+        arrays = {f"theta.{j}": np.ascontiguousarray(t) for j, t in enumerate(self.thetas)}
+        arrays |= {"mean": self.features.mean, "axes": np.ascontiguousarray(self.features.axes)}
+        save_file(arrays, folder / f"{name}.safetensors")
+        text = json.dumps({"space": self.space.model_dump(mode="json")}, indent=2) + "\n"
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> LinearChoice:
+        """Reads what `save` has written. Nothing in the files is run.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        try:
+            content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            space = ActionSpace.model_validate_json(json.dumps(content["space"]))
+            arrays = load_file(folder / f"{name}.safetensors")
+            features = Features(arrays["mean"], arrays["axes"])
+            thetas = [arrays[f"theta.{j}"] for j in range(len(space.factors))]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise UserError(
+                f"no bandit can be read from {folder}: {error}",
+                next_step=f"name a folder with {name}.json and {name}.safetensors of one training",
+            ) from error
+        return cls(space, features, thetas)
 
 
 def _quadratic(inverse: npt.NDArray[np.float64], x: Floats) -> npt.NDArray[np.float64]:

@@ -21,18 +21,15 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from qstar_core.adaptive.identity import encoder_fingerprint
 from qstar_core.errors import UserError
-from qstar_core.keys import content_id
 from qstar_core.policies.batching import in_batches
-from qstar_core.policies.checkpoint import fingerprint
 from qstar_core.policies.transformers import pick_device
 
 log = logging.getLogger(__name__)
 
 DECIMALS = 6
 UNBOUNDED = 1_000_000  # tokenizers without a limit say some huge number
-EMBEDDING_VERSION = 1
-"""Raised when equal texts and weights would give other embeddings."""
 
 
 class Encoder:
@@ -46,9 +43,7 @@ class Encoder:
 
     def __init__(self, folder: Path, device: str = "cpu", batch_size: int = 64) -> None:
         self.device, self.batch_size = pick_device(device), batch_size
-        self.fingerprint = content_id(
-            "embedding", EMBEDDING_VERSION, fingerprint(folder, "float64")
-        )
+        self.fingerprint = encoder_fingerprint(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.model = AutoModel.from_pretrained(
             folder, dtype=torch.float64, use_safetensors=True, trust_remote_code=False

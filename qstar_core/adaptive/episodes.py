@@ -68,7 +68,7 @@ class Batch:
         question_ids: one per episode.
         rows: [n], the places of their questions among those of the training.
         seeds: [n], from (run seed, question id, episode index).
-        tau: temperature of exploration.
+        tau: temperature of exploration; None where there is none.
         drawn: actions and propensities.
         policy: fingerprint of the policy that drew them.
     """
@@ -77,7 +77,7 @@ class Batch:
     question_ids: tuple[str, ...]
     rows: npt.NDArray[np.int64]
     seeds: npt.NDArray[np.uint64]
-    tau: float
+    tau: float | None
     drawn: Drawn
     policy: str
 
@@ -102,6 +102,13 @@ class Result:
     tokens: int | None = None
     sample_ids: tuple[str, ...] = ()
     reason: str = ""
+
+
+def results_of(table: pa.Table) -> list[Result]:
+    """What came of stored episodes, in the order of the rows."""
+    columns = ("reward", "outcome", "tokens", "sample_ids")
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    return [Result(r, outcome, tokens, tuple(ids)) for r, outcome, tokens, ids in rows]
 
 
 def file_schema(space: ActionSpace, **more: str) -> pa.Schema:

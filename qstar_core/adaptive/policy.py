@@ -24,36 +24,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from qstar_core.adaptive.actions import Actions, ActionSpace, Drawn
-from qstar_core.config_section import Float, Section
 from qstar_core.errors import UserError
 from qstar_core.keys import ID_DIGITS, content_id
 from qstar_core.policies.sampling import uniforms
 from qstar_core.store.local import sync
 
-WEIGHTS = "policy.safetensors"
-CONFIG = "policy.json"
+NAME = "policy"
+WEIGHTS = f"{NAME}.safetensors"
 
 Floats = npt.NDArray[np.floating[Any]]
 Probabilities = list[npt.NDArray[np.float64]]
 """One array [n, values of the factor] per factor; each row adds up to 1."""
-
-
-class Annealing(Section):
-    """tau_k = max(floor, tau_0 * alpha^k), k the number of episodes before."""
-
-    tau_0: Float = Field(default=1.0, gt=0.0)
-    alpha: Float = Field(default=0.9999, gt=0.0, le=1.0)
-    """Per episode; 1 does not anneal."""
-    floor: Float = Field(default=0.2, gt=0.0)
-
-    def tau(self, episode: int) -> float:
-        """The temperature of exploration after some episodes."""
-        return max(self.floor, self.tau_0 * self.alpha**episode)
 
 
 class ConfigPolicy(torch.nn.Module):
@@ -151,10 +137,16 @@ class ConfigPolicy(torch.nn.Module):
             digest.update(name.encode() + tensor.numpy().tobytes())
         return content_id("config_policy", self.space.id, digest.hexdigest()[:ID_DIGITS])
 
-    def save(self, folder: Path) -> None:
-        """Writes weights (safetensors) and space (JSON) into a folder."""
+    def save(self, folder: Path, name: str = NAME) -> None:
+        """Writes weights (safetensors) and space (JSON) into a folder.
+
+        Args:
+            folder: may hold several policies.
+            name: of both files, without their endings.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
+        weights = {k: v.contiguous() for k, v in self.state_dict().items()}
+        save_file(weights, folder / f"{name}.safetensors")
         content = {
             "space": self.space.model_dump(mode="json"),
             "space_id": self.space.id,
@@ -162,30 +154,34 @@ class ConfigPolicy(torch.nn.Module):
             "hidden": list(self.hidden),
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / CONFIG).write_text(text, encoding="utf-8")
-        for name in (WEIGHTS, CONFIG):
-            sync(folder / name)
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+        for ending in ("safetensors", "json"):
+            sync(folder / f"{name}.{ending}")
 
     @classmethod
-    def load(cls, folder: Path) -> ConfigPolicy:
+    def load(cls, folder: Path, name: str = NAME) -> ConfigPolicy:
         """Reads what `save` has written. Nothing in the files is run.
+
+        Args:
+            folder: with both files.
+            name: of both files.
 
         Raises:
             UserError: a file is missing or damaged, or the two do not fit each other.
         """
         try:
-            content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             space = ActionSpace.model_validate_json(json.dumps(content["space"]))
             if space.id != content["space_id"]:
                 raise ValueError("the action space is not the one that was saved")
             policy = cls(space, int(content["width"]), tuple(map(int, content["hidden"])))
-            policy.load_state_dict(load_file(folder / WEIGHTS))
+            policy.load_state_dict(load_file(folder / f"{name}.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             told = "its action space is malformed" if isinstance(error, ValidationError) else first
             raise UserError(
                 f"no configuration policy can be read from {folder}: {told}",
-                next_step=f"name a folder with the {CONFIG} and {WEIGHTS} of one training",
+                next_step=f"name a folder with {name}.json and {name}.safetensors of one training",
             ) from error
         return policy
 

@@ -19,48 +19,15 @@ the published code adds the gradient of the loss to the weights, and so makes it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, model_validator
 
 from qstar_core.adaptive.episodes import Result
-from qstar_core.adaptive.policy import Annealing
-from qstar_core.config_section import Float, Section
 from qstar_core.errors import UserError
 
 Floats = npt.NDArray[np.float64]
-
-
-class ReinforceConfig(Section):
-    """How the policy learns."""
-
-    episodes: int = Field(default=5000, ge=1)
-    batch_size: int = Field(default=50, ge=1)
-    """Episodes per update."""
-    per_question: int = Field(default=1, ge=1)
-    """Episodes of a question in a batch."""
-    baseline: Literal["none", "running_mean", "leave_one_out"] = "running_mean"
-    """``none`` is the paper's; ``leave_one_out`` needs ``per_question`` of 2 or more."""
-    window: int = Field(default=500, ge=1)
-    """Of the running mean: it forgets what lies more than about so many episodes back."""
-    entropy_bonus: Float = Field(default=0.05, ge=0.0)
-    learning_rate: Float = Field(default=0.01, gt=0.0)
-    price_per_token: Float = Field(default=0.0, ge=0.0)
-    """What a policy token costs, in units of reward."""
-    annealing: Annealing = Annealing()
-    hidden: tuple[int, ...] = Field(default=(64,), strict=False)
-    """Units of the shared layers."""
-
-    @model_validator(mode="after")
-    def _whole_groups(self) -> Self:
-        if self.baseline == "leave_one_out" and self.per_question < 2:
-            raise ValueError("leave_one_out needs per_question of 2 or more")
-        if self.batch_size % self.per_question or self.episodes % self.per_question:
-            raise ValueError("episodes and batch_size must be multiples of per_question")
-        return self
 
 
 class RunningMean:

@@ -22,12 +22,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from qstar_core.adaptive.episodes import Result
+from qstar_core.adaptive.identity import reward_model_fingerprint
 from qstar_core.errors import EngineUnavailable, UserError
 from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.policies import Policy, Sample, SampleRequest
 from qstar_core.policies.batching import in_batches
-from qstar_core.policies.checkpoint import fingerprint, label_names
+from qstar_core.policies.checkpoint import label_names
 from qstar_core.policies.transformers import pick_device
 
 UNKNOWN = (Outcome.TIMEOUT, Outcome.GRADER_ERROR)
@@ -94,7 +95,7 @@ class RewardModel:
 
     def __init__(self, folder: Path, device: str = "cpu", batch_size: int = 16) -> None:
         self.device, self.batch_size = pick_device(device), batch_size
-        self.fingerprint = content_id("reward_model", fingerprint(folder, "float64"))
+        self.fingerprint = reward_model_fingerprint(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _check_classifier(folder)
         self.model = AutoModelForSequenceClassification.from_pretrained(

@@ -27,7 +27,8 @@ from safetensors.torch import load_file, save_file
 from qstar_core.adaptive import reinforce
 from qstar_core.adaptive.episodes import Batch, Result
 from qstar_core.adaptive.policy import WEIGHTS, ConfigPolicy, Floats
-from qstar_core.adaptive.reinforce import ReinforceConfig, RunningMean
+from qstar_core.adaptive.reinforce import RunningMean
+from qstar_core.config_adaptive import ReinforceConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.training import checkpoints
@@ -76,6 +77,35 @@ class Questions:
         return Questions(tuple(self.ids[k] for k in order), np.asarray(self.embeddings)[order])
 
 
+def visits(
+    questions: Questions, seed: int, first: int, count: int, per_question: int
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...], npt.NDArray[np.uint64]]:
+    """The questions of some episodes in a row; every epoch has an order of its own.
+
+    Args:
+        questions: sorted.
+        seed: of the run.
+        first: index of the first of the episodes.
+        count: how many they are.
+        per_question: episodes of a question in a row.
+
+    Returns:
+        Places among the questions, ids, and the seeds that the actions are drawn with.
+    """
+    indices = np.arange(first, first + count)
+    numbers = (indices // per_question).tolist()
+    total = len(questions.ids)
+    orders = {
+        epoch: np.random.default_rng(sample_seed(seed, "order", epoch)).permutation(total)
+        for epoch in {number // total for number in numbers}
+    }
+    rows = np.array([orders[n // total][n % total] for n in numbers], dtype=np.int64)
+    ids = tuple(questions.ids[row] for row in rows)
+    pairs = zip(ids, indices.tolist(), strict=True)
+    seeds = np.array([sample_seed(seed, q, k) for q, k in pairs], dtype=np.uint64)
+    return rows, ids, seeds
+
+
 class Reinforce:
     """A training in progress.
 
@@ -115,11 +145,9 @@ class Reinforce:
     def draw(self) -> Batch:
         """The next batch: questions, actions, propensities. Changes nothing."""
         count = min(self.config.batch_size, self.config.episodes - self.episode)
-        indices = np.arange(self.episode, self.episode + count)
-        rows = self._rows(indices // self.config.per_question)
-        ids = tuple(self.questions.ids[row] for row in rows)
-        pairs = zip(ids, indices.tolist(), strict=True)
-        seeds = np.array([sample_seed(self.seed, q, k) for q, k in pairs], dtype=np.uint64)
+        rows, ids, seeds = visits(
+            self.questions, self.seed, self.episode, count, self.config.per_question
+        )
         tau = self.config.annealing.tau(self.episode)
         drawn = self.policy.draw(self.questions.embeddings[rows], seeds, tau)
         return Batch(self.episode, ids, rows, seeds, tau, drawn, self.policy.fingerprint)
@@ -143,11 +171,12 @@ class Reinforce:
             )
         config = self.config
         known, worth = reinforce.utilities(batch.question_ids, results, config.price_per_token)
-        figures = {"tau": batch.tau, "unknown": float(len(batch) - len(known))}
+        tau = self.config.annealing.tau(self.episode)
+        figures = {"tau": tau, "unknown": float(len(batch) - len(known))}
         if len(known):
             advantages, baseline = self._advantages(batch.rows[known], worth)
             x = self.questions.embeddings[batch.rows[known]]
-            log_probs = self.policy.log_probs(x, batch.tau)
+            log_probs = self.policy.log_probs(x, tau)
             actions = batch.drawn.actions[known]
             loss = reinforce.surrogate(log_probs, actions, advantages, config.entropy_bonus)
             self.optimizer.zero_grad()
@@ -208,16 +237,6 @@ class Reinforce:
         self.episode = notes["episode"]
         log.info("training goes on after episode %d", self.episode)
         return self.episode
-
-    def _rows(self, visits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The question of each visit: every epoch has an order of its own."""
-        count = len(self.questions.ids)
-        orders = {
-            epoch: np.random.default_rng(sample_seed(self.seed, "order", epoch)).permutation(count)
-            for epoch in set((visits // count).tolist())
-        }
-        found = [orders[v // count][v % count] for v in visits.tolist()]
-        return np.array(found, dtype=np.int64)
 
     def _advantages(
         self, rows: npt.NDArray[np.int64], worth: npt.NDArray[np.float64]

@@ -103,7 +103,7 @@ def check_leakage(
     problems: str,
     config: RunConfig,
     made: str = TRAINED,
-    model: Literal["qvm", "prm"] = "qvm",
+    model: Literal["qvm", "prm", "adaptive"] = "qvm",
     annotations: str | None = None,
 ) -> Row:
     """`refuse_leakage` of the problems of a run.

@@ -88,6 +88,7 @@ def _origin(
     manifest: dict[str, Any], key: str, config: RunConfig, command: list[str]
 ) -> dict[str, Any]:
     """The fields of `Origin` but the lineage; the manifest is that of the searches."""
+    rows = manifest["rows_from"]
     return {
         "name": config.name,
         "key": key,
@@ -95,7 +96,7 @@ def _origin(
         "command": shlex.join(["qstar", *command]),
         "config": config.model_dump(mode="json"),
         "environment": manifest["environment"],
-        "fingerprints": {name: manifest["rows_from"][name] for name in ("policy", "qvm")},
+        "fingerprints": {n: rows[n] for n in ("policy", "qvm", "adaptive") if n in rows},
     }
 
 

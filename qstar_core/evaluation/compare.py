@@ -102,7 +102,8 @@ def _own_figures(method: str, part: pl.DataFrame, seconds: Mapping[str, float]) 
     means = part.select(pl.col(COSTS).mean()).row(0, named=True)
     return {
         "method": method,
-        "algorithm": part["algorithm"][0],
+        # of adaptive methods each row has the one that was chosen
+        "algorithm": part["algorithm"][0] if part["algorithm"].n_unique() == 1 else "adaptive",
         "n": n,
         "correct": correct,
         "accuracy": correct / n,

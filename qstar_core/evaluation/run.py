@@ -79,7 +79,7 @@ def evaluate(
     problems: Sequence[Problem],
     method: SearchConfig,
     policy: Policy,
-    value: ValueModel,
+    value: ValueModel | None,
     config: RunConfig,
     progress: Callable[[int, int, str, str], None],
     prm: ValueModel | None = None,
@@ -91,7 +91,7 @@ def evaluate(
         problems: held-out problems.
         method: the search and its settings.
         policy: the frozen LLM.
-        value: the Q-value model.
+        value: the Q-value model; None where the method asks none.
         config: budgets, seed, searches advanced together.
         progress: called with (done, total, unit, note); the note says how many are solved so far,
             tokens per second and searches under way.
@@ -105,7 +105,7 @@ def evaluate(
     limits = config.evaluation
     if budget is None:
         budget = Budget(limits.max_policy_tokens, limits.max_value_calls, limits.max_expansions)
-    tally = _Tally(method, len(problems), progress)
+    tally = Tally(method, problems, progress)
     run(
         problems,
         method,
@@ -120,42 +120,65 @@ def evaluate(
         on_progress=tally.tell,
         on_result=tally.take,
     )
-    seconds = round(tally.elapsed_s() - tally.grading_s, 3)
-    figures = {"method": method.name, "seconds": seconds, "problems": len(problems)}
-    return tally.rows.table(), {**figures, "tokens": tally.tokens}
+    return tally.rows.table(), tally.figures()
 
 
-class _Tally:
-    """Grades results as they come and keeps their rows; tells of the progress."""
+class Tally:
+    """Grades results as they come and keeps their rows; tells of the progress.
+
+    Args:
+        method: that searches.
+        problems: the rows are of, by place.
+        progress: called with (done, total, unit, note).
+    """
 
     def __init__(
-        self, method: SearchConfig, total: int, progress: Callable[[int, int, str, str], None]
+        self,
+        method: SearchConfig,
+        problems: Sequence[Problem],
+        progress: Callable[[int, int, str, str], None],
     ) -> None:
-        self.method, self.total, self.progress = method, total, progress
+        self.method, self.problems, self.progress = method, problems, progress
         self.rows = Rows(SCHEMA)
         self.done = self.solved = self.tokens = 0
         self.grading_s = 0.0
         self._start = time.monotonic()
 
     def elapsed_s(self) -> float:
+        """Seconds since it began."""
         return time.monotonic() - self._start
 
-    def take(self, place: int, result: SearchResult) -> None:
+    def figures(self) -> dict[str, Any]:
+        """Of the shard: method, seconds (without grading), problems, tokens."""
+        seconds = round(self.elapsed_s() - self.grading_s, 3)
+        figures = {"method": self.method.name, "seconds": seconds, "problems": len(self.problems)}
+        return {**figures, "tokens": self.tokens}
+
+    def take(self, place: int, result: SearchResult, chosen: SearchConfig | None = None) -> None:
+        """Grades the result of the problem at a place; ``chosen`` are the settings of its own."""
         before = self.elapsed_s()
-        row = _row(result, self.method)
+        row = search_row(result, chosen or self.method, self.problems[place])
         self.rows.add(place, row)
         self.done += 1
         self.solved += row["outcome"] == Outcome.CORRECT
         self.grading_s += self.elapsed_s() - before
 
     def tell(self, finished: int, new_tokens: int, active: int) -> None:
+        """Takes what the driver tells; see `scheduler.OnProgress`."""
         self.tokens += new_tokens
         rate = self.tokens / max(1e-9, self.elapsed_s())
         counts = f"{self.solved:,} of {self.done:,} solved, {rate:,.0f} tokens/s, {active:,} active"
-        self.progress(self.done, self.total, "searches", f"{self.method.name}, {counts}")
+        self.progress(self.done, len(self.problems), "searches", f"{self.method.name}, {counts}")
 
 
-def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
+def search_row(result: SearchResult, method: SearchConfig, asked: Problem) -> dict[str, Any]:
+    """The row of a search.
+
+    Args:
+        result: of the search.
+        method: that searched; of an adaptive one, the settings that were chosen.
+        asked: the problem that it is about; the search may have had another prompt of it.
+    """
     problem, grades = result.problem, grade_ends(result)
     steps = [step.text for step in result.best.state.steps] if result.best else []
     if result.stop_reason == "error":
@@ -169,7 +192,7 @@ def _row(result: SearchResult, method: SearchConfig) -> dict[str, Any]:
         for node in result.nodes
     ]
     return {
-        "problem_id": problem.id,
+        "problem_id": asked.id,
         "prompt": problem.prompt,
         "reference": problem.reference,
         "method": method.name,

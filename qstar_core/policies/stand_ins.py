@@ -16,6 +16,7 @@ STAND_INS = {
     "prm.init": "reference:countdown-policy",
     "prm.path": "reference:countdown-qvm",
     "sft.base": "reference:countdown-policy",
+    "adaptive.embedding": "reference:countdown-policy",
 }
 
 
@@ -28,9 +29,10 @@ def with_stand_ins(config: RunConfig) -> tuple[RunConfig, dict[str, str]]:
     absent = {}
     for field, stand_in in STAND_INS.items():
         section, _, name = field.partition(".")
-        own: Section = getattr(config, section)
-        path = getattr(own, name)
-        if path is None or (field == "policy.path" and config.policy.without_weights):
+        own: Section | None = getattr(config, section)
+        path = getattr(own, name) if own is not None else None
+        served = field == "policy.path" and config.policy.without_weights
+        if own is None or path is None or served:
             continue
         if on_hub_only(path):
             absent[field] = path

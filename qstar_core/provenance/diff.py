@@ -29,6 +29,8 @@ IDS = {
     "annotations": ["rollout_id", "step_index"],
     "prm": ["rollout_id", "step_index"],
     "sft": ["rollout_id"],
+    "episodes": ["episode_id"],
+    "adaptive": ["episode_id"],
     "evaluation": ["problem_id", "method"],
     "comparison": ["problem_id", "method", "budget"],
     "timing": ["problem_id", "method", "budget"],

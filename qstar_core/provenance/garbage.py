@@ -90,6 +90,8 @@ def planned(config: RunConfig, out: str) -> set[str]:
     else:
         last = "qvm" if config.qvm.path is None else "problems"
         stages = list(pipeline.plan(config, until=last).values())
+    if config.adaptive is not None:
+        stages += pipeline.plan(config, until="adaptive").values()
     served = config.policy.without_weights  # whose weights need not be at hand
     if config.prm.path is None and not (served and config.prm.init is None):  # of train-prm
         stages += pipeline.plan(config, until="prm").values()

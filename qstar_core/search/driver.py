@@ -91,6 +91,35 @@ def run(
     return [results[place] for place in sorted(results)]
 
 
+def run_each(
+    trials: Sequence[tuple[Problem, Rules]],
+    policy: Policy,
+    scorers: Scorers,
+    active: int,
+    on_result: OnResult,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Searches every problem with a method, a budget and a seed of its own.
+
+    Args:
+        trials: problems with their rules.
+        policy: as in `run`.
+        scorers: likewise, of all methods.
+        active: searches advanced together.
+        on_result: called with (place of the trial, its result) when a search ends.
+        on_progress: see `scheduler.OnProgress`.
+
+    Raises:
+        UserError: a method needs a model that there is not.
+    """
+    for method in {rules.config.name: rules.config for _, rules in trials}.values():
+        scorers.require(method)
+    waiting = iter(enumerate(problem for problem, _ in trials))
+    rules = [own for _, own in trials]
+    clock = AmortizedClock(time.monotonic)
+    serve(Scheduler(waiting, rules, clock, on_result, on_progress), policy, scorers, active)
+
+
 def serve(scheduler: Scheduler, policy: Policy, scorers: Scorers, active: int) -> None:
     """Advances the searches of a run in the way of the policy, until none is left."""
     if isinstance(policy, AsyncPolicy):

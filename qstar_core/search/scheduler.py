@@ -22,14 +22,14 @@ class Scheduler:
 
     Attributes:
         waiting: the problems that are still to be searched, with their places.
-        rules: of the run.
+        rules: of the run, or of each problem at its place.
         clock: shares out the time. What the two callbacks take is charged to nobody.
         on_result: takes the results.
         on_progress: told after each step.
     """
 
     waiting: Iterator[tuple[int, Problem]]
-    rules: Rules
+    rules: Rules | Sequence[Rules]
     clock: AmortizedClock
     on_result: OnResult
     on_progress: OnProgress | None = None
@@ -39,7 +39,9 @@ class Scheduler:
         following = next(self.waiting, None)
         if following is None:
             return None
-        return start(*following, self.rules, self.clock.begin())
+        place, problem = following
+        rules = self.rules if isinstance(self.rules, Rules) else self.rules[place]
+        return start(place, problem, rules, self.clock.begin())
 
     def step(self, slots: Sequence[Slot]) -> list[Slot]:
         """Lets searches go on that have been answered.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qstar_core.adaptive.actions import Actions, ActionSpace, Factor
+from qstar_core.adaptive.actions import Actions, ActionSpace
 from qstar_core.adaptive.episodes import Batch, Result
 from qstar_core.adaptive.policy import ConfigPolicy
-from qstar_core.adaptive.reinforce import ReinforceConfig
 from qstar_core.adaptive.training import Questions, Reinforce
+from qstar_core.config_adaptive import Factor, ReinforceConfig
 from qstar_core.policies.sampling import uniforms
 
 Array = npt.NDArray[np.float64]

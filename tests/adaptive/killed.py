@@ -13,8 +13,8 @@ from pathlib import Path
 
 from qstar_core.adaptive.episodes import Batch, Result
 from qstar_core.adaptive.policy import ConfigPolicy
-from qstar_core.adaptive.reinforce import ReinforceConfig
 from qstar_core.adaptive.training import train
+from qstar_core.config_adaptive import ReinforceConfig
 from tests.adaptive.bandits import contextual, start
 
 CONFIG = ReinforceConfig(episodes=300, batch_size=20, per_question=2, baseline="running_mean")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from qstar_core.adaptive.actions import ActionSpace, Factor, paper_space
+from qstar_core.adaptive.actions import ActionSpace, paper_space
 from qstar_core.adaptive.wording import BASES, VARIATIONS
+from qstar_core.config_adaptive import Factor
 from qstar_core.errors import UserError
 from tests.adaptive.bandits import space_of
 

@@ -15,8 +15,8 @@ from qstar_core.adaptive.baselines import (
     regret_curve,
 )
 from qstar_core.adaptive.policy import draw_factors
-from qstar_core.adaptive.reinforce import ReinforceConfig
 from qstar_core.adaptive.training import train
+from qstar_core.config_adaptive import ReinforceConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
 from tests.adaptive.bandits import contextual, results, space_of, start

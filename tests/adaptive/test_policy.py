@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from scipy.stats import chisquare
 
 from qstar_core.adaptive.policy import (
-    CONFIG,
+    NAME,
     WEIGHTS,
-    Annealing,
     ConfigPolicy,
     draw_factors,
     taken_of,
 )
+from qstar_core.config_adaptive import Annealing
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
 from tests.adaptive.bandits import space_of
@@ -170,7 +170,7 @@ def test_an_embedding_of_the_wrong_width_or_with_nan_is_refused() -> None:
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, harm: str) -> None:
     policy = trained(3, 2)
     policy.save(tmp_path)
-    config, weights = tmp_path / CONFIG, tmp_path / WEIGHTS
+    config, weights = tmp_path / f"{NAME}.json", tmp_path / WEIGHTS
     content = json.loads(config.read_text(encoding="utf-8"))
     if harm == "no weights":
         weights.unlink()

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from qstar_core.adaptive import reinforce
 from qstar_core.adaptive.episodes import Result
 from qstar_core.adaptive.policy import ConfigPolicy
-from qstar_core.adaptive.reinforce import ReinforceConfig, RunningMean
+from qstar_core.adaptive.reinforce import RunningMean
+from qstar_core.config_adaptive import ReinforceConfig
 from qstar_core.errors import UserError
 from tests.adaptive.bandits import space_of
 

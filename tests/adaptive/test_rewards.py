@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from qstar_core.adaptive.rewards import (
     JUDGE_FAILED,
@@ -22,7 +22,7 @@ from qstar_core.mdp import Step
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.policies.server import ServerPolicy
 from tests.completions_server import Script, serving
-from tests.models import copied, tiny_policy, tiny_text_policy
+from tests.models import copied, tiny_classifier, tiny_policy
 
 ANSWERS = [
     Answer("What is 2 + 2?", "The answer is 4.", "4"),
@@ -48,16 +48,7 @@ def test_an_exact_grade_and_a_grader_that_failed(outcome: Outcome, reward: float
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("classifier")
-    torch.manual_seed(0)
-    config = LlamaConfig.from_pretrained(tiny_text_policy())
-    config.num_labels, config.pad_token_id = 1, 1
-    config.max_position_embeddings = 100
-    model = LlamaForSequenceClassification(config)
-    torch.nn.init.normal_(model.score.weight)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_text_policy()).save_pretrained(folder)
-    return folder
+    return tiny_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 def test_a_reward_model_scores_between_0_and_1_in_any_batch(classifier: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 from qstar_core.adaptive import reinforce
 from qstar_core.adaptive.episodes import Batch, Result
 from qstar_core.adaptive.policy import ConfigPolicy
-from qstar_core.adaptive.reinforce import ReinforceConfig
 from qstar_core.adaptive.training import Questions, Reinforce, train
+from qstar_core.config_adaptive import ReinforceConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import sample_seed
 from tests.adaptive.bandits import Bandit, contextual, results, space_of, start

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from qstar_core.config_file import load_config
 from qstar_core.errors import UserError
 from qstar_core.policies.stand_ins import STAND_INS, with_stand_ins
 
-CONFIGS = sorted((Path(__file__).parents[2] / "deployments" / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "deployments" / "configs"
+ADAREASONER = FOLDER / "adareasoner.yaml"
+CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if path != ADAREASONER)
 ROW = '{"question": "How much is 1 + 1?", "answer": "1+1 = 2\\n#### 2"}\n'
 HUB = "nobody/no-such-model"
 
@@ -85,3 +88,19 @@ def test_what_the_paper_says_is_what_is_set(path: Path) -> None:
     assert config.qvm.loss == "mse"
     assert config.policy.chat is (config.domain.prompt or "").endswith("chat")
     assert config.runtime.tokens_per_second is not None
+
+
+def test_adareasoner_plans_without_weights_as_the_paper_says(tmp_path: Path) -> None:
+    rows = [{"question": f"Which is {n}?", "choices": ["1", "2"], "answer": 0} for n in range(40)]
+    file = tmp_path / "source.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = [f"domain.train_file={file}", f"out={tmp_path / 'out'}"]
+    config = load_config(str(ADAREASONER), sets)
+    adaptive = config.adaptive
+    assert adaptive is not None
+    assert (adaptive.size, adaptive.baseline, adaptive.entropy_bonus) == (8800, "none", 0.0)
+    planned, absent = with_stand_ins(config)
+    assert absent == {"adaptive.embedding": "google-bert/bert-base-uncased"}
+    stages = pipeline.plan(planned)
+    assert list(stages) == ["problems", "episodes", "adaptive", "evaluation", "report"]
+    assert len(pipeline.plan(planned, until="adaptive")) == 3
