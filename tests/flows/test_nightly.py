@@ -52,9 +52,7 @@ def test_a_run_ends_with_the_table_and_the_way_to_the_report(finished: Finished)
     assert finished.result.stderr == ""
 
 
-def test_rollouts_labels_and_evaluations_have_a_card(
-    finished: Finished, qstar: Qstar
-) -> None:
+def test_rollouts_labels_and_evaluations_have_a_card(finished: Finished, qstar: Qstar) -> None:
     for stage in STAGES:
         entries = {entry["name"]: entry for entry in manifest(finished.out, stage)["files"]}
         assert ("CARD.md" in entries) == (stage in ("rollouts", "labels", "evaluation"))
