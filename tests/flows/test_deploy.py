@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -37,6 +37,20 @@ def states(file: Path, dry_run: bool = False) -> dict[str, str]:
     return {f"{s.kind} {s.name}": s.state for s in deploy(str(file), dry_run)}
 
 
+def clear(client: SyncPrefectClient) -> None:
+    """Removes what earlier tests have made: the server is that of the session."""
+    for deployment in client.read_deployments():
+        if deployment.name in NAMES:
+            client.delete_deployment(deployment.id)
+    for automation in client.read_automations():
+        client.delete_automation(automation.id)
+    for limit in client.read_global_concurrency_limits():
+        if limit.name.startswith("qstar-"):
+            client.delete_global_concurrency_limit_by_name(limit.name)
+    if "qstar" in {pool.name for pool in client.read_work_pools()}:
+        client.delete_work_pool("qstar")
+
+
 def edit(file: Path, change: Any) -> None:
     tree = yaml.safe_load(file.read_text())
     change(tree)
@@ -45,6 +59,7 @@ def edit(file: Path, change: Any) -> None:
 
 def test_everything_is_made_once_and_then_left(file: Path, prefect_server: str) -> None:
     with get_client(sync_client=True) as client:
+        clear(client)
         before = {each.name for each in client.read_deployments()}
         planned = states(file, dry_run=True)
         assert {each.name for each in client.read_deployments()} == before
@@ -95,7 +110,7 @@ def test_notifications_come_with_the_named_block(file: Path, prefect_server: str
         assert [found[f"automation {name}"] for name in NOTIFYING] == ["made", "made"]
         assert "changed" not in states(file).values()
     finally:
-        CustomWebhookNotificationBlock.delete("custom-webhook/qstar-on-call")
+        CustomWebhookNotificationBlock.delete("qstar-on-call")
 
 
 def test_bad_parameters_are_refused_before_a_run_is_scheduled(file: Path) -> None:
