@@ -72,34 +72,36 @@ def test_every_learner_has_its_episodes_and_its_files(made: dict[str, dict[str, 
     assert told == {"random", "fixed", *learners}
 
 
-def test_the_policy_finds_the_word_of_each_problem(made: dict[str, dict[str, Any]]) -> None:
+def test_the_learners_find_what_is_right(made: dict[str, dict[str, Any]]) -> None:
     chosen = made["adaptive"]["figures"]["chosen"]["policy"]
     policy = ConfigPolicy.load(Path(made["adaptive"]["uri"]))
     assert policy.space.names == ("word", "temperature")
-    assert chosen["temperature"] == {"0.0": 120}
+    assert chosen["temperature"]["0.0"] > 80
     assert made["adaptive"]["figures"]["best_fixed"]["temperature"] == 0.0
-    assert set(chosen["word"]) <= {"red", "blue"}
-    assert "only" not in made["adaptive"]["figures"]["chosen"]
+    assert min(chosen["word"]["red"], chosen["word"]["blue"]) > 30
     alone = made["adaptive"]["figures"]["chosen"]["only-temperature"]
-    assert alone["temperature"] == {"0.0": 120} and len(alone["word"]) == 1
+    assert alone["temperature"]["0.0"] > 80 and len(alone["word"]) == 1
+    told = {row["policy"]: row["utility"] for row in made["adaptive"]["figures"]["estimates"]}
+    assert told["random"] < 0.3 < told["fixed"] - 0.2
+    assert min(told["only-word"], told["linucb"]) > told["fixed"] + 0.1
 
 
-def test_the_table_has_all_methods_in_the_order_of_their_worth(
+def test_the_table_has_all_methods(
     made: dict[str, dict[str, Any]],
 ) -> None:
     table = {row["method"]: row for row in made["evaluation"]["figures"]["comparison"]}
     assert list(table) == [method["name"] for method in ALL]
     accuracy = {name: row["accuracy"] for name, row in table.items()}
     assert accuracy["oracle"] == 1.0
-    assert accuracy["random"] < accuracy["fixed"] < accuracy["adaptive"]
-    assert accuracy["fixed"] == accuracy["only temperature"]
+    for name in ("fixed", "adaptive", "linucb", "only word"):
+        assert accuracy[name] > accuracy["random"] + 0.2, accuracy
     assert all(row["n"] == 40 and not row["failures"] for row in table.values())
     shards = {s["shard"]: s["figures"] for s in made["evaluation"]["shards"]}
     assert all("chosen" in figures for figures in shards.values())
     frame = pl.read_parquet(dataset.data_files(made["evaluation"]["uri"]))
     assert frame["problem_id"].n_unique() == 40
     assert set(frame["algorithm"]) == {"best_of_n"}  # one sample
-    assert frame.filter(pl.col("method") == "adaptive")["prompt"].str.contains("^(red|blue) ").all()
+    assert frame["prompt"].str.contains("^(red|blue|green) ").all()
 
 
 def test_the_space_is_in_the_files(made: dict[str, dict[str, Any]]) -> None:
