@@ -69,16 +69,12 @@ def deploy(file: str, dry_run: bool = False) -> Iterator[Step]:
                 next_step="start it (make server), or set PREFECT_API_URL to the one that is meant",
             )
         bodies = [body(each, wanted, file) for each in wanted.get("deployments", [])]
-        steps = [
-            *(lambda spec=spec: _pool(client, spec, path) for spec in extra.get("work_pools", [])),
-            *(
-                lambda spec=spec: _limit(client, spec)
-                for spec in extra.get("concurrency_limits", [])
-            ),
-            *(lambda each=each: _deployment(client, each) for each in bodies),
-        ]
-        for look in steps:
-            yield _done(look(), dry_run)
+        for spec in extra.get("work_pools", []):
+            yield _done(_pool(client, spec, path), dry_run)
+        for spec in extra.get("concurrency_limits", []):
+            yield _done(_limit(client, spec), dry_run)
+        for each in bodies:
+            yield _done(_deployment(client, each), dry_run)
         for each in bodies:
             for step in triggers(client, each):
                 yield _done(Step(*step), dry_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
@@ -51,7 +52,7 @@ def triggers(client: SyncPrefectClient, wanted: dict[str, Any]) -> Iterator[Foun
                 each.name,
                 "changed",
                 "removed",
-                lambda each=each: client.delete_automation(each.id),
+                partial(client.delete_automation, each.id),
             )
 
 
@@ -68,7 +69,9 @@ def automations(client: SyncPrefectClient, spec: dict[str, Any]) -> Found:
         document = next((each for each in documents if each.name == block), None)
         if document is None:
             return "automation", name, "skipped", f"there is no block named {block}", None
-        texts = {field: given.pop(field) for field in ("subject", "body") if field in given}
+        texts: dict[str, Any] = {
+            field: given.pop(field) for field in ("subject", "body") if field in given
+        }
         action = {"type": "send-notification", "block_document_id": str(document.id), **texts}
         given["actions"] = [action]
     try:

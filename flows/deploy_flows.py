@@ -12,7 +12,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.exceptions import PrefectException
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import ValidationError as SchemaError
 from prefect.utilities.schema_tools.validation import validate
@@ -24,7 +24,11 @@ from qstar_core.config_file import load_config
 from qstar_core.errors import UserError
 from qstar_core.store.uri import is_remote
 
-KINDS = {"cron": CronSchedule, "interval": IntervalSchedule, "rrule": RRuleSchedule}
+KINDS: dict[str, type[CronSchedule | IntervalSchedule | RRuleSchedule]] = {
+    "cron": CronSchedule,
+    "interval": IntervalSchedule,
+    "rrule": RRuleSchedule,
+}
 WRONG: tuple[type[Exception], ...] = (
     SchemaError,
     ValidationError,
@@ -56,8 +60,8 @@ def body(spec: dict[str, Any], whole: dict[str, Any], file: str) -> dict[str, An
     name = spec.get("name", "")
     try:
         plain = {key: value for key, value in spec.items() if key != "triggers"}
-        given: dict[str, Any] = apply_values(plain, dict(os.environ), remove_notset=False)
-        flow = load_flow_from_entrypoint(given["entrypoint"])
+        given: Any = apply_values(plain, dict(os.environ), remove_notset=False)
+        flow: Flow[..., Any] = load_flow_from_entrypoint(given["entrypoint"])
         schema = parameter_schema(flow).model_dump(mode="json", exclude_unset=True)
         parameters = given.get("parameters") or {}
         validate(parameters, schema, raise_on_error=True, ignore_required=True)
@@ -159,7 +163,7 @@ def _check_zones(
     """A night must belong to the day that its schedule means."""
     said = parameters.get("time_zone", "UTC")
     for each in found:
-        zone = each.schedule.timezone or "UTC"
+        zone = getattr(each.schedule, "timezone", None) or "UTC"
         own = (each.parameters or {}).get("time_zone", said)
         if zone != own:
             raise UserError(

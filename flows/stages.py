@@ -224,7 +224,8 @@ def workshop(config: RunConfig, display: StageProgress | None = None) -> Iterato
     """
     flow_run_id = str(runtime.flow_run.id)
     options = config.runtime
-    others = [*(pool.policy for pool in config.pools), config.adaptive and config.adaptive.judge]
+    judge = config.adaptive.judge if config.adaptive is not None else None
+    others = [*(pool.policy for pool in config.pools), judge]
     policies = [config.policy, *(policy for policy in others if policy is not None)]
     backends = {config.qvm.backend, *(policy.backend for policy in policies)}
     try:

@@ -207,10 +207,10 @@ def figures_tables(figures: Row, kind: str = "") -> list[Table]:
         own = NAMED
         tables += model_tables(figures)
     if kind == "adaptive":
-        from flows.adaptive import NAMED, adaptive_tables
+        from flows import adaptive
 
-        own = NAMED
-        tables += adaptive_tables(figures)
+        own = adaptive.NAMED
+        tables += adaptive.adaptive_tables(figures)
     for name, value in figures.items():
         if name in own:
             continue

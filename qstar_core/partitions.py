@@ -64,7 +64,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; see the attributes."""
-        head = {"name": self.name, "flow": self.flow, "date": self.date.isoformat()}
+        head: dict[str, Any] = {"name": self.name, "flow": self.flow, "date": self.date.isoformat()}
         head |= {"key": self.key, "created": self.created, "whole": self.whole, "note": self.note}
         return head | {"stages": self.stages}
 

@@ -188,8 +188,8 @@ def plan_comparison(config: RunConfig) -> dict[str, Stage]:
     _check_made(config)
     methods = config.compared().methods
     valued = _valued(config, methods, None)
-    judged = trains(config, asked_of(config, methods), None)
-    stages = up_to_the_labels(config, judged, alone=not valued)
+    trained = trains(config, asked_of(config, methods), None)
+    stages = up_to_the_labels(config, trained, alone=not valued)
     search = _add_the_value_model(stages, config, valued)
     problem_sets.need(config.domain, "test", *TO_EVALUATE)
     adaptive = _add_adaptive(stages, config, search) if _of_adaptive(methods, [""]) else []

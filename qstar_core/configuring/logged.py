@@ -43,7 +43,7 @@ def draw(
     """
     each = per_question(config, space.size)
     rows = np.repeat(np.arange(len(ids)), each)
-    asked = tuple(ids[row] for row in rows)
+    asked = tuple(ids[row] for row in rows.tolist())
     places = zip(asked, np.tile(np.arange(each), len(ids)).tolist(), strict=True)
     seeds = np.array(
         [sample_seed(seed, content_id(UNIFORM, q), k) for q, k in places], dtype=np.uint64
