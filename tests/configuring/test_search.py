@@ -43,7 +43,8 @@ def of_searches(out: Path, **adaptive: Any) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    config = of_searches(tmp_path_factory.mktemp("search") / "out", logged="all", source="logged")
+    looked_up = {"logged": "all", "source": "logged", "episodes": 6000, "batch_size": 30}
+    config = of_searches(tmp_path_factory.mktemp("search") / "out", **looked_up)
     stages = make(config, "evaluation")
     manifest = dataset.read_manifest(stages["evaluation"].uri)
     assert manifest is not None
