@@ -141,7 +141,7 @@ def together(
 
 def _meeting_place() -> tuple[Any, int]:
     """A store of torch's for the processes to find each other, and its port."""
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     listening = socket.create_server((LOOPBACK, 0))
     port = int(listening.getsockname()[1])

@@ -143,9 +143,9 @@ def test_a_judge_that_was_killed_is_started_again() -> None:
     try:
         assert own.ask(request)["outcome"] == "correct"
         process = own._process
-        assert process is not None
+        assert process is not None and process.stdout is not None
         sandbox.kill(process)
-        process.wait()
+        assert not process.stdout.read()  # all that were in the sandbox are gone
         with pytest.raises(JudgeFailed):
             own.ask(request)
         assert own.ask(request)["outcome"] == "correct"
