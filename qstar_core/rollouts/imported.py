@@ -29,7 +29,7 @@ from qstar_core.mdp import Problem, Step
 from qstar_core.policies import Sample
 from qstar_core.rollouts.grades import graded_many
 from qstar_core.rollouts.import_file import ImportedRow, ImportedSample, parse
-from qstar_core.rollouts.sample import SCHEMA, rollout_row
+from qstar_core.rollouts.sample import as_table, rollout_row
 
 UNKNOWN_TEMPERATURE = -1.0
 BATCH = 4096  # rollouts written at once
@@ -109,4 +109,4 @@ def _table(waiting: Sequence[_Waiting], domain: str) -> pa.Table:
         )
         for one, grade in zip(waiting, graded_many(domain, pairs), strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    return as_table(rows)

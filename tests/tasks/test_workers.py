@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from qstar_core import worker_process
 from qstar_core.errors import UserError, WorkerError
-from tasks import process
 from tasks.workers import PoolClosed, WorkerPool
 from tests.processes import PATIENCE_S, children, ended, wait_until
 
@@ -79,7 +79,7 @@ def test_every_progress_event_restarts_the_clock(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restarts: list[object] = []
-    monkeypatch.setattr(process.StallWatch, "restart", lambda watch: restarts.append(watch))
+    monkeypatch.setattr(worker_process.StallWatch, "restart", lambda watch: restarts.append(watch))
     pool.run({"do": "ok", "steps": 5}, PATIENCE_S)
     assert len(restarts) == 5
 
