@@ -31,7 +31,9 @@ FIGURES = {
 def written(config: RunConfig, folder: Path) -> Path:
     """The configuration as a file."""
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)), encoding="utf-8"
+    )
     return path
 
 
