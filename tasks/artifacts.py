@@ -12,13 +12,19 @@ from prefect.cache_policies import NO_CACHE
 from qstar_core.store.uri import is_remote
 from tasks.records import note_task_run
 
+DIGITS = 4
+
 
 @task(name="artifact-comparison", persist_result=False, cache_policy=NO_CACHE)
 def record_comparison(rows: list[dict[str, Any]], run_name: str, stage: str = "evaluation") -> None:
     """Puts the comparison of the methods on record as a table artifact."""
     note_task_run()
     key = "comparison" if stage == "evaluation" else f"sweep-{stage}"
-    create_table_artifact(rows, key=key, description=f"Methods of {run_name} at equal budgets")
+    create_table_artifact(
+        [_readable(row) for row in rows],
+        key=key,
+        description=f"Methods of {run_name} at equal budgets",
+    )
 
 
 @task(name="artifact-report", persist_result=False, cache_policy=NO_CACHE)
@@ -34,3 +40,8 @@ def record_report(path: str, run_name: str) -> None:
     create_markdown_artifact(
         f"[Report of {run_name}]({url})\n\n`{path}`", key="report", description=run_name
     )
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with numbers of as many digits as a page has room for; the data set has all."""
+    return {k: round(v, DIGITS) if isinstance(v, float) else v for k, v in row.items()}

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.s3 import S3Server
 
+pytest_plugins = ["tests.browser"]
+
 # pytest-xdist's workers inherit the home that the first process made, and leave it to that one.
 if "QSTAR_TEST_HOME" not in os.environ:
     os.environ["QSTAR_TEST_HOME"] = tempfile.mkdtemp(prefix="qstar-test-")

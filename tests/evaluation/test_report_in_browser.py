@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from qstar_core.evaluation.comparison_report import render as render_comparison
 from qstar_core.evaluation.index_page import render as render_index
 from qstar_core.evaluation.report import render
+from tests.browser import Browser, complaints, find, texts, visible, wait
 from tests.evaluation.examples import (
     HOSTILE,
     against_data,
@@ -25,45 +24,7 @@ from tests.evaluation.test_index_page import nights
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-Browser = Any
 Open = Callable[..., Browser]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
-    if missing:
-        reason = (
-            f"no {' and no '.join(missing)}; to run this: apt-get install chromium chromium-driver"
-        )
-        if os.environ.get("QSTAR_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    driver.set_script_timeout(600)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -113,26 +74,6 @@ def open_page(browser: Browser, pages: dict[str, str]) -> Open:
     return open_it
 
 
-def wait(browser: Browser, script: str) -> None:
-    """Waits until a script gives true, however slow the machine is."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 300).until(lambda b: b.execute_script(script))
-
-
-def find(browser: Browser, selector: str) -> list[Any]:
-    return list(browser.find_elements("css selector", selector))
-
-
-def visible(browser: Browser, selector: str) -> list[Any]:
-    """Elements that are shown; asked for in one go, which is much faster than one by one."""
-    script = (
-        "return Array.from(document.querySelectorAll(arguments[0]))"
-        ".filter(e => e.checkVisibility() && e.getClientRects().length)"
-    )
-    return list(browser.execute_script(script, selector))
-
-
 def pick(browser: Browser, place: int) -> None:
     """Clicks a problem of the list and waits for its panel."""
     button = visible(browser, ".pick")[place]
@@ -140,16 +81,6 @@ def pick(browser: Browser, place: int) -> None:
     button.click()
     script = f"return document.querySelector('.panel h3').innerText.trim() === {json.dumps(prompt)}"
     wait(browser, script)
-
-
-def texts(browser: Browser, selector: str) -> list[str]:
-    """The rendered texts of shown elements."""
-    script = "return arguments[0].map(e => e.innerText.trim())"
-    return list(browser.execute_script(script, visible(browser, selector)))
-
-
-def complaints(browser: Browser) -> list[dict[str, Any]]:
-    return [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 @pytest.mark.parametrize(
