@@ -36,7 +36,8 @@ def index(console: Console, out: str) -> None:
         open_store(out).put(PAGE, page)
     for name, nights in found["nights"].items():
         changed = [night for night in nights if night["changes"]]
-        say(console, f"{name}: {len(nights):,} runs, {len(changed):,} with another configuration")
+        runs_made = f"{len(nights):,} run{'' if len(nights) == 1 else 's'}"
+        say(console, f"{name}: {runs_made}, {len(changed):,} with another configuration")
         for night in changed:
             what = "; ".join(f"{c['field']}: {c['other']} -> {c['this']}" for c in night["changes"])
             say(console, f"   {night['date']}  {what}")
