@@ -52,7 +52,7 @@ test: $(STAMP) ## Run the tests except the slow ones, the import contracts inclu
 	@$(BIN)/python -m pytest -m "not slow and not ray" $(PYTEST_ARGS)
 
 test-slow: $(STAMP) ## Run the slow tests
-	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 2 --dist=loadfile
+	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 2 --dist=loadfile --no-loadscope-reorder
 
 ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
 
