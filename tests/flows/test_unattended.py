@@ -43,13 +43,17 @@ def database(kind: str) -> Iterator[str | None]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def api(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    """The database of the server."""
+    return str(request.param)
+
+
+@pytest.fixture
+def api(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The API address of a standing server with its own database."""
     with ExitStack() as stack:
-        url = stack.enter_context(database(request.param))
+        url = stack.enter_context(database(kind))
         monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
         if url is not None:
             monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", url)
@@ -110,7 +114,10 @@ def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
             each.wait()
 
 
-@pytest.mark.parametrize("died", ["machine", "worker"])
+# With both databases and both deaths; the other two pairs would show nothing more.
+@pytest.mark.parametrize(
+    ("kind", "died"), [("sqlite", "machine"), ("postgresql", "worker")], indirect=["kind"]
+)
 def test_a_scheduled_night_survives_kill_nine(
     api: str,
     died: str,
