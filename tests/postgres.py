@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
 import shutil
@@ -14,20 +15,26 @@ from pathlib import Path
 from flows.server import free_port
 
 USER = "postgres"  # the server refuses to run as root
+DEBIAN = "/usr/lib/postgresql/*/bin"
+PROGRAMS = ("initdb", "pg_ctl")
 
 
 def why_not() -> str:
     """Why there can be no server here; empty where there can."""
-    missing = [name for name in ("initdb", "pg_ctl") if shutil.which(name) is None]
+    missing = [name for name in PROGRAMS if program(name) is None]
     if missing:
-        return (
-            f"{' and '.join(missing)} not found: apt-get install postgresql, and put them on PATH"
-        )
+        return f"{' and '.join(missing)} not found: apt-get install postgresql"
     try:
         pwd.getpwnam(USER)
     except KeyError:
         return f"there is no user {USER}" if os.geteuid() == 0 else ""
     return ""
+
+
+def program(name: str) -> str | None:
+    """The path of a program of PostgreSQL: that on PATH, or that of Debian's newest version."""
+    versions = sorted(glob.glob(DEBIAN), key=lambda path: int(path.split("/")[4]))
+    return shutil.which(name) or shutil.which(name, path=":".join(reversed(versions)))
 
 
 @contextmanager
@@ -40,8 +47,9 @@ def postgres() -> Iterator[str]:
         shutil.chown(folder, USER)
     data, port = folder / "data", free_port()
 
-    def run(*command: str | Path) -> None:
-        subprocess.run([str(part) for part in command], **options)  # type: ignore[call-overload]
+    def run(name: str, *arguments: str | Path) -> None:
+        command = [str(program(name)), *map(str, arguments)]
+        subprocess.run(command, **options)  # type: ignore[call-overload]
 
     started = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     run("initdb", "-D", data, "-U", "qstar", "-A", "trust", "--no-sync", "-E", "UTF8")
