@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,6 +19,8 @@ Found = tuple[str, str, Any, str, Callable[[], object] | None]
 """Kind, name, state, what is said, and what does it: the fields of `flows.deploy.Step`."""
 
 NOTIFY = "notify"
+OURS = "Made by qstar deploy."
+"""The end of a trigger's description: the server does not say to whom an automation belongs."""
 
 
 def triggers(client: SyncPrefectClient, wanted: dict[str, Any]) -> Iterator[Found]:
@@ -34,26 +37,27 @@ def triggers(client: SyncPrefectClient, wanted: dict[str, Any]) -> Iterator[Foun
         for number, spec in enumerate(wanted["triggers"], start=1):
             yield "trigger", spec.get("name", f"{full} {number}"), "made", full, None
         return
-    owner = f"prefect.deployment.{deployment.id}"
-    there = [a for a in client.read_automations() if a.owner_resource == owner]
+    related = client.read_resource_related_automations(f"prefect.deployment.{deployment.id}")
+    there = [found for found in related if _starts(found, deployment.id)]
     names = set()
     for number, spec in enumerate(wanted["triggers"], start=1):
         named = {"name": f"{wanted['name']}__automation_{number}", **spec}
         trigger = DeploymentTriggerAdapter.validate_python(named)
         trigger.set_deployment_id(deployment.id)
         core = trigger.as_automation()
+        core.description = f"{core.description} {OURS}".strip()
         names.add(core.name)
         found = next((a for a in there if a.name == core.name), None)
         yield _compared(client, "trigger", core, found, "enabled" in spec)
     for each in there:
-        if each.name not in names:
-            yield (
-                "trigger",
-                each.name,
-                "changed",
-                "removed",
-                partial(client.delete_automation, each.id),
-            )
+        if each.name not in names and each.description.endswith(OURS):
+            remove = partial(client.delete_automation, each.id)
+            yield "trigger", each.name, "changed", "removed", remove
+
+
+def _starts(automation: Automation, deployment_id: UUID) -> bool:
+    """Whether an automation starts a deployment; others only watch it."""
+    return any(getattr(a, "deployment_id", None) == deployment_id for a in automation.actions)
 
 
 def automations(client: SyncPrefectClient, spec: dict[str, Any]) -> Found:
@@ -93,13 +97,16 @@ def _compared(
         return kind, core.name, "made", core.description, lambda: client.create_automation(core)
     if not switched:  # the page's to switch
         core = core.model_copy(update={"enabled": there.enabled})
-    changed = [field for field, value in _plain(core).items() if _plain(there)[field] != value]
+    wanted, found = _plain(core), _plain(there)
+    changed = [field for field, value in wanted.items() if found[field] != value]
     if not changed:
         return kind, core.name, "left", core.description, None
     said = ", ".join(changed)
-    return kind, core.name, "changed", said, lambda: client.update_automation(there.id, core)
+    update = AutomationCore.model_validate(wanted)
+    return kind, core.name, "changed", said, lambda: client.update_automation(there.id, update)
 
 
 def _plain(automation: AutomationCore) -> dict[str, Any]:
     found = automation.model_dump()
-    return {name: found[name] for name in AutomationCore.model_fields if name != "tags"}
+    unsaid = ("tags", "owner_resource")
+    return {name: found[name] for name in AutomationCore.model_fields if name not in unsaid}

@@ -19,6 +19,7 @@ from prefect import Flow, flow, get_client, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.logs import show_progress
 from flows.nights import NIGHTLY, Made, night
 from flows.orders import (
     ARGS,
@@ -139,6 +140,7 @@ def reproduce(dataset: Dataset, overrides: Overrides = []) -> Result:  # noqa: B
     """
     from qstar_core.provenance import rerun
 
+    show_progress()
     try:
         with tempfile.TemporaryDirectory(prefix="qstar-reproduce-") as scratch:
             planned = rerun.prepare(dataset, scratch, overrides)
@@ -166,6 +168,7 @@ def carry_out(flow_name: str, order: Order, make: Make) -> Result:
         The final state of the flow run: Completed with the path of the record, or Failed with what
         is to be done.
     """
+    show_progress()
     day = order.day()
     try:
         _refuse_to_start_for_ever()

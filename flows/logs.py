@@ -19,4 +19,9 @@ def configure(verbose: bool) -> None:
     for name in QUIET:
         logging.getLogger(name).propagate = verbose
     if verbose:
-        logging.getLogger("qstar_core").setLevel(logging.INFO)
+        show_progress()
+
+
+def show_progress() -> None:
+    """Lets the lines of qstar's own loggers through, which a root logger at WARNING holds back."""
+    logging.getLogger("qstar_core").setLevel(logging.INFO)

@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.submit import submit_all
+from tests.processes import PATIENCE_S
 
 SPECS = [{"shard": str(k)} for k in range(9)]
 
@@ -20,6 +21,7 @@ def test_window_order_stop_and_failures(prefect_server: str) -> None:
     lock = threading.Lock()
     active = most = 0
     started: list[str] = []
+    two = threading.Barrier(2)  # the first two have to be at work at the same time
 
     @task(cache_policy=NO_CACHE, persist_result=False)
     def work(spec: dict[str, Any]) -> str:
@@ -27,6 +29,8 @@ def test_window_order_stop_and_failures(prefect_server: str) -> None:
         with lock:
             active, started[len(started) :] = active + 1, [spec["shard"]]
             most = max(most, active)
+        if spec["shard"] in ("0", "1"):
+            two.wait(PATIENCE_S)
         time.sleep(0.05)
         with lock:
             active -= 1

@@ -94,6 +94,10 @@ class Restless(Spy):
         """Seconds before the answer to a text."""
         return self.rng.choice([0.0, 0.0, self.rng.random() * self.pause_s])
 
+    async def rest(self, text: str) -> None:
+        """Goes by before the answer to a text."""
+        await asyncio.sleep(self.pause(text))
+
     async def sample_async(
         self, requests: Sequence[SampleRequest], done: Done | None = None
     ) -> list[list[Sample]]:
@@ -103,7 +107,7 @@ class Restless(Spy):
         self.waiting.append(text)
         self.most = max(self.most, len(self.waiting))
         try:
-            await asyncio.sleep(self.pause(text))
+            await self.rest(text)
         finally:
             self.waiting.remove(text)
         self.ended.append(text)

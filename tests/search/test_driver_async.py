@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
 from qstar_core.search.driver_async import most_telling
 from qstar_core.search.trace import SearchResult
+from tests.processes import PATIENCE_S
 from tests.search.engines import METHODS, BrokenValue, Done, Restless, named
 from tests.search.trees import AMPLE, EXAMPLE, TableValue, Tree, make_config, make_policy, trees
 
@@ -151,10 +153,14 @@ def test_what_is_asked_while_the_value_model_is_busy_is_merged() -> None:
 
 
 class OneSlow(Restless):
-    """Takes long for one problem and no time for the others."""
+    """Answers one problem only once ``others_ended``, and the others at once."""
 
-    def pause(self, text: str) -> float:
-        return 0.3 if text.startswith("q0") else 0.0
+    others_ended = False
+
+    async def rest(self, text: str) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while text.startswith("q0") and not self.others_ended and time.monotonic() < end:
+            await asyncio.sleep(0.001)
 
 
 def test_a_slow_search_holds_up_nobody() -> None:
@@ -164,6 +170,7 @@ def test_a_slow_search_holds_up_nobody() -> None:
 
     def note(place: int, result: SearchResult) -> None:
         ended.append(place)
+        policy.others_ended = len(ended) == len(pairs) - 1
 
     run(
         [p for p, _ in pairs],
