@@ -81,7 +81,7 @@ def test_the_index_of_a_bucket(finished: Finished, bucket: str) -> None:
             store.replace(path.name, path.read_bytes())
     shown = say("index", out)
     assert shown.exit_code == 0, shown.output
-    assert "tiny: 1 runs, 0 with another configuration" in shown.output
+    assert "tiny: 1 run, 0 with another configuration" in shown.output
     page = open_store(out).read("index.html").decode()
     assert f'href="report/{stage(finished.out, "report").name}/report.html"' in page
 
@@ -91,9 +91,19 @@ def test_an_empty_folder_has_no_index(tmp_path: Path) -> None:
     assert shown.exit_code == 2 and "nothing there was evaluated" in shown.output
 
 
+def training_problems(folder: Path) -> Path:
+    """Twelve of them from a file: generated ones leave out the held-out ones of each night."""
+    given = [[a, b, c] for a in (1, 2, 3) for b in (3, 4) for c in (2, 5)]
+    return write_problems(folder / "train.jsonl", [(numbers, sum(numbers)) for numbers in given])
+
+
 def problems(folder: Path, night: int) -> Path:
-    file = folder / f"test-2025-06-{night:02d}.jsonl"
-    rows = [*SHARED, ([5 + night, 7, 9], 9 + night)]
+    """The held-out ones of a night."""
+    rows = [*SHARED, ([5 + night, 7, 9], 21 + night)]
+    return write_problems(folder / f"test-2025-06-{night:02d}.jsonl", rows)
+
+
+def write_problems(file: Path, rows: list[tuple[list[int], int]]) -> Path:
     lines = [json.dumps({"numbers": numbers, "target": target}) for numbers, target in rows]
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -119,6 +129,8 @@ def test_seven_nights_with_another_label_method_on_the_fourth(
     keys = []
     for night in range(1, NIGHTS + 1):
         sets = {
+            "domain.train_problems": "null",
+            "domain.train_file": training_problems(tmp_path),
             "domain.test_problems": "null",
             "domain.test_file": problems(tmp_path, night),
             "labels.method": "mean_of_rollouts" if night >= CHANGED else "best_of_rollouts",
