@@ -8,6 +8,7 @@ part is used.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,12 @@ def test_the_policy_finds_what_answers_each_kind(
                     file.write(json.dumps(row) + "\n")
     config["policy"] = {"backend": "scripted", "path": str(script)}
     out = run(qstar, tmp_path, config, PREFECT_API_URL=prefect_server)
+    kinds = Counter(map(kind, problem_sets.problems(domain, "test", 0)))
+    commonest = kinds.most_common(1)[0][1] / kinds.total()  # what one instruction can answer
     table = {row["method"]: row for row in figures(out, "evaluation")["comparison"]}
     assert sum(figures(out, "problems")[split] for split in ("train", "test")) == 994
     assert table["adaptive"]["n"] > 850
-    assert table["random"]["accuracy"] < 0.25 and table["fixed"]["accuracy"] < 0.5
+    assert table["random"]["accuracy"] < table["fixed"]["accuracy"] < commonest + 0.01
     for name in ("adaptive", "linucb", "alone"):
         assert table[name]["accuracy"] > table["fixed"]["accuracy"] + 0.1, table[name]
     assert table["adaptive"]["verdict"] == "better"

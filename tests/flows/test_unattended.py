@@ -71,14 +71,13 @@ def api(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def deployments(folder: Path, bucket: str) -> Path:
-    """deployments/ with a nightly on a bucket, due in a moment, and a quick eye for silence."""
+    """deployments/ with a nightly on a bucket, not yet scheduled, and a quick eye for silence."""
     shutil.copytree(ROOT / "deployments", folder / "deployments")
     file = folder / "deployments" / "prefect.yaml"
     tree = yaml.safe_load(file.read_text())
     tree["deployments"] = tree["deployments"][:1]
-    due = datetime.now(UTC) + timedelta(minutes=2)
     nightly = tree["deployments"][0]
-    nightly["schedules"] = [{"cron": f"{due.minute} {due.hour} * * *", "timezone": "UTC"}]
+    nightly["schedules"] = []
     nightly["parameters"] = {"config": f"{bucket}/tiny.yaml", "out": f"{bucket}/night"}
     file.write_text(yaml.safe_dump(tree))
     extra = file.with_name("prefect-server.yaml")
@@ -86,6 +85,19 @@ def deployments(folder: Path, bucket: str) -> Path:
     rest["automations"][0]["trigger"]["within"] = SILENT_S
     extra.write_text(yaml.safe_dump(rest))
     return file
+
+
+def schedule(api: str) -> None:
+    """Makes the nightly due at the minute after the next, however long everything before took."""
+    nightly = httpx.get(f"{api}/deployments/name/nightly/nightly").json()
+    due = datetime.now(UTC) + timedelta(seconds=80)
+    cron = {"cron": f"{due.minute} {due.hour} * * *", "timezone": "UTC"}
+    url = f"{api}/deployments/{nightly['id']}/schedules"
+    httpx.post(url, json=[{"schedule": cron, "active": True}]).raise_for_status()
+
+
+def started(api: str) -> bool:
+    return any(run["state_type"] == "RUNNING" for run in flow_runs(api))
 
 
 def flow_runs(api: str) -> list[dict[str, Any]]:
@@ -140,6 +152,9 @@ def test_a_scheduled_night_survives_kill_nine(
     assert "made         deployment nightly/nightly" in done.stdout
 
     workers.append(standing.worker("qstar"))
+    schedule(api)
+    wait_until(lambda: bool(flow_runs(api)), "the night is scheduled")
+    wait_until(lambda: started(api), "the night begins")
     wait_until(
         lambda: any(n.startswith("night/rollouts/") and "/shards/" in n for n in store.names()),
         "the first shard of rollouts is in the bucket",
