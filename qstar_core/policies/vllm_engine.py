@@ -95,6 +95,17 @@ def watched() -> Iterator[None]:
         ) from error
 
 
+def whole_prompts_on_cpu() -> dict[str, Any]:
+    """The argument by which prompts are not read in parts, on a CPU.
+
+    While a part of a prompt is read, vLLM puts the random generator of its request back by an
+    offset, which generators of a CPU do not have: it fails where prompts fill a step.
+    """
+    from vllm.platforms import current_platform
+
+    return {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
+
+
 def steps(llm: Any, names: Sequence[str]) -> Iterator[list[Any]]:
     """Runs the engine until nothing is left; yields the outputs that finished in a step.
 

@@ -62,6 +62,14 @@ class TestVllm(PolicyContract):
         assert [len(drawn) for drawn in policy.sample(requests)] == [4] * len(requests)
 
 
+def test_prompts_that_do_not_fit_into_one_step() -> None:
+    engine = {"max_model_len": 128, "max_num_batched_tokens": 128, **EAGER}
+    policy = VllmPolicy(FOLDER, "float32", 64, engine=engine)
+    long = "\n".join(["1 2 3 4 > 10", *["1 + 2 = 3 | 3 3 4"] * 4]) + "\n"
+    requests = [SampleRequest(long[k:], (1, 2), 1, 8, 1.0) for k in range(6)]
+    assert [len(drawn) for drawn in policy.sample(requests)] == [2] * 6
+
+
 @pytest.mark.parametrize(
     ("engine", "what", "step"),
     [
