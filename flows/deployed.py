@@ -45,6 +45,8 @@ log = logging.getLogger("qstar_core.deployed")
 PARTITION = "partition"
 STARTS = 5  # of one run, after which it is not made again: something in it ends its process
 KEY_DIGITS = 8
+PARTIAL = "Partial"
+"""Name of the final state of a run whose record is not whole: completed, and to be looked at."""
 
 Make = Callable[[Workshop], Made]
 Result = State[Any]
@@ -163,8 +165,8 @@ def carry_out(flow_name: str, order: Order, make: Make) -> Result:
     """Makes the stages of a partition and puts its record.
 
     Returns:
-        The final state of the flow run: Completed with the path of the record, or Failed with what
-        is to be done.
+        The final state of the flow run: Completed with the path of the record, under the name
+        `PARTIAL` where it is not whole; or Failed with what is to be done.
     """
     day = order.day()
     try:
@@ -176,8 +178,9 @@ def carry_out(flow_name: str, order: Order, make: Make) -> Result:
         path = _put_record(flow_name, config, day, made, shop.seconds)
     except UserError as error:
         return failed(error, order.config)
-    whole = "" if not made.note else f"; not whole: {made.note}"
-    return Completed(message=f"Record {path}{whole}")
+    if made.note:
+        return Completed(name=PARTIAL, message=f"Record {path}; not whole: {made.note}")
+    return Completed(message=f"Record {path}")
 
 
 def failed(error: UserError, config: str) -> Result:

@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
+from flows.deployed import PARTIAL
 from flows.orders import Limits, Order, local_day
 from qstar_core import partitions
 
@@ -101,7 +103,7 @@ def test_a_night_leaves_a_record_and_the_next_one_makes_nothing_again(nights: Ni
 
 
 def test_a_night_out_of_budget_evaluates_with_the_last_model(nights: Nights) -> None:
-    assert nights.states[2][0] == "COMPLETED", nights.states[2]
+    assert nights.states[2][:2] == ["COMPLETED", "Partial"], nights.states[2]
     assert "not whole: rollouts: runtime.max_tokens: " in nights.states[2][2]
     first, *_, last = records(nights)
     assert (last.date, last.whole) == (date(2026, 11, 28), False)
@@ -118,6 +120,15 @@ def test_an_error_that_a_person_mends_is_the_message_of_the_run(nights: Nights) 
     assert (kind, name) == ("FAILED", "Failed")
     assert "its input" in message and "Next: qstar" in message
     assert str(nights.out.parent / "tiny.yaml") in message  # instead of CONFIG
+
+
+def test_no_end_of_a_run_is_taken_for_silence_and_bad_ones_are_told() -> None:
+    file = ROOT / "deployments" / "prefect-server.yaml"
+    found = {each["name"]: each for each in yaml.safe_load(file.read_text())["automations"]}
+    ends = {f"prefect.flow-run.{name}" for name in ("Completed", PARTIAL, "Failed", "Stopped")}
+    assert ends < set(found["qstar-silent-runs"]["trigger"]["expect"])
+    told = set(found["qstar-failed-runs"]["trigger"]["expect"])
+    assert told >= ends - {"prefect.flow-run.Completed"}
 
 
 def test_names_and_tags_say_domain_date_and_key(nights: Nights) -> None:
