@@ -151,7 +151,7 @@ def reproduce(dataset: Dataset, overrides: Overrides = []) -> Result:  # noqa: B
             with workshop(planned.config, LoggedProgress()) as shop:
                 for stage in planned.stages:
                     its = planned.rounds.get(stage.uri, planned.config)
-                    replace(shop, config=its).make(stage)
+                    replace(shop, config=its, announced=False).make(stage)
             outcome = rerun.compare(planned)
     except UserError as error:
         return failed(error, dataset)

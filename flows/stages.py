@@ -115,6 +115,8 @@ class Workshop:
     budget: Budget
     seconds: dict[str, float] = field(default_factory=dict)
     """What making each data set took, by its folder; only of those that this run made."""
+    announced: bool = True
+    """Whether publications are events; not those of a scratch folder, which start deployments."""
 
     def make(self, stage: pipeline.Stage) -> Manifest:
         """Makes one stage's data set unless it is published; returns its manifest.
@@ -144,7 +146,7 @@ class Workshop:
         check_room(stage, self.config, estimate)
         begun = self.budget.seconds
         receipts = self.run_shards(specs, estimate)
-        manifest = publish_stage(stage, self.config, receipts)
+        manifest = publish_stage(stage, self.config, receipts, announced=self.announced)
         self.show.end(manifest["rows"])
         for remark in remarks(manifest):
             self.show.remark(stage.name, remark)

@@ -98,10 +98,21 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     cache_policy=NO_CACHE,
 )
 def publish_stage(
-    stage: pipeline.Stage, config: RunConfig, receipts: list[dict[str, Any]]
+    stage: pipeline.Stage,
+    config: RunConfig,
+    receipts: list[dict[str, Any]],
+    announced: bool = True,
 ) -> dict[str, Any]:
-    """Puts the manifest of a stage whose shards are all finished, and says so; returns it."""
+    """Puts the manifest of a stage whose shards are all finished; returns it.
+
+    Args:
+        stage: it is of.
+        config: of the run.
+        receipts: of all shards, in order.
+        announced: whether an event says so.
+    """
     note_task_run()
     manifest = pipeline.publish(stage, config, receipts)
-    emit_published(manifest, config.name)
+    if announced:
+        emit_published(manifest, config.name)
     return manifest

@@ -37,10 +37,26 @@ print("STATES " + json.dumps(found))
 """
 
 
-def run_flows(api: str, *parameters: dict[str, Any]) -> tuple[list[list[str]], str]:
+REPRODUCTION = """
+import json, sys
+from flows import settings
+settings.apply()
+import tasks.shards
+told = []
+tasks.shards.emit_published = lambda manifest, run: told.append(manifest["uri"])
+from flows.deployed import reproduce
+[parameters] = json.loads(sys.argv[1])
+state = reproduce(**parameters, return_state=True)
+print("STATES " + json.dumps([[state.type.value, state.message, told]]))
+"""
+
+
+def run_flows(
+    api: str, *parameters: dict[str, Any], script: str = NIGHTS
+) -> tuple[list[list[Any]], str]:
     """Type, name and message of the final state of each run, and all that was printed."""
     done = subprocess.run(
-        [sys.executable, "-c", NIGHTS, json.dumps(parameters)],
+        [sys.executable, "-c", script, json.dumps(parameters)],
         cwd=ROOT,
         env={**os.environ, **PATIENT, "PREFECT_API_URL": api, "PREFECT_LOGGING_LEVEL": "INFO"},
         capture_output=True,
@@ -58,7 +74,7 @@ class Nights:
 
     out: Path
     api: str
-    states: list[list[str]]
+    states: list[list[Any]]
     output: str
 
 
@@ -160,6 +176,12 @@ def test_publications_are_events(nights: Nights) -> None:
             k: stage[k] for k in ("key", "uri", "rows")
         }
     assert found["qstar.run.published"]["payload"]["flow"] == "nightly"
+
+
+def test_what_is_made_again_in_a_scratch_folder_starts_no_deployment(nights: Nights) -> None:
+    rollouts = records(nights)[0].stages["rollouts"]
+    [state], output = run_flows(nights.api, {"dataset": rollouts["uri"]}, script=REPRODUCTION)
+    assert state == ["COMPLETED", f"Equal, {rollouts['rows']} rows", []], output
 
 
 def test_the_log_has_what_the_command_line_prints(nights: Nights) -> None:

@@ -118,7 +118,7 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
         return receipts
 
     monkeypatch.setattr(Workshop, "run_shards", run_shards)
-    monkeypatch.setattr(stages, "publish_stage", pipeline.publish)
+    monkeypatch.setattr(stages, "publish_stage", lambda *g, announced: pipeline.publish(*g))
     outs = io.StringIO(), io.StringIO()
     shows = [StageProgress(Console(file=out)) for out in outs]
     runner, budget = stages._task_runner(config.runtime), Budget(config.runtime)
