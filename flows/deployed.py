@@ -48,7 +48,7 @@ KEY_DIGITS = 8
 PARTIAL = "Partial"
 """Name of the final state of a run whose record is not whole: completed, and to be looked at."""
 
-Make = Callable[[Workshop], Made]
+Make = Callable[[Workshop, datetime.date], Made]
 Result = State[Any]
 
 
@@ -69,11 +69,14 @@ def run_name() -> str:
     """Flow, configuration, domain, date and the first digits of the last key."""
     flow_name = str(runtime.flow_run.flow_name)
     order = Order.of(runtime.flow_run.parameters)
-    day = order.day().isoformat()
+    try:
+        day = order.day().isoformat()
+    except UserError:  # said by the flow itself; a name must not fail it
+        return f"{flow_name}-{leaf(order.config)}"
     try:
         config = order.load()
         last = list(stages_of(flow_name, config).values())[-1]
-    except (UserError, OSError):  # said by the flow itself; a name must not fail it
+    except (UserError, OSError):  # likewise
         return f"{flow_name}-{leaf(order.config)}-{day}"
     return f"{flow_name}-{config.name}-{config.domain.name}-{day}-{last.key[:KEY_DIGITS]}"
 
@@ -105,7 +108,7 @@ def deployed(flow_name: str, summary: str, make: Make) -> Flow[..., Result]:
 def _alone(flow_name: str) -> Make:
     """Makes just the stages of a flow."""
 
-    def make(shop: Workshop) -> Made:
+    def make(shop: Workshop, _: datetime.date) -> Made:
         stages = stages_of(flow_name, shop.config)
         return Made({name: shop.make(stage) for name, stage in stages.items()})
 
@@ -168,13 +171,13 @@ def carry_out(flow_name: str, order: Order, make: Make) -> Result:
         The final state of the flow run: Completed with the path of the record, under the name
         `PARTIAL` where it is not whole; or Failed with what is to be done.
     """
-    day = order.day()
     try:
+        day = order.day()
         _refuse_to_start_for_ever()
         config = order.load()
         _tag_partition(day)
         with workshop(config, LoggedProgress()) as shop:
-            made = make(shop)
+            made = make(shop, day)
         path = _put_record(flow_name, config, day, made, shop.seconds)
     except UserError as error:
         return failed(error, order.config)
@@ -223,7 +226,8 @@ def _refuse_to_start_for_ever() -> None:
     count = int(runtime.flow_run.run_count or 0)
     if count > STARTS:
         raise UserError(
-            f"this run was started {count} times and fell silent each time",
+            f"this run was started for the {count}th time; more than {STARTS} are not made, because "
+            "something in it may end its process",
             safe="finished shards and published data sets are there and will be kept",
             next_step="look at the worker's log and memory, then start a new run for this date",
         )

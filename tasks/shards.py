@@ -30,7 +30,10 @@ Spec = dict[str, Any]
 RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
 
 
-USE_MODELS = ("rollouts", "pool", "qvm", "prm", "sft", "evaluation", "comparison", "timing")
+USE_MODELS = (
+    *("rollouts", "pool", "qvm", "prm", "sft", "episodes", "adaptive"),
+    *("evaluation", "comparison", "timing"),
+)
 """Kinds of data sets whose shards take slots of ``runtime.limits``."""
 
 

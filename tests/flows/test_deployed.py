@@ -19,6 +19,7 @@ import yaml
 from flows.deployed import PARTIAL
 from flows.orders import Limits, Order, local_day
 from qstar_core import partitions
+from qstar_core.errors import UserError
 
 from .conftest import PATIENT, ROOT, TINY
 
@@ -194,6 +195,12 @@ def test_the_day_is_that_of_the_time_zone() -> None:
     assert local_day(moment, "UTC") == date(2026, 11, 28)
     assert local_day(moment, "Europe/Berlin") == date(2026, 11, 29)
     assert local_day(moment, "America/New_York") == date(2026, 11, 28)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berln", "Europe", "Nowhere"])
+def test_a_time_zone_that_is_none_is_said(zone: str) -> None:
+    with pytest.raises(UserError, match=f"no time zone {zone}"):
+        Order("a.yaml", time_zone=zone).day()
 
 
 def test_limits_become_overrides() -> None:

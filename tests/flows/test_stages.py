@@ -106,7 +106,7 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
     stage = pipeline.plan(config)["problems"]
     began, may, made = threading.Event(), threading.Event(), []
 
-    def run_shards(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
+    def run_shards(shop: Workshop, specs: list[dict[str, Any]], *_: object) -> list[Any]:
         began.set()
         assert may.wait(PATIENCE_S)
         receipts = []
