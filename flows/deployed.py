@@ -226,7 +226,7 @@ def _refuse_to_start_for_ever() -> None:
     count = int(runtime.flow_run.run_count or 0)
     if count > STARTS:
         raise UserError(
-            f"this run was started for the {count}th time; more than {STARTS} are not made, because "
+            f"this run was started {count} times; after {STARTS} it is not made again, because "
             "something in it may end its process",
             safe="finished shards and published data sets are there and will be kept",
             next_step="look at the worker's log and memory, then start a new run for this date",

@@ -143,7 +143,7 @@ class Workshop:
         if stage.kind in LAST:
             self.budget.give_back()  # it was kept for these
         estimate = pipeline.estimate(stage, self.config)
-        there = _there(specs)
+        there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
         check_room(stage, self.config, estimate, sum(there.values()))
         begun = self.budget.seconds
         receipts = self.run_shards(specs, estimate, there)
@@ -161,20 +161,15 @@ class Workshop:
         estimate: dict[str, Any],
         there: Mapping[str, bool] | None = None,
     ) -> list[dict[str, Any]]:
-        """Runs all shards, whether or not some of them fail; returns their receipts in order.
-
-        Args:
-            specs: of the shards.
-            estimate: of the stage.
-            there: whether each is finished already; None looks.
+        """Runs all shards but those ``there`` (None looks); returns all receipts in order.
 
         Raises:
             BudgetSpent: the run's budget ended before all were started.
             StageFailed: shards failed after all retries.
         """
         stage = specs[0]["stage"]
-        there = _there(specs) if there is None else dict(there)
-        self.show.begin(stage, there, estimate)
+        there = there or {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
+        self.show.begin(stage, dict(there), estimate)
 
         failed: dict[str, BaseException] = {}
 
@@ -298,11 +293,6 @@ def _task_runner(options: RuntimeConfig) -> AbstractContextManager[TaskRunner[An
     if options.runner == "ray":
         return ray_runner(options)
     return ThreadPoolTaskRunner(max_workers=options.workers)
-
-
-def _there(specs: list[dict[str, Any]]) -> dict[str, bool]:
-    """Whether each shard is finished already, by its name."""
-    return {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
 
 
 def _error(future: PrefectFuture[Any]) -> BaseException:

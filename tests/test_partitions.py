@@ -61,7 +61,8 @@ def test_a_night_that_is_made_up_for_knows_no_later_one(tmp_path: Path) -> None:
     partitions.put(out, record())
     partitions.put(out, record(next_day, key="b" * 24))
     keys = [
-        (found := partitions.latest(out, "mine", "nightly", "labels", until=day)) and found["key"][0]
+        (found := partitions.latest(out, "mine", "nightly", "labels", until=day))
+        and found["key"][0]
         for day in (DAY - timedelta(days=1), DAY, next_day)
     ]
     assert keys == [None, "a", "b"]

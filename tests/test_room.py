@@ -69,14 +69,25 @@ def test_too_many_workers_for_the_memory(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("uri", "finished", "written"),
-    [("{out}", 0, 10), ("{out}", 7, 3), ("{out}", 10, 0), ("s3://b/c", 0, 2), ("s3://b/c", 9, 1)],
+    ("where", "finished", "written"),
+    [
+        ("tmp_path", 0, 10),
+        ("tmp_path", 7, 3),
+        ("tmp_path", 10, 0),
+        ("bucket", 0, 2),
+        ("bucket", 9, 1),
+    ],
 )
 def test_only_what_will_be_written_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, finished: int, written: int
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    finished: int,
+    written: int,
 ) -> None:
     shard = 10**6  # tokens
-    its = replace(stage(tmp_path, "labels"), uri=uri.format(out=tmp_path))
+    its = replace(stage(tmp_path, "labels"), uri=f"{request.getfixturevalue(where)}/labels")
     chosen, estimate = config(tmp_path, workers=2), {"policy_tokens": 10 * shard, "shards": 10}
     needed = int(1e9) + written * shard * room.BYTES_PER_TOKEN
     for free, fits in ((needed, True), (needed - 1, False)):

@@ -144,7 +144,7 @@ def test_a_run_that_failed_leaves_the_stage_to_the_next(
     config = RunConfig(out=str(tmp_path), policy=PolicyConfig(path=str(tiny_policy())))
     stage = pipeline.plan(config)["problems"]
 
-    def fail(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
+    def fail(shop: Workshop, specs: list[dict[str, Any]], *_: object) -> list[Any]:
         raise WorkerError("signal SIGKILL")
 
     monkeypatch.setattr(Workshop, "run_shards", fail)
