@@ -27,7 +27,7 @@ MANIFEST = re.compile(
 RECORD = re.compile(r"runs/([A-Za-z0-9._-]+)/([^/]+?)(?:/[^/]+)?(?:\.json)")
 KEY = re.compile(rf"(?<![0-9a-f])[0-9a-f]{{{ID_DIGITS}}}(?![0-9a-f])")
 
-NEEDED = {"key": str, "figures": dict, "inputs": dict, "files": list}
+NEEDED: dict[str, type[Any]] = {"key": str, "figures": dict, "inputs": dict, "files": list}
 """What the page needs of a manifest, with its type."""
 
 Row = dict[str, Any]

@@ -49,7 +49,8 @@ def out(
 
 
 def put(out: str, day: date, whole: bool = True) -> None:
-    entry = {"kind": "report", "key": "a" * 24, "uri": f"{out}/report/{'a' * 24}", "rows": 0}
+    manifest = {"kind": "report", "key": "a" * 24, "uri": f"{out}/report/a", "rows": 0}
+    entry = partitions.stage_entry(manifest, made=True)
     partitions.put(out, partitions.Record("tiny", "nightly", day, {"report": entry}, whole))
 
 
