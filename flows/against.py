@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -164,7 +165,8 @@ def write(page: Path, run: Run, found: Against) -> int:
     """Writes the report of a run with a switch to what changed; returns how many files that are.
 
     Raises:
-        UserError: what the evaluation was made from does not lie beside it.
+        UserError: what the evaluation was made from does not lie beside it, or its configuration
+            is of another version.
     """
     from qstar_core.audit.brief import label_audit
     from qstar_core.environment import as_mapping
@@ -178,7 +180,15 @@ def write(page: Path, run: Run, found: Against) -> int:
             safe="the comparison above is complete",
             next_step="qstar report A --against B with the output folders of the runs",
         )
-    config = RunConfig.model_validate_json(json.dumps({**run.manifest["config"], "out": where[0]}))
+    try:
+        stands = {**run.manifest["config"], "out": where[0]}
+        config = RunConfig.model_validate_json(json.dumps(stands))
+    except ValidationError as error:
+        raise UserError(
+            f"{run.uri} has the configuration of another version of qstar: {error}",
+            safe="the comparison above is complete",
+            next_step="qstar report A --against B with the version that its manifest names",
+        ) from error
     inputs = {"evaluation": run.uri, **manifests.inputs(run.uri, run.manifest)}
     inputs = {name: uri for name, uri in inputs.items() if dataset.read_manifest(uri) is not None}
     data = assemble(inputs, run.manifest["key"], config)

@@ -97,7 +97,7 @@ def backfill(
                 continue
             name = f"{flow_name}-{day}"
             if not dry_run:
-                _schedule(client, found, day, name, attempt=len(runs))
+                _schedule(client, found, day, name, after=runs)
             days.append(Day(day, "scheduled", name))
     return days
 
@@ -121,6 +121,12 @@ def _missing(
     found = set[datetime.date]()
     if last < first:
         partitions.missing("", "", flow_name, first, last)  # says so
+    if "config" not in deployment.parameters:
+        raise UserError(
+            f"the runs of {flow_name}/{deployment.name} belong to no date: they have no "
+            "configuration",
+            next_step="name one that has, such as qstar backfill nightly",
+        )
     home = deployment.job_variables.get("working_dir") or "."
     with contextlib.chdir(home if os.path.isdir(home) else "."):  # paths may be relative to it
         for day in partitions.days(first, last):
@@ -145,10 +151,16 @@ def _schedule(
     deployment: DeploymentResponse,
     day: datetime.date,
     name: str,
-    attempt: int,
+    after: list[FlowRun],
 ) -> None:
-    """Schedules a run; two commands at once schedule the same one."""
+    """Schedules a run; two commands at once schedule the same one, because both see the same runs.
+
+    The last of these is in the key, not their number: Prefect forgets runs, and an old number would
+    be that of a run which has ended.
+    """
     parameters: dict[str, Any] = {"date": day.isoformat()}
+    last = max(after, key=lambda run: (str(run.created), str(run.id)), default=None)
+    attempt = "first" if last is None else last.id
     try:
         client.create_flow_run_from_deployment(
             deployment.id,

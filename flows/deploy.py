@@ -194,9 +194,15 @@ def _deployment(client: SyncPrefectClient, wanted: dict[str, Any]) -> Step:
     changes = {field: fields.get(field) for field in changed}
     if "schedules" in changed:
         found = [each.model_dump(mode="json", exclude_unset=True) for each in schedules(wanted)]
+        if there.schedules and not any(each.active for each in there.schedules):
+            found = [{"active": False, **each} for each in found]  # paused on the page
         changes["schedules"] = found
     update = DeploymentUpdate.model_validate(changes)
-    said = ", ".join(changed)
-    return Step(
-        "deployment", full, "changed", said, lambda: client.update_deployment(there.id, update)
-    )
+
+    def change() -> None:
+        client.update_deployment(there.id, update)
+        for each in client.read_deployment_schedules(there.id) if "schedules" in changed else ():
+            if each.slug not in {its.slug for its in schedules(wanted)}:
+                client.delete_deployment_schedule(there.id, each.id)  # the server keeps it
+
+    return Step("deployment", full, "changed", ", ".join(changed), change)

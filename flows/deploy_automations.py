@@ -29,6 +29,9 @@ def triggers(client: SyncPrefectClient, wanted: dict[str, Any]) -> Iterator[Foun
     Args:
         client: of the server.
         wanted: of `flows.deploy_flows.body`; made already, unless this is a dry run.
+
+    Raises:
+        UserError: one is malformed.
     """
     full = f"{wanted['flow']}/{wanted['name']}"
     try:
@@ -42,9 +45,16 @@ def triggers(client: SyncPrefectClient, wanted: dict[str, Any]) -> Iterator[Foun
     names = set()
     for number, spec in enumerate(wanted["triggers"], start=1):
         named = {"name": f"{wanted['name']}__automation_{number}", **spec}
-        trigger = DeploymentTriggerAdapter.validate_python(named)
-        trigger.set_deployment_id(deployment.id)
-        core = trigger.as_automation()
+        try:
+            trigger = DeploymentTriggerAdapter.validate_python(named)
+            trigger.set_deployment_id(deployment.id)
+            core = trigger.as_automation()
+        except ValidationError as error:
+            raise UserError(
+                f"trigger {named['name']} of {full}: {error}",
+                safe="the deployments are made",
+                next_step="mend it in the file, then run the same command again",
+            ) from error
         core.description = f"{core.description} {OURS}".strip()
         names.add(core.name)
         found = next((a for a in there if a.name == core.name), None)

@@ -46,8 +46,10 @@ log = logging.getLogger("qstar_core.deployed")
 PARTITION = "partition"
 STARTS = 5  # of one run, after which it is not made again: something in it ends its process
 KEY_DIGITS = 8
+PARTIAL = "Partial"
+"""Name of the final state of a run whose record is not whole: completed, and to be looked at."""
 
-Make = Callable[[Workshop], Made]
+Make = Callable[[Workshop, datetime.date], Made]
 Result = State[Any]
 
 
@@ -68,11 +70,14 @@ def run_name() -> str:
     """Flow, configuration, domain, date and the first digits of the last key."""
     flow_name = str(runtime.flow_run.flow_name)
     order = Order.of(runtime.flow_run.parameters)
-    day = order.day().isoformat()
+    try:
+        day = order.day().isoformat()
+    except UserError:  # said by the flow itself; a name must not fail it
+        return f"{flow_name}-{leaf(order.config)}"
     try:
         config = order.load()
         last = list(stages_of(flow_name, config).values())[-1]
-    except (UserError, OSError):  # said by the flow itself; a name must not fail it
+    except (UserError, OSError):  # likewise
         return f"{flow_name}-{leaf(order.config)}-{day}"
     return f"{flow_name}-{config.name}-{config.domain.name}-{day}-{last.key[:KEY_DIGITS]}"
 
@@ -104,7 +109,7 @@ def deployed(flow_name: str, summary: str, make: Make) -> Flow[..., Result]:
 def _alone(flow_name: str) -> Make:
     """Makes just the stages of a flow."""
 
-    def make(shop: Workshop) -> Made:
+    def make(shop: Workshop, _: datetime.date) -> Made:
         stages = stages_of(flow_name, shop.config)
         return Made({name: shop.make(stage) for name, stage in stages.items()})
 
@@ -151,7 +156,7 @@ def reproduce(dataset: Dataset, overrides: Overrides = []) -> Result:  # noqa: B
             with workshop(planned.config, LoggedProgress()) as shop:
                 for stage in planned.stages:
                     its = planned.rounds.get(stage.uri, planned.config)
-                    replace(shop, config=its).make(stage)
+                    replace(shop, config=its, announced=False).make(stage)
             outcome = rerun.compare(planned)
     except UserError as error:
         return failed(error, dataset)
@@ -165,22 +170,23 @@ def carry_out(flow_name: str, order: Order, make: Make) -> Result:
     """Makes the stages of a partition and puts its record.
 
     Returns:
-        The final state of the flow run: Completed with the path of the record, or Failed with what
-        is to be done.
+        The final state of the flow run: Completed with the path of the record, under the name
+        `PARTIAL` where it is not whole; or Failed with what is to be done.
     """
     show_progress()
-    day = order.day()
     try:
+        day = order.day()
         _refuse_to_start_for_ever()
         config = order.load()
         _tag_partition(day)
         with workshop(config, LoggedProgress()) as shop:
-            made = make(shop)
+            made = make(shop, day)
         path = _put_record(flow_name, config, day, made, shop.seconds)
     except UserError as error:
         return failed(error, order.config)
-    whole = "" if not made.note else f"; not whole: {made.note}"
-    return Completed(message=f"Record {path}{whole}")
+    if made.note:
+        return Completed(name=PARTIAL, message=f"Record {path}; not whole: {made.note}")
+    return Completed(message=f"Record {path}")
 
 
 def failed(error: UserError, config: str) -> Result:
@@ -223,7 +229,8 @@ def _refuse_to_start_for_ever() -> None:
     count = int(runtime.flow_run.run_count or 0)
     if count > STARTS:
         raise UserError(
-            f"this run was started {count} times and fell silent each time",
+            f"this run was started {count} times; after {STARTS} it is not made again, because "
+            "something in it may end its process",
             safe="finished shards and published data sets are there and will be kept",
             next_step="look at the worker's log and memory, then start a new run for this date",
         )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect import runtime
 from pydantic import BaseModel, ConfigDict, Field
 
 from qstar_core.config import RunConfig
 from qstar_core.config_file import load_config
+from qstar_core.errors import UserError
 
 DATE = r"^\d{4}-\d\d-\d\d$"  # Prefect's check of a schema does not look at "format: date"
 
@@ -89,7 +90,11 @@ class Order:
         return cls(**known)
 
     def day(self) -> datetime.date:
-        """The partition; a retry of the same run keeps it, whenever it comes."""
+        """The partition; a retry of the same run keeps it, whenever it comes.
+
+        Raises:
+            UserError: as `local_day`.
+        """
         if self.date is not None:
             return self.date
         scheduled = runtime.flow_run.scheduled_start_time or datetime.datetime.now(datetime.UTC)
@@ -106,5 +111,16 @@ class Order:
 
 
 def local_day(moment: datetime.datetime, time_zone: str) -> datetime.date:
-    """The date of a moment in a time zone."""
-    return moment.astimezone(ZoneInfo(time_zone)).date()
+    """The date of a moment in a time zone.
+
+    Raises:
+        UserError: there is no such zone.
+    """
+    try:
+        zone = ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, OSError, ValueError) as error:  # "Europe" is a folder of zones
+        raise UserError(
+            f"time_zone: there is no time zone {time_zone}",
+            next_step="start a new run with a name such as UTC or Europe/Berlin",
+        ) from error
+    return moment.astimezone(zone).date()

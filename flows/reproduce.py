@@ -33,7 +33,8 @@ def reproduce(
         The manifest of each stage, by its folder.
     """
     with workshop(config) as shop:
+        quiet = replace(shop, announced=False)
         return {
-            stage.uri: replace(shop, config=rounds.get(stage.uri, config)).make(stage)
+            stage.uri: replace(quiet, config=rounds.get(stage.uri, config)).make(stage)
             for stage in stages
         }

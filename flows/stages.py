@@ -115,6 +115,8 @@ class Workshop:
     budget: Budget
     seconds: dict[str, float] = field(default_factory=dict)
     """What making each data set took, by its folder; only of those that this run made."""
+    announced: bool = True
+    """Whether publications are events; not those of a scratch folder, which start deployments."""
 
     def make(self, stage: pipeline.Stage) -> Manifest:
         """Makes one stage's data set unless it is published; returns its manifest.
@@ -141,10 +143,11 @@ class Workshop:
         if stage.kind in LAST:
             self.budget.give_back()  # it was kept for these
         estimate = pipeline.estimate(stage, self.config)
-        check_room(stage, self.config, estimate)
+        there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
+        check_room(stage, self.config, estimate, sum(there.values()))
         begun = self.budget.seconds
-        receipts = self.run_shards(specs, estimate)
-        manifest = publish_stage(stage, self.config, receipts)
+        receipts = self.run_shards(specs, estimate, there)
+        manifest = publish_stage(stage, self.config, receipts, announced=self.announced)
         self.show.end(manifest["rows"])
         for remark in remarks(manifest):
             self.show.remark(stage.name, remark)
@@ -153,17 +156,20 @@ class Workshop:
         return manifest
 
     def run_shards(
-        self, specs: list[dict[str, Any]], estimate: dict[str, Any]
+        self,
+        specs: list[dict[str, Any]],
+        estimate: dict[str, Any],
+        there: Mapping[str, bool] | None = None,
     ) -> list[dict[str, Any]]:
-        """Runs all shards, whether or not some of them fail; returns their receipts in order.
+        """Runs all shards but those ``there`` (None looks); returns all receipts in order.
 
         Raises:
             BudgetSpent: the run's budget ended before all were started.
             StageFailed: shards failed after all retries.
         """
         stage = specs[0]["stage"]
-        there = {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
-        self.show.begin(stage, there, estimate)
+        there = there or {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
+        self.show.begin(stage, dict(there), estimate)
 
         failed: dict[str, BaseException] = {}
 

@@ -15,6 +15,7 @@ gives the same file, late data another one beside it. A record is never overwrit
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,11 +24,15 @@ from typing import Any
 
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.store import open_store
+from qstar_core.store import Store, open_store
 from qstar_core.store.uri import join
+
+log = logging.getLogger("qstar_core.partitions")
 
 PLACEHOLDER = "{date}"
 RUNS = "runs"
+ENTRY = ("kind", "key", "uri", "rows", "made", "seconds")
+"""What a record says of each stage."""
 _NAME = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)/(?P<flow>[a-z-]+)-(?P<key>[0-9a-f]+)\.json")
 
 Manifest = dict[str, Any]
@@ -117,37 +122,60 @@ def put(out: str, record: Record) -> tuple[str, bool]:
     return store.path(name), new
 
 
-def records(out: str, name: str, flow: str | None = None) -> list[Record]:
+def records(
+    out: str,
+    name: str,
+    flow: str | None = None,
+    first: date = date.min,
+    last: date = date.max,
+) -> list[Record]:
     """The records of a run's partitions, by date and then by when they were made.
 
     Args:
         out: output folder.
         name: of the configuration.
         flow: of these alone; None is all.
+        first: date; files of others are not read.
+        last: date, included.
+
+    Raises:
+        UserError: one of them cannot be read.
     """
     store = open_store(join(out, f"{RUNS}/{name}"))
-    found = []
-    for path in store.names():
-        parts = _NAME.fullmatch(path)
-        if parts is None or (flow is not None and parts["flow"] != flow):
-            continue
-        found.append(_read(store.read(path), store.path(path)))
+    named = _by_date(store, flow)
+    found = [_read(store, path) for day in named if first <= day <= last for path in named[day]]
     return sorted(found, key=lambda record: (record.date, record.created))
 
 
-def latest(out: str, name: str, flow: str, stage: str, made: bool = False) -> dict[str, Any] | None:
+def latest(
+    out: str, name: str, flow: str, stage: str, *, until: date, made: bool = False
+) -> dict[str, Any] | None:
     """What the last record that has a stage says of it; None where none has.
+
+    A record that cannot be read is passed over with a warning: it must not cost every night.
 
     Args:
         out: output folder.
         name: of the configuration.
         flow: which made the records.
         stage: name of the stage.
+        until: date of the last record that counts; a night that is made up for knows no later one.
         made: whether only records count whose run made it.
     """
-    found = [r.stages[stage] for r in records(out, name, flow) if stage in r.stages]
-    found = [each for each in found if each["made"] or not made]
-    return found[-1] if found else None
+    store = open_store(join(out, f"{RUNS}/{name}"))
+    named = _by_date(store, flow)
+    for day in sorted((day for day in named if day <= until), reverse=True):
+        found = []
+        for path in named[day]:
+            try:
+                found.append(_read(store, path))
+            except UserError as error:
+                log.warning("%s; %s", error.what, error.next_step)
+        for record in sorted(found, key=lambda each: each.created, reverse=True):
+            entry = record.stages.get(stage)
+            if entry is not None and (entry["made"] or not made):
+                return entry
+    return None
 
 
 def days(first: date, last: date) -> Iterator[date]:
@@ -166,25 +194,39 @@ def missing(out: str, name: str, flow: str, first: date, last: date) -> list[dat
         raise UserError(
             f"--from {first} is after --to {last}", next_step="swap the two; both are included"
         )
-    there = {record.date for record in records(out, name, flow) if record.whole}
+    there = {record.date for record in records(out, name, flow, first, last) if record.whole}
     return [day for day in days(first, last) if day not in there]
 
 
-def _read(content: bytes, path: str) -> Record:
+def _by_date(store: Store, flow: str | None) -> dict[date, list[str]]:
+    """The names of the records by date."""
+    found: dict[date, list[str]] = {}
+    for path in store.names():
+        parts = _NAME.fullmatch(path)
+        if parts is not None and flow in (None, parts["flow"]):
+            found.setdefault(date.fromisoformat(parts["date"]), []).append(path)
+    return found
+
+
+def _read(store: Store, path: str) -> Record:
     try:
-        tree: Mapping[str, Any] = json.loads(content)
+        tree: Mapping[str, Any] = json.loads(store.read(path))
+        stages = dict(tree["stages"])
+        for entry in stages.values():
+            _ = [entry[name] for name in ENTRY]
         return Record(
-            tree["name"],
-            tree["flow"],
+            str(tree["name"]),
+            str(tree["flow"]),
             date.fromisoformat(tree["date"]),
-            dict(tree["stages"]),
-            tree["whole"],
-            tree["note"],
-            tree["created"],
+            stages,
+            bool(tree["whole"]),
+            str(tree["note"]),
+            str(tree["created"]),
         )
     except (ValueError, KeyError, TypeError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path} is no record of a run: {error}",
+            f"{store.path(path)} is no record of a run: {said}",
             safe="the data sets that it names are as they were",
             next_step="remove it; the next run of that date writes it anew",
         ) from error

@@ -17,6 +17,7 @@ from qstar_core.errors import UserError
 from qstar_core.policies.checkpoint import backbone, resolve_checkpoint, sft_base
 from qstar_core.stage import Stage
 from qstar_core.store import open_store
+from qstar_core.store.uri import is_remote
 
 GB = 1e9
 BYTES_PER_TOKEN = 32  # of Parquet, with prompts, steps and search trees; 6 to 20 were seen
@@ -26,28 +27,41 @@ CGROUP = Path("/sys/fs/cgroup")
 GPU = Path("/dev/nvidia0")
 TRAINS = ("qvm", "prm", "sft")
 SEARCHES = ("evaluation", "comparison", "timing")
-GENERATES = ("rollouts", "pool", *SEARCHES)
+GENERATES = ("rollouts", "pool", "episodes", *SEARCHES)
 
 
-def check_room(stage: Stage, config: RunConfig, estimate: dict[str, Any]) -> None:
+def check_room(
+    stage: Stage, config: RunConfig, estimate: dict[str, Any], finished: int = 0
+) -> None:
     """Makes sure that a stage finds the disk and the memory that it will need.
 
     Args:
         stage: about to start; its inputs are published.
         config: of the run.
-        estimate: of `qstar_core.estimate`: its ``policy_tokens``.
+        estimate: of `qstar_core.estimate`: its ``policy_tokens`` and ``shards``.
+        finished: shards that are there already and will not be written again.
 
     Raises:
         UserError: one of the two is too small; says how much is there, is needed, and what helps.
     """
     if config.runtime.min_free_gb == 0.0:
         return
-    check_disk(stage, config, int(estimate["policy_tokens"]))
+    shards = max(1, int(estimate["shards"]))
+    left = shards - finished
+    if is_remote(stage.uri):  # a file is removed here once it is uploaded
+        left = min(left, config.runtime.workers)
+    check_disk(stage, config, int(estimate["policy_tokens"]) * left // shards)
     check_memory(stage, config)
 
 
 def check_disk(stage: Stage, config: RunConfig, tokens: int) -> None:
-    """As `check_room`, of the disk that a stage writes to; for S3, that of the scratch files."""
+    """As `check_room`, of the disk that a stage writes to; for S3, that of the scratch files.
+
+    Args:
+        stage: about to start.
+        config: of the run.
+        tokens: whose shards will be on it at once.
+    """
     place = open_store(stage.uri).lock_path().absolute()
     while not place.exists():
         place = place.parent
@@ -79,9 +93,9 @@ def check_memory(stage: Stage, config: RunConfig) -> None:
             each += start_bytes(stage, config)
     free = available_memory()
     if workers * each > free:
-        fit = max(1, int(free // max(1, each)))
+        fit = int(free // each)
         step = "stop what else runs here, or take a machine with more memory"
-        if fit < workers:
+        if 1 <= fit < workers:
             step = f"add --set runtime.workers={fit}, or take a machine with more memory"
         raise UserError(
             f"{stage.name}: {free / GB:.1f} GB of memory are available; the weights of its models "

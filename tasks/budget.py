@@ -54,11 +54,15 @@ class Budget:
         self.tokens += int(receipt.get("figures", {}).get("tokens", 0))
 
     def keep(self, tokens: int = 0, seconds: float = 0.0) -> None:
-        """Sets tokens and seconds aside for the last stages, at most what the limits are."""
+        """Sets tokens and seconds aside for the last stages.
+
+        At most half of each limit: the estimates are upper ones, and where they exceed the limit
+        the stages before would never get to start.
+        """
         hours = self._options.max_hours
         limits = [limit for limit in (self._options.max_tokens, self._payable) if limit is not None]
-        limit_s = hours * SECONDS_PER_HOUR if hours else seconds
-        self._kept = Kept(min([tokens, *limits]), min(seconds, limit_s))
+        limit_s = hours * SECONDS_PER_HOUR / 2 if hours else seconds
+        self._kept = Kept(min([tokens, *(limit // 2 for limit in limits)]), min(seconds, limit_s))
 
     def give_back(self) -> None:
         """Lets the next stages have what was kept, all of it: the first ones may have gone over."""

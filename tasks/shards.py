@@ -30,7 +30,10 @@ Spec = dict[str, Any]
 RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
 
 
-USE_MODELS = ("rollouts", "pool", "qvm", "prm", "sft", "evaluation", "comparison", "timing")
+USE_MODELS = (
+    *("rollouts", "pool", "qvm", "prm", "sft", "episodes", "adaptive"),
+    *("evaluation", "comparison", "timing"),
+)
 """Kinds of data sets whose shards take slots of ``runtime.limits``."""
 
 
@@ -98,10 +101,21 @@ def run_shard(spec: Spec) -> dict[str, Any]:
     cache_policy=NO_CACHE,
 )
 def publish_stage(
-    stage: pipeline.Stage, config: RunConfig, receipts: list[dict[str, Any]]
+    stage: pipeline.Stage,
+    config: RunConfig,
+    receipts: list[dict[str, Any]],
+    announced: bool = True,
 ) -> dict[str, Any]:
-    """Puts the manifest of a stage whose shards are all finished, and says so; returns it."""
+    """Puts the manifest of a stage whose shards are all finished; returns it.
+
+    Args:
+        stage: it is of.
+        config: of the run.
+        receipts: of all shards, in order.
+        announced: whether an event says so.
+    """
     note_task_run()
     manifest = pipeline.publish(stage, config, receipts)
-    emit_published(manifest, config.name)
+    if announced:
+        emit_published(manifest, config.name)
     return manifest

@@ -51,8 +51,39 @@ def test_the_same_night_again_writes_nothing_and_late_data_stands_beside_it(tmp_
     assert Path(first).read_bytes() == before
     found = partitions.records(out, "mine", "nightly")
     assert [each.stages["labels"]["key"][0] for each in found] == ["a", "b"]
-    assert partitions.latest(out, "mine", "nightly", "labels") == found[-1].stages["labels"]
-    assert partitions.latest(out, "mine", "nightly", "qvm") is None
+    where = out, "mine", "nightly"
+    assert partitions.latest(*where, "labels", until=DAY) == found[-1].stages["labels"]
+    assert partitions.latest(*where, "qvm", until=DAY) is None
+
+
+def test_a_night_that_is_made_up_for_knows_no_later_one(tmp_path: Path) -> None:
+    out, next_day = str(tmp_path), DAY + timedelta(days=1)
+    partitions.put(out, record())
+    partitions.put(out, record(next_day, key="b" * 24))
+    keys = [
+        (found := partitions.latest(out, "mine", "nightly", "labels", until=day))
+        and found["key"][0]
+        for day in (DAY - timedelta(days=1), DAY, next_day)
+    ]
+    assert keys == [None, "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"name": "mine"}', "[]", "7", '{"stages": []}', '{"stages": {"labels": {}}}']
+)
+def test_a_damaged_record_costs_no_other_night(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, next_day = str(tmp_path), DAY + timedelta(days=1)
+    partitions.put(out, record())
+    path, _ = partitions.put(out, record(next_day, key="b" * 24))
+    Path(path).write_text(text)
+    found = partitions.latest(out, "mine", "nightly", "labels", until=next_day)
+    assert found is not None and found["key"] == "a" * 24
+    assert "is no record of a run" in caplog.text and path in caplog.text
+    assert partitions.missing(out, "mine", "nightly", DAY, DAY) == []  # that of DAY alone is read
+    with pytest.raises(UserError, match="is no record of a run"):
+        partitions.missing(out, "mine", "nightly", DAY, next_day)
 
 
 @given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))

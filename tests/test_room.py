@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,46 @@ def test_too_many_workers_for_the_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert caught.value.next_step.startswith("add --set runtime.workers=2")
     with pytest.raises(UserError, match="in each of its 1 worker"):
         room.check_memory(stage(tmp_path, "qvm"), config(tmp_path))
+    monkeypatch.setattr(room, "available_memory", lambda: 0.5 * size)
+    with pytest.raises(UserError) as caught:  # fewer workers would not do either
+        room.check_memory(stage(tmp_path, "rollouts"), config(tmp_path, workers=3))
+    assert "runtime.workers" not in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("where", "finished", "written"),
+    [
+        ("tmp_path", 0, 10),
+        ("tmp_path", 7, 3),
+        ("tmp_path", 10, 0),
+        ("bucket", 0, 2),
+        ("bucket", 9, 1),
+    ],
+)
+def test_only_what_will_be_written_counts(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    finished: int,
+    written: int,
+) -> None:
+    shard = 10**6  # tokens
+    its = replace(stage(tmp_path, "labels"), uri=f"{request.getfixturevalue(where)}/labels")
+    chosen, estimate = config(tmp_path, workers=2), {"policy_tokens": 10 * shard, "shards": 10}
+    needed = int(1e9) + written * shard * room.BYTES_PER_TOKEN
+    for free, fits in ((needed, True), (needed - 1, False)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: Usage(0, 0, free))
+        try:
+            room.check_room(its, chosen, estimate, finished)
+            assert fits
+        except UserError:
+            assert not fits
 
 
 def test_a_limit_of_zero_looks_at_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 0))
-    estimate = {"policy_tokens": 10**12}
+    estimate = {"policy_tokens": 10**12, "shards": 1}
     room.check_room(stage(tmp_path, "rollouts"), config(tmp_path, min_free_gb=0.0), estimate)
 
 

@@ -27,6 +27,9 @@ MANIFEST = re.compile(
 RECORD = re.compile(r"runs/([A-Za-z0-9._-]+)/([^/]+?)(?:/[^/]+)?(?:\.json)")
 KEY = re.compile(rf"(?<![0-9a-f])[0-9a-f]{{{ID_DIGITS}}}(?![0-9a-f])")
 
+NEEDED: dict[str, type[Any]] = {"key": str, "figures": dict, "inputs": dict, "files": list}
+"""What the page needs of a manifest, with its type."""
+
 Row = dict[str, Any]
 
 
@@ -84,9 +87,10 @@ def _manifest(uri: str, unread: list[str]) -> Row | None:
     except UserError as error:
         unread.append(error.what)
         return None
-    if manifest is not None and isinstance(manifest.get("figures"), dict):
+    lacking = [n for n, kind in NEEDED.items() if not isinstance((manifest or {}).get(n), kind)]
+    if not lacking:
         return manifest
-    unread.append(f"{uri}: its manifest has no figures")
+    unread.append(f"{uri}: its manifest has no {', '.join(lacking)}")
     return None
 
 
@@ -100,10 +104,10 @@ def _dates(
         match = RECORD.fullmatch(name)
         if match is None:
             continue
-        text = store.read(name).decode("utf-8", "replace")
         try:
+            text = store.read(name).decode("utf-8", "replace")
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:  # damaged, or removed meanwhile
             unread.append(f"{name}: {error}")
             continue
         whole = not isinstance(record, dict) or record.get("whole", True)
@@ -133,7 +137,8 @@ def _night(name: str, date: str, manifest: Row, reports: Mapping[str, Row]) -> R
 
 
 def _page(kind: str, manifest: Row) -> str:
-    return f"{kind}/{manifest['key']}/{manifest['files'][0]['name']}"
+    names = [str(file["name"]) for file in manifest["files"]]
+    return f"{kind}/{manifest['key']}/{names[0]}" if names else ""
 
 
 def _comparison(manifest: Row) -> Row:

@@ -46,6 +46,13 @@ def test_a_run_against_itself_changed_nothing(finished: Finished, tmp_path: Path
     assert 'class="switch"' in page.read_text() and not list(tmp_path.glob("*.js"))
 
 
+def test_a_run_of_another_version_has_no_page(finished: Finished, tmp_path: Path) -> None:
+    run = find(str(finished.out))
+    run.manifest["config"]["gone"] = 1
+    with pytest.raises(UserError, match="of another version"):
+        write(tmp_path / "page.html", run, compare(run, run))
+
+
 def test_what_is_no_evaluation_and_no_folder_is_refused(finished: Finished, tmp_path: Path) -> None:
     rollouts = str(stage(finished.out, "rollouts"))
     with pytest.raises(UserError, match="kind rollouts, not to an evaluation"):

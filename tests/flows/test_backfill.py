@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.backfill import backfill
@@ -48,7 +49,8 @@ def out(
 
 
 def put(out: str, day: date, whole: bool = True) -> None:
-    entry = {"kind": "report", "key": "a" * 24, "uri": f"{out}/report/{'a' * 24}", "rows": 0}
+    manifest = {"kind": "report", "key": "a" * 24, "uri": f"{out}/report/a", "rows": 0}
+    entry = partitions.stage_entry(manifest, made=True)
     partitions.put(out, partitions.Record("tiny", "nightly", day, {"report": entry}, whole))
 
 
@@ -90,6 +92,38 @@ def test_a_run_that_failed_is_made_again(out: str, tmp_path: Path) -> None:
         client.set_flow_run_state(run.id, Failed(), force=True)
         assert [day.state for day in backfill(name, FIRST, FIRST)] == ["scheduled"]
         assert len([r for r in client.read_flow_runs() if r.deployment_id == deployment.id]) == 2
+
+
+def test_runs_that_prefect_has_forgotten_do_not_stand_for_new_ones(
+    out: str, tmp_path: Path
+) -> None:
+    from prefect.states import Failed
+
+    name = f"nightly/{tmp_path.name}"
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(name)
+
+        def runs() -> list[FlowRun]:
+            found = client.read_flow_runs()
+            mine = [run for run in found if run.deployment_id == deployment.id]
+            return sorted(mine, key=lambda run: str(run.created))
+
+        for _ in range(2):
+            backfill(name, FIRST, FIRST)
+            client.set_flow_run_state(runs()[-1].id, Failed(), force=True)
+        client.delete_flow_run(runs()[0].id)
+        assert [day.state for day in backfill(name, FIRST, FIRST)] == ["scheduled"]
+        assert [bool(run.state and run.state.is_final()) for run in runs()] == [True, False]
+
+
+def test_a_deployment_without_a_configuration_has_no_dates(out: str, tmp_path: Path) -> None:
+    name = f"again-{tmp_path.name}"
+    (tmp_path / "prefect.yaml").write_text(
+        f"deployments: [{{name: {name}, entrypoint: flows.deployed.reproduce}}]\n"
+    )
+    assert "made" in [step.state for step in deploy(str(tmp_path / "prefect.yaml"))]
+    with pytest.raises(UserError, match="belong to no date"):
+        backfill(f"reproduce/{name}", FIRST, LAST)
 
 
 def test_what_is_wrong_is_said(out: str) -> None:

@@ -102,6 +102,43 @@ def test_what_differs_is_changed_and_a_paused_schedule_stays_paused(file: Path) 
     assert "changed" not in states(file).values()
 
 
+@pytest.mark.parametrize("slug", ["nightly", None])
+def test_a_paused_schedule_that_is_changed_stays_paused_and_one_that_is_removed_ends(
+    file: Path, slug: str | None
+) -> None:
+    name = f"scheduled-{slug}"
+    schedule = {
+        "cron": "15 2 * * *",
+        "timezone": "Europe/Berlin",
+        **({"slug": slug} if slug else {}),
+    }
+    edit(file, lambda tree: tree.update(deployments=tree["deployments"][:1]))
+    edit(file, lambda tree: tree["deployments"][0].update(name=name, schedules=[schedule]))
+    states(file)
+    with get_client(sync_client=True) as client:
+
+        def there() -> list[Any]:
+            return client.read_deployment_by_name(f"nightly/{name}").schedules
+
+        deployment = client.read_deployment_by_name(f"nightly/{name}")
+        client.update_deployment_schedule(deployment.id, there()[0].id, active=False)
+        edit(file, lambda tree: tree["deployments"][0]["schedules"][0].update(cron="5 3 * * *"))
+        assert states(file)[f"deployment nightly/{name}"] == "changed"
+        assert [(s.schedule.cron, s.active) for s in there()] == [("5 3 * * *", False)]
+        assert states(file)[f"deployment nightly/{name}"] == "left"
+        edit(file, lambda tree: tree["deployments"][0].update(schedules=[]))
+        assert states(file)[f"deployment nightly/{name}"] == "changed"
+        assert there() == []
+        assert states(file)[f"deployment nightly/{name}"] == "left"
+        client.delete_deployment(deployment.id)
+
+
+def test_a_malformed_trigger_is_said(file: Path) -> None:
+    edit(file, lambda tree: tree["deployments"][5].update(triggers=[{"within": "soon"}]))
+    with pytest.raises(UserError, match="trigger compare__automation_1 of compare/compare"):
+        list(deploy(str(file)))
+
+
 def test_notifications_come_with_the_named_block(file: Path, prefect_server: str) -> None:
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 

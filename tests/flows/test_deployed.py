@@ -14,9 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
+from flows.deployed import PARTIAL
 from flows.orders import Limits, Order, local_day
 from qstar_core import partitions
+from qstar_core.errors import UserError
 
 from .conftest import PATIENT, ROOT, TINY
 
@@ -35,10 +38,26 @@ print("STATES " + json.dumps(found))
 """
 
 
-def run_flows(api: str, *parameters: dict[str, Any]) -> tuple[list[list[str]], str]:
+REPRODUCTION = """
+import json, sys
+from flows import settings
+settings.apply()
+import tasks.shards
+told = []
+tasks.shards.emit_published = lambda manifest, run: told.append(manifest["uri"])
+from flows.deployed import reproduce
+[parameters] = json.loads(sys.argv[1])
+state = reproduce(**parameters, return_state=True)
+print("STATES " + json.dumps([[state.type.value, state.message, told]]))
+"""
+
+
+def run_flows(
+    api: str, *parameters: dict[str, Any], script: str = NIGHTS
+) -> tuple[list[list[Any]], str]:
     """Type, name and message of the final state of each run, and all that was printed."""
     done = subprocess.run(
-        [sys.executable, "-c", NIGHTS, json.dumps(parameters)],
+        [sys.executable, "-c", script, json.dumps(parameters)],
         cwd=ROOT,
         env={**os.environ, **PATIENT, "PREFECT_API_URL": api, "PREFECT_LOGGING_LEVEL": "INFO"},
         capture_output=True,
@@ -56,7 +75,7 @@ class Nights:
 
     out: Path
     api: str
-    states: list[list[str]]
+    states: list[list[Any]]
     output: str
 
 
@@ -66,7 +85,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory, policy: Path, prefect_serve
     out, config = folder / "out", folder / "tiny.yaml"
     config.write_text(TINY.format(out=out, policy=policy), encoding="utf-8")
     given = {"config": str(config)}
-    tight = {"overrides": ["rollouts.samples=5"], "limits": {"max_tokens": 700}}
+    tight = {"overrides": ["rollouts.samples=12"], "limits": {"max_tokens": 1400}}
     states, output = run_flows(
         prefect_server,
         {**given, "date": "2026-11-26"},
@@ -101,7 +120,7 @@ def test_a_night_leaves_a_record_and_the_next_one_makes_nothing_again(nights: Ni
 
 
 def test_a_night_out_of_budget_evaluates_with_the_last_model(nights: Nights) -> None:
-    assert nights.states[2][0] == "COMPLETED", nights.states[2]
+    assert nights.states[2][:2] == ["COMPLETED", "Partial"], nights.states[2]
     assert "not whole: rollouts: runtime.max_tokens: " in nights.states[2][2]
     first, *_, last = records(nights)
     assert (last.date, last.whole) == (date(2026, 11, 28), False)
@@ -118,6 +137,16 @@ def test_an_error_that_a_person_mends_is_the_message_of_the_run(nights: Nights) 
     assert (kind, name) == ("FAILED", "Failed")
     assert "its input" in message and "Next: qstar" in message
     assert str(nights.out.parent / "tiny.yaml") in message  # instead of CONFIG
+
+
+def test_no_end_of_a_run_is_taken_for_silence_and_bad_ones_are_told() -> None:
+    file = ROOT / "deployments" / "prefect-server.yaml"
+    found = {each["name"]: each for each in yaml.safe_load(file.read_text())["automations"]}
+    ends = {f"prefect.flow-run.{name}" for name in ("Completed", PARTIAL, "Failed", "Stopped")}
+    known = set(found["qstar-silent-runs"]["trigger"]["expect"])
+    assert ends | {"prefect.flow-run.Cancelling", "prefect.flow-run.Cancelled"} < known
+    told = set(found["qstar-failed-runs"]["trigger"]["expect"])
+    assert told >= ends - {"prefect.flow-run.Completed"}
 
 
 def test_names_and_tags_say_domain_date_and_key(nights: Nights) -> None:
@@ -153,6 +182,12 @@ def test_publications_are_events(nights: Nights) -> None:
     assert found["qstar.run.published"]["payload"]["flow"] == "nightly"
 
 
+def test_what_is_made_again_in_a_scratch_folder_starts_no_deployment(nights: Nights) -> None:
+    rollouts = records(nights)[0].stages["rollouts"]
+    [state], output = run_flows(nights.api, {"dataset": rollouts["uri"]}, script=REPRODUCTION)
+    assert state == ["COMPLETED", f"Equal, {rollouts['rows']} rows", []], output
+
+
 def test_the_log_has_what_the_command_line_prints(nights: Nights) -> None:
     assert "rollouts    finished: 48 rows" in nights.output
     assert "record of 2026-11-26" in nights.output
@@ -163,6 +198,12 @@ def test_the_day_is_that_of_the_time_zone() -> None:
     assert local_day(moment, "UTC") == date(2026, 11, 28)
     assert local_day(moment, "Europe/Berlin") == date(2026, 11, 29)
     assert local_day(moment, "America/New_York") == date(2026, 11, 28)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berln", "Europe", "Nowhere"])
+def test_a_time_zone_that_is_none_is_said(zone: str) -> None:
+    with pytest.raises(UserError, match=f"no time zone {zone}"):
+        Order("a.yaml", time_zone=zone).day()
 
 
 def test_limits_become_overrides() -> None:

@@ -80,6 +80,7 @@ def test_a_shard_that_uses_a_model_holds_a_slot(prefect_server: str) -> None:
             assert taken() == 1
             with limited({**spec, "stage": "labels"}), limited({"stage": "evaluation"}):
                 assert taken() == 1
-            with limited({**spec, "stage": "pool_mcts"}):
-                assert taken() == 2
+            for stage in ("pool_mcts", "episodes", "adaptive"):
+                with limited({**spec, "stage": stage}):
+                    assert taken() == 2
         assert taken() == 0

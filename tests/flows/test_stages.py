@@ -106,7 +106,7 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
     stage = pipeline.plan(config)["problems"]
     began, may, made = threading.Event(), threading.Event(), []
 
-    def run_shards(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
+    def run_shards(shop: Workshop, specs: list[dict[str, Any]], *_: object) -> list[Any]:
         began.set()
         assert may.wait(PATIENCE_S)
         receipts = []
@@ -118,7 +118,7 @@ def test_a_second_run_waits_for_the_first_and_takes_what_it_published(
         return receipts
 
     monkeypatch.setattr(Workshop, "run_shards", run_shards)
-    monkeypatch.setattr(stages, "publish_stage", pipeline.publish)
+    monkeypatch.setattr(stages, "publish_stage", lambda *g, announced: pipeline.publish(*g))
     outs = io.StringIO(), io.StringIO()
     shows = [StageProgress(Console(file=out)) for out in outs]
     runner, budget = stages._task_runner(config.runtime), Budget(config.runtime)
@@ -144,7 +144,7 @@ def test_a_run_that_failed_leaves_the_stage_to_the_next(
     config = RunConfig(out=str(tmp_path), policy=PolicyConfig(path=str(tiny_policy())))
     stage = pipeline.plan(config)["problems"]
 
-    def fail(shop: Workshop, specs: list[dict[str, Any]], estimate: object) -> list[Any]:
+    def fail(shop: Workshop, specs: list[dict[str, Any]], *_: object) -> list[Any]:
         raise WorkerError("signal SIGKILL")
 
     monkeypatch.setattr(Workshop, "run_shards", fail)

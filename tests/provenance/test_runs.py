@@ -88,8 +88,18 @@ def test_a_damaged_manifest_costs_only_itself(out: str) -> None:
     publish(out, 1)
     put(out, f"evaluation/{'0' * 24}/manifest.json", "{")
     put(out, f"evaluation/{'1' * 24}/manifest.json", {"kind": "evaluation"})
+    put(out, f"report/{'2' * 24}/manifest.json", {"key": "2" * 24, "figures": {}, "files": []})
     found = runs(out)
-    assert len(found["nights"]["demo"]) == 1 and len(found["unread"]) == 2
+    assert len(found["nights"]["demo"]) == 1 and len(found["unread"]) == 3
+    assert found["unread"][-1].endswith("has no inputs")
+
+
+def test_a_report_without_a_page_has_no_link(out: str) -> None:
+    key, _ = publish(out, 1, report=False)
+    head = {"key": "2" * 24, "inputs": {"evaluation": key}, "figures": {}, "files": []}
+    put(out, f"report/{'2' * 24}/manifest.json", head)
+    [night] = runs(out)["nights"]["demo"]
+    assert night["page"] == ""
 
 
 def test_a_folder_without_runs_is_refused(out: str) -> None:

@@ -46,11 +46,12 @@ def test_what_is_kept_is_left_for_the_last_stages(used: int, kept: int, limit: i
     budget = Budget(RuntimeConfig(max_tokens=limit))
     budget.take({"figures": {"tokens": used}})
     budget.keep(kept)
-    assert bool(budget.spent()) == (used + min(kept, limit) >= limit)
+    aside = min(kept, limit // 2)
+    assert bool(budget.spent()) == (used + aside >= limit)
     budget.give_back()
-    assert bool(budget.spent()) == (used >= limit and kept == 0)
-    budget.take({"figures": {"tokens": min(kept, limit)}})
-    assert bool(budget.spent()) == (used + min(kept, limit) >= limit)
+    assert bool(budget.spent()) == (used >= limit and aside == 0)
+    budget.take({"figures": {"tokens": aside}})
+    assert bool(budget.spent()) == (used + aside >= limit)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6))
@@ -58,9 +59,22 @@ def test_money_is_kept_as_its_tokens(kept: int, limit: int) -> None:
     options = RuntimeConfig(max_price=limit / 1e6, price_per_million_tokens=1.0)
     budget = Budget(options)
     budget.keep(kept)
-    assert bool(budget.spent()) == (kept >= limit)
-    budget.give_back()
     assert budget.spent() == ""
+    budget.take({"figures": {"tokens": limit - min(kept, limit // 2)}})
+    assert "max_price" in budget.spent()
+    budget.give_back()
+    assert bool(budget.spent()) == (min(kept, limit // 2) == 0)
+
+
+@given(st.integers(0, 10**9), st.floats(0.0, 1e6), st.integers(1, 10**6))
+def test_the_first_stages_may_start_however_much_is_asked_for_the_last(
+    tokens: int, seconds: float, limit: int
+) -> None:
+    priced = {"max_price": limit / 1e6, "price_per_million_tokens": 1.0}
+    for options in ({"max_tokens": limit}, {"max_hours": 1.0}, priced):
+        budget = Budget(RuntimeConfig.model_validate(options), clock=lambda: 0.0)
+        budget.keep(tokens, seconds)
+        assert budget.spent() == ""
 
 
 def test_hours_are_kept_too() -> None:
