@@ -17,27 +17,40 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").glob("howto/*.md")),
+    *sorted((ROOT / "docs").glob("reference/*.md")),
+]
 KINDS = {"bash": "shell", "yaml": "yaml", "python": "python", "json": "json", "text": "text"}
 PROGRAMS = {
     *("qstar", "make", "python", "pip", "prefect", "ray", "vllm", "tensorboard", "pytest"),
-    *("export", "for", "apt-get", "cd", "mkdir", "cat", "docker", "git", "crontab"),
+    *("export", "for", "apt-get", "cd", "mkdir", "cat", "docker", "git", "crontab", "."),
 }
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 ASSIGNED = re.compile(r"\w+=\$\(.*\)\s*(#.*)?$", re.DOTALL)
 EXCUSE = re.compile(r"<!--\s*not run:\s*(.+?)\s*-->", re.DOTALL)
+FILE = re.compile(r"<!--\s*file:\s*(\S+)\s*-->")
 SPLIT = {";", "&&", "||", "|", "&"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of code of a page: its first line, what it is, and why it is not run, if so."""
+    """A piece of code of a page: its first line, what it is, why it is not run, if so, and the
+    name of the file that it is, if any."""
 
     page: Path
     line: int
     kind: str
     text: str
     excuse: str | None = None
+    file: str | None = None
+
+    @property
+    def names_a_command(self) -> bool:
+        """Whether a line begins with a program that pages may use."""
+        return any(_program(line) in PROGRAMS for line in self.text.splitlines())
 
     @property
     def where(self) -> str:
@@ -53,21 +66,22 @@ def tokens(page: Path) -> list[Token]:
 
 def blocks(page: Path) -> Iterator[Block]:
     """All code blocks; an indented one of several kinds comes paragraph by paragraph."""
-    excuse: str | None = None
+    excuse = file = None
     for token in tokens(page):
         if token.type == "html_block":
-            found = EXCUSE.search(token.content)
+            found, named = EXCUSE.search(token.content), FILE.search(token.content)
             excuse = found[1] if found else excuse
+            file = named[1] if named else file
             continue
         if token.type in ("fence", "code_block"):
             assert token.map is not None
             line = token.map[0] + 1
             if token.type == "fence":
                 kind = KINDS.get(token.info.strip().partition(" ")[0], "unknown")
-                yield Block(page, line + 1, kind, token.content, excuse)
+                yield Block(page, line + 1, kind, token.content, excuse, file)
             else:
                 yield from _indented(page, line, token.content, excuse)
-        excuse = None
+        excuse = file = None
 
 
 def _indented(page: Path, line: int, text: str, excuse: str | None) -> Iterator[Block]:
@@ -90,9 +104,9 @@ def kind_of(text: str) -> str:
         return "json"
     if _is_code(text):
         return "python"
-    if _parses(yaml.safe_load, text) and isinstance(yaml.safe_load(text), dict | list):
-        return "yaml"
-    return "text"
+    tree = yaml.safe_load(text) if _parses(yaml.safe_load, text) else None
+    fields = isinstance(tree, dict) and all(str(name).isidentifier() for name in tree)
+    return "yaml" if fields or isinstance(tree, list) else "text"
 
 
 def _program(line: str) -> str:
