@@ -59,7 +59,7 @@ test-docs: $(STAMP) ## Check the commands of all pages, run those of the tutoria
 	@$(BIN)/python -m pytest tests/docs -q
 
 docs: $(DOCS_STAMP) ## Build the site of docs/ into .site
-	@$(BIN)/mkdocs build --quiet --clean
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
 	@echo "The site is in .site; open .site/index.html"
 
 ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
@@ -68,7 +68,7 @@ test-test-docs: $(STAMP) ## Check the commands of all pages, run those of the tu
 	@$(BIN)/python -m pytest tests/docs -q
 
 docs: $(DOCS_STAMP) ## Build the site of docs/ into .site
-	@$(BIN)/mkdocs build --quiet --clean
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
 	@echo "The site is in .site; open .site/index.html"
 
 ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
