@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RAY_STAMP := $(VENV)/.installed-ray
+DOCS_STAMP := $(VENV)/.installed-docs
 VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 # One of the two is installed at a time; the same version, for a CPU or for CUDA.
@@ -15,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install vllm vllm-cpu demo up down server deploy s3 test test-slow test-vllm ray test-ray
+.PHONY: help install vllm vllm-cpu demo up down server deploy s3 test test-slow test-docs test-vllm ray test-ray docs
 .PHONY: lint types bench doctor clean
 
 help: ## List the targets
@@ -54,9 +55,23 @@ test: $(STAMP) ## Run the tests except the slow ones, the import contracts inclu
 test-slow: $(STAMP) ## Run the slow tests
 	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 2 --dist=loadfile --no-loadscope-reorder
 
+test-docs: $(STAMP) ## Check the commands of all pages, run those of the tutorial and the how-tos
+	@$(BIN)/python -m pytest tests/docs -q
+
+docs: $(DOCS_STAMP) ## Build the site of docs/ into .site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo "The site is in .site; open .site/index.html"
+
 ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
 
-test-ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
+test-test-docs: $(STAMP) ## Check the commands of all pages, run those of the tutorial and the how-tos
+	@$(BIN)/python -m pytest tests/docs -q
+
+docs: $(DOCS_STAMP) ## Build the site of docs/ into .site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo "The site is in .site; open .site/index.html"
+
+ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
 	@$(BIN)/python -m pytest -m ray -q
 
 test-vllm: ## Run the tests of the real engine in .venv-vllm (after make vllm-cpu or make vllm)
@@ -82,7 +97,7 @@ doctor: ## Check what the machine offers; changes nothing
 	@PYTHON=$(PYTHON) VENV=$(VENV) .ci/doctor
 
 clean: ## Remove the virtual environments and all caches; results stay
-	@rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .site
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
@@ -95,6 +110,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the pinned dependencies into $(VENV) (some minutes the first time)."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pipeline,dev]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 $(RAY_STAMP): $(STAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from importlib.resources import files
 from typing import Annotated
 
 import typer
@@ -23,6 +24,8 @@ app = typer.Typer(
 app.add_typer(cli_data.app)
 app.add_typer(cli_deploy.app)
 
+DEMO = "demo.yaml"  # a link to deployments/demo.yaml, a file of its own in a wheel
+
 ConfigFile = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the run, a path or s3:// URI.")
 ]
@@ -33,6 +36,28 @@ Out = Annotated[
 Plan = Annotated[
     bool, typer.Option("--plan", help="Show what would run and is there; run nothing.")
 ]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """The options of all commands."""
+
+
+@app.command()
+def demo(plan: Plan = False, out: Out = None, set_: Sets = None, verbose: Verbose = False) -> None:
+    """Run the demo that comes with qstar: countdown with the embedded policy, in results/demo."""
+    commands.whole("run", str(files("flows") / DEMO), plan, out, set_, verbose)
 
 
 @app.command()
@@ -259,7 +284,7 @@ def down() -> None:
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version, as --version does."""
     typer.echo(__version__)
 
 

@@ -57,11 +57,11 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def bucket(self) -> str:
+    def bucket(self, name: str | None = None) -> str:
         """The URI of a new bucket."""
         import boto3
 
-        name = f"test-{uuid.uuid4().hex[:12]}"
+        name = name or f"test-{uuid.uuid4().hex[:12]}"
         env = self.env()
         boto3.client(
             "s3",
