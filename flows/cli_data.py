@@ -176,13 +176,16 @@ def index(
 
 @app.command()
 def verify(
-    dataset: Dataset,
+    datasets: Annotated[
+        list[str], typer.Argument(metavar="DATASET...", help="Folders or s3:// URIs.")
+    ],
     deep: Annotated[bool, typer.Option("--deep", help="All that it was made from, too.")] = False,
 ) -> None:
-    """Check every file of a data set against its manifest; exit code 1 if one is damaged."""
+    """Check every file of data sets against their manifests; exit code 1 if one is damaged."""
     from flows.provenance import show_verified
 
-    _end(show_verified(commands.console(), dataset, deep))
+    console = commands.console()
+    _end(all([show_verified(console, dataset, deep) for dataset in datasets]))
 
 
 @app.command()
