@@ -185,7 +185,8 @@ def verify(
     from flows.provenance import show_verified
 
     console = commands.console()
-    _end(all([show_verified(console, dataset, deep) for dataset in datasets]))
+    good = [show_verified(console, dataset, deep) for dataset in datasets]  # not only to the first
+    _end(all(good))
 
 
 @app.command()
