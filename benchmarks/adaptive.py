@@ -37,7 +37,7 @@ from qstar_core.adaptive.actions import ActionSpace, space_of  # noqa: E402
 from qstar_core.adaptive.embedding import Encoder  # noqa: E402
 from qstar_core.adaptive.episodes import to_table  # noqa: E402
 from qstar_core.adaptive.training import Questions  # noqa: E402
-from qstar_core.adaptive_stages import embedding_of, section  # noqa: E402
+from qstar_core.adaptive_stages import embedding_of, needs_q, section  # noqa: E402
 from qstar_core.config import RunConfig  # noqa: E402
 from qstar_core.config_file import load_config  # noqa: E402
 from qstar_core.configuring import few_shot, logged  # noqa: E402
@@ -47,12 +47,19 @@ from qstar_core.configuring.trials import Trial, Trials  # noqa: E402
 from qstar_core.domains import problem_sets  # noqa: E402
 from qstar_core.evaluation.crossed import crossed_bootstrap  # noqa: E402
 from qstar_core.evaluation.few_shot_chart import few_shot_chart  # noqa: E402
-from qstar_core.loading import load_policy  # noqa: E402
+from qstar_core.keys import content_id  # noqa: E402
+from qstar_core.loading import load_policy, load_value  # noqa: E402
 from qstar_core.mdp import Problem  # noqa: E402
+from qstar_core.policies.checkpoint import identity, resolve_checkpoint  # noqa: E402
 
 CHUNK = 25  # questions whose trials are kept together
 DRAWN = ("policy", "linucb", few_shot.FIXED)
-SHOWN = {"policy": "learned", "linucb": "LinUCB", few_shot.FIXED: "best fixed"}
+SHOWN = {
+    "policy": "learned",
+    "linucb": "LinUCB",
+    few_shot.FIXED: "best fixed",
+    few_shot.ACCURATE: "most accurate fixed",
+}
 
 
 def tried(config: RunConfig, split: str, samples: int, out: Path) -> few_shot.Tried:
@@ -61,18 +68,28 @@ def tried(config: RunConfig, split: str, samples: int, out: Path) -> few_shot.Tr
     space, problems = space_of(settings), problem_sets.problems(config.domain, split, config.seed)
     encoder = Encoder(embedding_of(config), pooling=settings.pooling)
     asked = tuple(p.id for p in problems), encoder.embed([question(p) for p in problems])
+    shape = [config.domain.ranges.rows(), space.id, settings.method.rows(), config.seed]
+    key = content_id("tried", *shape, identity(config.policy))[:8]
     parts, trials = [], None
     for sample in range(samples):
         for first in range(0, len(problems), CHUNK):
-            path = out / f"{split}-{sample}-{first:04d}-{space.id[:8]}.parquet"
+            path = out / f"{split}-{sample}-{first:04d}-{key}.parquet"
             if not path.is_file():
-                trials = trials or Trials(config, space, Models(load_policy(config.policy)))
+                trials = trials or Trials(config, space, models(config))
                 table = _try(trials, problems[first : first + CHUNK], first, sample)
                 pq.write_table(table, path.with_suffix(".writing"))
                 path.with_suffix(".writing").replace(path)
                 print(f"{split} {sample} {first + CHUNK}", file=sys.stderr, flush=True)
             parts.append(pq.read_table(path))
     return few_shot.Tried(Questions(*asked), pa.concat_tables(parts).combine_chunks())
+
+
+def models(config: RunConfig) -> Models:
+    """The policy, and the Q-value model of ``qvm.path`` where the searches ask it."""
+    value = None
+    if needs_q(config, section(config).searches()):
+        value = load_value(resolve_checkpoint(config.qvm.path or "", "qvm.path"), config)
+    return Models(load_policy(config.policy), value)
 
 
 def _try(trials: Trials, problems: Sequence[Problem], first: int, sample: int) -> pa.Table:
@@ -92,7 +109,9 @@ def learned(
     space, most = space_of(settings), len(train.questions.ids)
     for count in options.questions:
         count = min(count, most)
-        names = DRAWN if count < max(options.questions) else (*DRAWN, *_alone(space))
+        names = [*DRAWN]
+        if count == min(most, max(options.questions)):
+            names += [few_shot.ACCURATE, *(f"only-{name}" for name in space.names)]
         for seed in range(options.seeds):
             part = train.some(count, seed)
             x = held_out.questions.embeddings
@@ -100,12 +119,8 @@ def learned(
                 yield {"questions": count, "seed": seed, "method": name, "taken": taken}
 
 
-def _alone(space: ActionSpace) -> list[str]:
-    return [f"only-{name}" for name in space.names]
-
-
-def told(solved: np.ndarray, base: np.ndarray) -> dict[str, float]:
-    """Share solved and the difference to the base, each [seeds, questions], with intervals."""
+def told(solved: np.ndarray, base: np.ndarray, tokens: np.ndarray) -> dict[str, float]:
+    """Share solved, tokens, and the difference to the base; each given [seeds, questions]."""
     low, high = crossed_bootstrap(solved, seed=0)
     more_low, more_high = crossed_bootstrap(solved - base, seed=0)
     return {
@@ -115,51 +130,64 @@ def told(solved: np.ndarray, base: np.ndarray) -> dict[str, float]:
         "difference": float((solved - base).mean()),
         "difference_low": more_low,
         "difference_high": more_high,
+        "tokens": float(tokens.mean()),
     }
 
 
 def compared(
-    rewards: np.ndarray, first: np.ndarray, again: np.ndarray, rows: list[dict[str, Any]]
+    held_out: few_shot.Tried, samples: int, space: ActionSpace, rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The rows of the curve and of the table.
 
     Args:
-        rewards: of the held-out questions, [questions, configurations], mean of all samples.
-        first: of the first sample.
-        again: mean of the other samples; of the first where there is no other.
+        held_out: held-out questions, all of the first sample before all of the second.
+        samples: of each.
+        space: of the configurations.
         rows: of `learned`.
     """
-    place = np.arange(len(rewards))
-    found: dict[tuple[int, str], list[np.ndarray]] = {}
+    solved, tokens = (held_out.means(space, column) for column in ("reward", "tokens"))
+    place, episodes = np.arange(len(solved)), held_out.table.num_rows // samples
+    weights: dict[tuple[int, str], list[np.ndarray]] = {}
     for row in rows:
-        solved = rewards[place, row["taken"]]
-        found.setdefault((row["questions"], row["method"]), []).append(solved)
-    solved_by = {key: np.stack(each) for key, each in found.items()}
-    most = max(count for count, _ in solved_by)
-    seeds = len(solved_by[most, few_shot.FIXED])
-    among_right = np.where(first == first.max(axis=1, keepdims=True), again, np.nan)
-    for name, one in (
-        ("random", rewards.mean(axis=1)),
-        ("oracle", np.nanmean(among_right, axis=1)),
-        ("oracle, lucky", first.max(axis=1)),
-    ):
-        solved_by[most, name] = np.tile(one, (seeds, 1))
+        taken = np.zeros_like(solved)
+        taken[place, row["taken"]] = 1
+        weights.setdefault((row["questions"], row["method"]), []).append(taken)
+    most = max(count for count, _ in weights)
+    first = few_shot.Tried(held_out.questions, held_out.table.slice(0, episodes)).means(space)
+    right = first == first.max(axis=1, keepdims=True)
+    again = (samples * solved - first) / (samples - 1) if samples > 1 else solved
+    seeds = len(weights[most, few_shot.FIXED])
+    weights[most, "random"] = [np.full_like(solved, 1 / space.size)] * seeds
+    weights[most, "oracle"] = [right / right.sum(axis=1, keepdims=True)] * seeds
+    worth = {
+        key: np.stack([(w * (again if key[1] == "oracle" else solved)).sum(1) for w in each])
+        for key, each in weights.items()
+    }
+    cost = {key: np.stack([(w * tokens).sum(1) for w in each]) for key, each in weights.items()}
+    lucky = (most, "oracle, lucky")
+    worth[lucky], cost[lucky] = np.tile(first.max(axis=1), (seeds, 1)), cost[most, "oracle"]
     return [
-        {"questions": count, "method": name, **told(each, solved_by[count, few_shot.FIXED])}
-        for (count, name), each in solved_by.items()
+        {
+            "questions": count,
+            "method": name,
+            **told(each, worth[count, few_shot.FIXED], cost[count, name]),
+        }
+        for (count, name), each in worth.items()
     ]
 
 
 def lines(points: list[dict[str, Any]], values: list[dict[str, Any]]) -> Iterator[str]:
     """The tables, in Markdown."""
     most = max(row["questions"] for row in points)
-    yield f"| {most} training questions | solved | 95 % | more than best fixed, points | 95 % |"
-    yield "|---|---|---|---|---|"
+    head = "solved | 95 % | more than best fixed, points | 95 % | tokens"
+    yield f"| {most} training questions | {head} |"
+    yield "|---|---|---|---|---|---|"
     for row in sorted((r for r in points if r["questions"] == most), key=lambda r: r["accuracy"]):
         share = f"{row['accuracy']:.1%} | {row['low']:.1%} to {row['high']:.1%}"
         more = f"{100 * row['difference']:+.1f} | "
         more += f"{100 * row['difference_low']:+.1f} to {100 * row['difference_high']:+.1f}"
-        yield f"| {SHOWN.get(row['method'], row['method'])} | {share} | {more} |"
+        name = SHOWN.get(row["method"], row["method"])
+        yield f"| {name} | {share} | {more} | {row['tokens']:.1f} |"
     yield ""
     yield "| training questions | " + " | ".join(SHOWN[name] for name in DRAWN) + " |"
     yield "|---|" + "---|" * len(DRAWN)
@@ -199,13 +227,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     train = tried(config, "train", 1, out)
     held_out = tried(config, "test", options.samples, out)
-    episodes = held_out.table.num_rows // options.samples
-    once = few_shot.Tried(held_out.questions, held_out.table.slice(0, episodes))
-    rest = held_out.table.slice(episodes) if options.samples > 1 else held_out.table
-    again = few_shot.Tried(held_out.questions, rest)
-    rewards = [each.rewards(space) for each in (held_out, once, again)]
-    points = compared(*rewards, list(learned(train, held_out, config, options)))
-    values = few_shot.by_value(train.rewards(space), space)
+    taken = list(learned(train, held_out, config, options))
+    points = compared(held_out, options.samples, space, taken)
+    values = few_shot.by_value(train.means(space), space)
     print("\n".join(lines(points, values)))
     drawn = [{**row, "method": SHOWN[row["method"]]} for row in points if row["method"] in DRAWN]
     (out / "few-shot.svg").write_text(few_shot_chart(drawn), encoding="utf-8")

@@ -222,6 +222,8 @@ class PretrainConfig(Section):
     """Random plays that measure how often each problem is solved by chance."""
     bf16: bool = True
     compile: bool = True
+    saved_as: Literal["float32", "float16"] = "float32"
+    """Precision of the checkpoint's weights; half of it is half the size."""
     save_every: int = runtime_only(250, ge=1)
 
 

@@ -20,6 +20,7 @@ POLICY = REFERENCE / "countdown-policy"
 QVM = REFERENCE / "countdown-qvm"
 POLICY24 = REFERENCE / "countdown24-policy"
 QVM24 = REFERENCE / "countdown24-qvm"
+INSTRUCTED = REFERENCE / "countdown-instructed-policy"
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -27,7 +28,9 @@ def manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("folder", [POLICY, QVM, POLICY24, QVM24], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", [POLICY, QVM, POLICY24, QVM24, INSTRUCTED], ids=lambda path: path.name
+)
 def test_the_manifest_names_every_file_with_its_hash(folder: Path) -> None:
     files = {f.name: sha256_of(f) for f in folder.iterdir() if f.name != "manifest.json"}
     entries = manifest(folder)["files"]

@@ -25,7 +25,7 @@ from qstar_core.config_adaptive import AdaptiveConfig
 from qstar_core.configuring import learners, logged
 from qstar_core.keys import sample_seed
 
-FIXED = "fixed"
+FIXED, ACCURATE = "fixed", "accurate"
 Floats = npt.NDArray[np.float64]
 
 
@@ -41,12 +41,12 @@ class Tried:
     questions: Questions
     table: pa.Table
 
-    def rewards(self, space: ActionSpace) -> Floats:
-        """Mean reward, [questions, configurations]; an unknown one counts as 0."""
+    def means(self, space: ActionSpace, column: str = "reward") -> Floats:
+        """Mean reward or tokens, [questions, configurations]; an unknown one counts as 0."""
         place = {question: k for k, question in enumerate(self.questions.ids)}
         rows = np.array([place[q] for q in self.table["question_id"].to_pylist()], dtype=np.int64)
         numbers = space.number(actions_of(self.table))
-        worth = self.table["reward"].fill_null(0.0).to_numpy().astype(np.float64)
+        worth = self.table[column].fill_null(0).to_numpy().astype(np.float64)
         total, count = np.zeros((2, len(place), space.size))
         np.add.at(total, (rows, numbers), worth)
         np.add.at(count, (rows, numbers), 1.0)
@@ -77,15 +77,17 @@ def choices(
         space: of the configurations.
         config: how they learn.
         seed: of order and weights.
-        names: ``policy``, ``only-FACTOR``, ``linucb``, or ``fixed``, the best fixed configuration.
+        names: ``policy``, ``only-FACTOR``, ``linucb``; ``fixed``, the best fixed configuration at
+            the price of the tokens; ``accurate``, that where tokens cost nothing.
 
     Yields:
         Name, and the number of the configuration taken on each question.
     """
     best = logged.best_fixed(space, train.table, config.price_per_token)
     for name in names:
-        if name == FIXED:
-            yield name, np.repeat(space.number([best]), len(held_out))
+        if name in (FIXED, ACCURATE):
+            taken_always = best if name == FIXED else logged.best_fixed(space, train.table, 0.0)
+            yield name, np.repeat(space.number([taken_always]), len(held_out))
             continue
         own = learners.space_for(name, space, best)
         with tempfile.TemporaryDirectory() as scratch:

@@ -15,6 +15,7 @@ an ordinary Hugging Face folder: ``AutoModelForCausalLM`` and ``AutoTokenizer`` 
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
@@ -205,15 +206,28 @@ def train(
             )
             last, running = sum(running) / len(running), []
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save(model, tokenizer, out)
+            save(model, tokenizer, out, config.saved_as)
     seconds = time.monotonic() - start
     return {"loss": last, "plays": config.steps * config.batch_size, "seconds": seconds}
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Saves float32 weights (safetensors) and the tokenizer, each file replaced atomically."""
+def save(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    out: Path,
+    dtype: str = "float32",
+) -> None:
+    """Saves weights (safetensors) and the tokenizer, each file replaced atomically.
+
+    Args:
+        model: stays as it is.
+        tokenizer: its own.
+        out: the folder.
+        dtype: what the weights are rounded to.
+    """
     scratch = out.with_name(out.name + ".writing")
-    model.save_pretrained(scratch)
+    rounded = model if dtype == "float32" else copy.deepcopy(model).to(getattr(torch, dtype))
+    rounded.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
     out.mkdir(parents=True, exist_ok=True)
     for file in scratch.iterdir():

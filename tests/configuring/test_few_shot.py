@@ -42,7 +42,7 @@ def tried(count: int, seed: int) -> tuple[few_shot.Tried, ACTION]:
 def test_learners_take_what_suits_a_question_and_fixed_does_not() -> None:
     train, _ = tried(60, 0)
     held_out, kinds = tried(40, 1)
-    rewards = held_out.rewards(SPACE)
+    rewards = held_out.means(SPACE)
     assert rewards.shape == (40, 6) and (rewards.sum(axis=1) == 2).all()
     names = ("policy", "only-f0", "only-f1", "linucb", few_shot.FIXED)
     x = held_out.questions.embeddings
@@ -59,8 +59,8 @@ def test_a_seed_decides_which_questions_are_learnt_from() -> None:
     assert part.questions.ids == again.questions.ids != other.questions.ids
     assert part.table.num_rows == 20 * SPACE.size
     assert set(part.table["question_id"].to_pylist()) == set(part.questions.ids)
-    whole = dict(zip(train.questions.ids, train.rewards(SPACE), strict=True))
-    assert (part.rewards(SPACE) == [whole[q] for q in part.questions.ids]).all()
+    whole = dict(zip(train.questions.ids, train.means(SPACE), strict=True))
+    assert (part.means(SPACE) == [whole[q] for q in part.questions.ids]).all()
     assert len(train.some(500, 0).questions.ids) == 60
 
 
@@ -70,7 +70,22 @@ def test_rewards_are_means_and_unknown_ones_count_as_none() -> None:
     batch = logged.draw(SPACE, CONFIG, train.questions.ids, 0, 0)
     twice = pa.concat_tables([train.table, to_table(SPACE, batch, nothing)])
     both = few_shot.Tried(train.questions, twice)
-    assert (both.rewards(SPACE) == train.rewards(SPACE) / 2).all()
+    assert (both.means(SPACE) == train.means(SPACE) / 2).all()
+
+
+def test_the_most_accurate_one_may_be_dear_and_the_best_one_is_not() -> None:
+    train, _ = tried(60, 0)
+    tokens = [100 if action[1] else 1 for action in train.table["action"].to_pylist()]
+    dear = [float(action[1]) for action in train.table["action"].to_pylist()]
+    place = train.table.schema.get_field_index
+    table = train.table.set_column(place("tokens"), "tokens", pa.array(tokens))
+    table = table.set_column(place("reward"), "reward", pa.array(dear))
+    priced = CONFIG.model_copy(update={"price_per_token": 0.05})
+    paid = few_shot.Tried(train.questions, table)
+    names = (few_shot.FIXED, few_shot.ACCURATE)
+    taken = dict(few_shot.choices(paid, train.questions.embeddings, SPACE, priced, 0, names))
+    cost = paid.means(SPACE, "tokens")[0]
+    assert cost[taken["fixed"][0]] == 1 and cost[taken["accurate"][0]] == 100
 
 
 def test_the_effect_of_each_value() -> None:
