@@ -50,6 +50,12 @@ def test_the_policy_of_game_of_24_plays_through_fractions() -> None:
     assert figures["sampled_legal_lines"] >= 0.95 and figures["greedy_accuracy"] >= 0.25
 
 
+def test_the_policy_that_obeys_is_small_and_was_trained_on_instructed_plays() -> None:
+    told = manifest(INSTRUCTED)
+    assert told["config"]["instructed"] and not told["domain"]["ranges"]["use_all"]
+    assert sum(entry["bytes"] for entry in told["files"]) < 3 * 10**6
+
+
 def test_the_qvm_starts_from_the_policy_and_ranks_held_out_steps() -> None:
     assert manifest(QVM)["rows_from"]["backbone"] == fingerprint(POLICY, "float64")
     figures = by_step(pl.read_parquet(QVM / "predictions.parquet"))
