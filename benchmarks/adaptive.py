@@ -158,14 +158,18 @@ def compared(
     again = (samples * solved - first) / (samples - 1) if samples > 1 else solved
     seeds = len(weights[most, few_shot.FIXED])
     weights[most, "random"] = [np.full_like(solved, 1 / space.size)] * seeds
-    weights[most, "oracle"] = [right / right.sum(axis=1, keepdims=True)] * seeds
+    informed = right / right.sum(axis=1, keepdims=True)
+    if samples > 1:
+        weights[most, "oracle"] = [informed] * seeds
     worth = {
         key: np.stack([(w * (again if key[1] == "oracle" else solved)).sum(1) for w in each])
         for key, each in weights.items()
     }
     cost = {key: np.stack([(w * tokens).sum(1) for w in each]) for key, each in weights.items()}
     lucky = (most, "oracle, lucky")
-    worth[lucky], cost[lucky] = np.tile(first.max(axis=1), (seeds, 1)), cost[most, "oracle"]
+    worth[lucky], cost[lucky] = (
+        np.tile(each, (seeds, 1)) for each in (first.max(axis=1), (informed * tokens).sum(1))
+    )
     return [
         {
             "questions": count,

@@ -20,14 +20,14 @@ def points(names: list[str]) -> list[dict[str, Any]]:
             "high": share + 0.05,
         }
         for name in names
-        for n, share in ((400, 0.6), (25, 0.3), (100, 0.5))
+        for n, share in ((400, 0.6), (25, 0.3), (200, 0.5))
     ]
 
 
 def test_a_line_per_learner_with_its_points_in_order() -> None:
     root = ElementTree.fromstring(few_shot_chart(points(["learned", "a < b"])))
     texts = ["".join(text.itertext()).strip() for text in root.iter(f"{SVG}text")]
-    assert [text for text in texts if text in ("25", "100", "400")] == ["25", "100", "400"]
+    assert [text for text in texts if text in ("25", "200", "400")] == ["25", "200", "400"]
     assert "learned 60 %" in texts and "a < b 60 %" in texts  # names are escaped
     circles = [
         g.findall(f"{SVG}circle")
