@@ -56,6 +56,9 @@ class CountdownRanges(Section):
     max_target: int = Field(default=100, ge=1, le=200)
     min_solutions: int = Field(default=1, ge=1)
     """Problems that fewer distinct plays solve are left out; more of them make it easier."""
+    use_all: bool = True
+    """Whether every number must be used. If not, as many problems need one line at least as two,
+    and as three."""
 
     @model_validator(mode="after")
     def _ordered(self) -> CountdownRanges:
@@ -63,6 +66,8 @@ class CountdownRanges(Section):
             raise ValueError("min_number must not exceed max_number")
         if self.min_target > self.max_target:
             raise ValueError("min_target must not exceed max_target")
+        if self.min_solutions > 1 and not self.use_all:
+            raise ValueError("min_solutions counts plays of all numbers; use_all: false has none")
         return self
 
 
@@ -206,6 +211,9 @@ class PretrainConfig(Section):
     max_target: int = Field(default=100, ge=1)
     miss_share: Float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of honest misses among the plays."""
+    instructed: bool = False
+    """Plays follow an instruction, their first operation and number of lines, and need not use all
+    numbers."""
     fraction_weight: Float = Field(default=0.0, ge=0.0)
     """How often a division ends in a fraction, beside the 1 of every other move."""
     flatten: Float = Field(default=0.75, ge=0.0, le=1.0)
@@ -214,6 +222,8 @@ class PretrainConfig(Section):
     """Random plays that measure how often each problem is solved by chance."""
     bf16: bool = True
     compile: bool = True
+    saved_as: Literal["float32", "float16"] = "float32"
+    """Precision of the checkpoint's weights; half of it is half the size."""
     save_every: int = runtime_only(250, ge=1)
 
 

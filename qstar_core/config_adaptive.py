@@ -15,6 +15,7 @@ from qstar_core.config_search import SearchConfig
 from qstar_core.config_section import Float, Section, runtime_only
 
 Value = str | int | float
+Pooling = Literal["mean", "last"]
 PROMPT = "prompt"
 """What a template calls the question; no factor may have this name."""
 FIELD = re.compile(r"\{(\w+)\}")
@@ -126,8 +127,11 @@ class AdaptiveConfig(ReinforceConfig):
     judge_tokens: int = Field(default=512, ge=1)
     """Tokens of its reasons and its verdict."""
     embedding: str | None = None
-    """Folder or hub name of a model whose mean hidden state embeds a question; None is the policy's
+    """Folder or hub name of a model whose hidden state embeds a question; None is the policy's
     own."""
+    pooling: Pooling = "mean"
+    """Which hidden state: the mean over a question's tokens, or that of the last one, after which a
+    causal LM goes on to answer."""
     ablations: bool = False
     """Train a policy for each factor alone too, the others at the best fixed values."""
     linucb: Float | None = Field(default=None, gt=0.0)

@@ -20,6 +20,7 @@ POLICY = REFERENCE / "countdown-policy"
 QVM = REFERENCE / "countdown-qvm"
 POLICY24 = REFERENCE / "countdown24-policy"
 QVM24 = REFERENCE / "countdown24-qvm"
+INSTRUCTED = REFERENCE / "countdown-instructed-policy"
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -27,7 +28,9 @@ def manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("folder", [POLICY, QVM, POLICY24, QVM24], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", [POLICY, QVM, POLICY24, QVM24, INSTRUCTED], ids=lambda path: path.name
+)
 def test_the_manifest_names_every_file_with_its_hash(folder: Path) -> None:
     files = {f.name: sha256_of(f) for f in folder.iterdir() if f.name != "manifest.json"}
     entries = manifest(folder)["files"]
@@ -45,6 +48,12 @@ def test_the_policy_of_game_of_24_plays_through_fractions() -> None:
     assert manifest(POLICY24)["config"]["fraction_weight"] > 0
     figures = manifest(POLICY24)["figures"]
     assert figures["sampled_legal_lines"] >= 0.95 and figures["greedy_accuracy"] >= 0.25
+
+
+def test_the_policy_that_obeys_is_small_and_was_trained_on_instructed_plays() -> None:
+    told = manifest(INSTRUCTED)
+    assert told["config"]["instructed"] and not told["domain"]["ranges"]["use_all"]
+    assert sum(entry["bytes"] for entry in told["files"]) < 3 * 10**6
 
 
 def test_the_qvm_starts_from_the_policy_and_ranks_held_out_steps() -> None:

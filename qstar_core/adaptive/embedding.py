@@ -1,12 +1,13 @@
-"""The frozen embedding of a question: the mean of a model's last hidden states over its tokens.
+"""The frozen embedding of a question: a model's last hidden states, their mean or the last one.
 
 Any folder that ``transformers.AutoModel`` loads will do: the causal LM that answers the questions
 (nothing has to be downloaded then), a BERT, or a sentence-transformers model, whose weights are
 those of its transformer.
 
 1. AdaReasoner reads a pretrained BERT. The default here is the reference policy itself.
-2. The pooling is always the mean. A sentence-transformers model that was trained with another
-   pooling, or with layers after it, gives a good embedding but not its own.
+2. The pooling is the mean over the tokens, or the last token's state, from which a causal LM goes
+   on to answer. A sentence-transformers model that was trained with another pooling, or with layers
+   after it, gives a good embedding but not its own.
 3. Computed in float64 and rounded, so that an embedding does not depend on its batch.
 """
 
@@ -22,6 +23,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from qstar_core.adaptive.identity import encoder_fingerprint
+from qstar_core.config_adaptive import Pooling
 from qstar_core.errors import UserError
 from qstar_core.policies.batching import in_batches
 from qstar_core.policies.transformers import pick_device
@@ -39,10 +41,18 @@ class Encoder:
         folder: the checkpoint; see `qstar_core.policies.checkpoint.resolve_checkpoint`.
         device: ``auto`` is a GPU where there is one.
         batch_size: texts in one batch; no embedding depends on it.
+        pooling: ``mean`` over the tokens of a text, or the ``last`` token.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu", batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "cpu",
+        batch_size: int = 64,
+        pooling: Pooling = "mean",
+    ) -> None:
         self.device, self.batch_size = pick_device(device), batch_size
+        self.pooling = pooling
         self.fingerprint = encoder_fingerprint(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.model = AutoModel.from_pretrained(
@@ -73,7 +83,7 @@ class Encoder:
         found = np.zeros((len(texts), self.width), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda k: len(ids[k]))
         for batch in in_batches(order, lambda k: len(ids[k]), self.batch_size):
-            found[batch] = self._mean([ids[k] for k in batch])
+            found[batch] = self._pooled([ids[k] for k in batch])
         return found
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -93,7 +103,7 @@ class Encoder:
         return ids
 
     @torch.inference_mode()
-    def _mean(self, batch: Sequence[list[int]]) -> npt.NDArray[np.float32]:
+    def _pooled(self, batch: Sequence[list[int]]) -> npt.NDArray[np.float32]:
         longest = max(map(len, batch))
         ids = torch.zeros(len(batch), longest, dtype=torch.long)
         mask = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -103,6 +113,9 @@ class Encoder:
         ids, mask = ids.to(self.device), mask.to(self.device)
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.double()
         weights = mask.double()[:, :, None]
-        mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
-        rounded: npt.NDArray[np.float32] = mean.cpu().numpy().round(DECIMALS).astype(np.float32)
+        if self.pooling == "last":
+            last = weights.cumsum(dim=1) == weights.sum(dim=1, keepdim=True)
+            weights = weights * last
+        pooled = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        rounded: npt.NDArray[np.float32] = pooled.cpu().numpy().round(DECIMALS).astype(np.float32)
         return rounded

@@ -157,12 +157,14 @@ class Lookup:
     """
 
     def __init__(self, space: ActionSpace, table: pa.Table, logged_space: ActionSpace) -> None:
-        self.space, self.logged_space = space, logged_space
+        self.space = space
         numbers = logged_space.number(actions_of(table)).tolist()
         pairs = zip(table["question_id"].to_pylist(), numbers, strict=True)
         self._known: dict[tuple[str, int], Result] = dict(
             zip(pairs, results_of(table), strict=True)
         )
+        own = [logged_space.action(space.configuration(action)) for action in space.all_actions()]
+        self._logged: Actions = logged_space.number(own)  # by the number of an action of the space
 
     def __call__(self, batch: Batch) -> list[Result]:
         """The result of each episode.
@@ -171,10 +173,11 @@ class Lookup:
             UserError: one was not logged.
         """
         found = []
-        for question, action in zip(batch.question_ids, batch.drawn.actions, strict=True):
-            values = self.space.configuration(action.tolist())
-            number = int(self.logged_space.number([self.logged_space.action(values)])[0])
+        numbers = self.space.number(batch.drawn.actions)
+        logged = self._logged[numbers].tolist()
+        for question, number, own in zip(batch.question_ids, logged, numbers.tolist(), strict=True):
             if (question, number) not in self._known:
+                values = self.space.configuration(self.space.numbered([own])[0].tolist())
                 raise UserError(
                     f"the configuration {values} was not logged for question {question}",
                     next_step="set adaptive.logged to all, and run again",

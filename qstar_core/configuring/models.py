@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qstar_core.adaptive_stages import embedding_of, needs_q
+from qstar_core.adaptive_stages import embedding_of, needs_q, section
 from qstar_core.config import RunConfig, SearchConfig
-from qstar_core.config_adaptive import expanded
+from qstar_core.config_adaptive import Pooling, expanded
 from qstar_core.loading import expect, load_policy, load_reward_model, load_value
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import resolve_checkpoint
@@ -70,13 +70,13 @@ def load_encoder(spec: Spec, config: RunConfig) -> Encoder:
     Raises:
         UserError: it is missing, or has changed since the run was planned.
     """
-    encoder = _load_encoder(embedding_of(config), config.policy.device)
+    encoder = _load_encoder(embedding_of(config), config.policy.device, section(config).pooling)
     expect(spec, "embedding", encoder.fingerprint)
     return encoder
 
 
 @lru_cache(maxsize=1)
-def _load_encoder(folder: Path, device: str) -> Encoder:
+def _load_encoder(folder: Path, device: str, pooling: Pooling) -> Encoder:
     from qstar_core.adaptive.embedding import Encoder
 
-    return Encoder(folder, device)
+    return Encoder(folder, device, pooling=pooling)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
@@ -30,13 +31,16 @@ SIGNS = str.maketrans(
 )
 
 
-def reaches(numbers: Sequence[Fraction], target: Fraction, texts: Iterable[str]) -> bool:
+def reaches(
+    numbers: Sequence[Fraction], target: Fraction, texts: Iterable[str], use_all: bool = True
+) -> bool:
     """Whether the arithmetic of some lines uses up the numbers and ends in the target.
 
     Args:
         numbers: to be used exactly once each.
         target: what must be left.
         texts: steps; a step may hold several lines. Lines without arithmetic are passed over.
+        use_all: whether all numbers must be used; if not, given ones may be left as well.
     """
     remaining = list(numbers)
     worked = False
@@ -48,6 +52,9 @@ def reaches(numbers: Sequence[Fraction], target: Fraction, texts: Iterable[str])
         if after is None:
             return False
         remaining, worked = after, True
+    if not use_all and worked and target in remaining:
+        remaining.remove(target)
+        return Counter(remaining) <= Counter(numbers)
     return worked and remaining == [target]
 
 

@@ -1,5 +1,9 @@
 """Countdown: reach a target from n numbers with + - * /, every number used exactly once.
 
+In a variant (``use_all: false``) not all numbers must be used. A play ends where the policy ends
+it, its last line has to make the target, and every other line has to be of use: what is left beside
+the target are numbers that were given. So the number of lines differs by problem.
+
 One line is one action. A line merges two of the remaining numbers and repeats what is left and
 the target, so the last line alone is a Markov state::
 
@@ -24,116 +28,56 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from qstar_core.domains.arithmetic import reaches
+from qstar_core.domains.countdown_moves import (
+    MAX_DENOMINATOR,
+    MAX_INTEGER,
+    MAX_NUMERATOR,
+    OPERATORS,
+    Numbers,
+    apply,
+    count_solutions,
+    ends_after,
+    fewest_lines,
+    line,
+    may_end,
+    moves,
+    ordered,
+    representable,
+    show,
+    solvable,
+)
 from qstar_core.grading import Grade, Outcome
 from qstar_core.keys import canonical_json
 from qstar_core.mdp import Problem, Step
 
-MAX_INTEGER = 200
-MAX_NUMERATOR = 40
-MAX_DENOMINATOR = 13
-OPERATORS = ("+", "-", "*", "/")
-TABULATED_NUMBERS = 3  # so many remaining numbers have few endings: all are counted at once
+__all__ = [
+    "MAX_DENOMINATOR",
+    "MAX_INTEGER",
+    "MAX_NUMERATOR",
+    "OPERATORS",
+    "Fraction",
+    "Numbers",
+    "apply",
+    "count_solutions",
+    "ends_after",
+    "fewest_lines",
+    "line",
+    "may_end",
+    "moves",
+    "ordered",
+    "representable",
+    "show",
+    "solvable",
+]
+
 KEPT_PROBLEMS, KEPT_PATHS = 4096, 20_000  # whose remaining numbers are kept
 TEST_BUCKETS = 10  # of 100 hash buckets: one problem in ten is held out from all training
-
-Numbers = tuple[Fraction, ...]
-"""Remaining numbers, largest first."""
-
-
-def representable(value: Fraction) -> bool:
-    """Whether a value may stand in a line (non-negative, within the domain's bounds)."""
-    if value < 0:
-        return False
-    if value.denominator == 1:
-        return value.numerator <= MAX_INTEGER
-    return value.denominator <= MAX_DENOMINATOR and value.numerator <= MAX_NUMERATOR
-
-
-def apply(operator: str, left: Fraction, right: Fraction) -> Fraction | None:
-    """The representable result of ``left operator right``, or None when there is none."""
-    if operator == "+":
-        value = left + right
-    elif operator == "-":
-        value = left - right
-    elif operator == "*":
-        value = left * right
-    elif operator == "/" and right != 0:
-        value = left / right
-    else:
-        return None
-    return value if representable(value) else None
-
-
-def ordered(numbers: Sequence[Fraction]) -> Numbers:
-    """The canonical order of remaining numbers: largest first."""
-    return tuple(sorted(numbers, reverse=True))
-
-
-def show(numbers: Sequence[Fraction], target: int) -> str:
-    """The state text ``13 10 9 4 > 24``."""
-    return " ".join(str(n) for n in ordered(numbers)) + f" > {target}"
-
-
-def line(operator: str, left: Fraction, right: Fraction, remaining: Numbers, target: int) -> str:
-    """The action text ``left operator right = value | what remains > target``."""
-    value = apply(operator, left, right)
-    return f"{left} {operator} {right} = {value} | {show(remaining, target)}"
-
-
-def moves(numbers: Numbers) -> Iterator[tuple[str, Fraction, Fraction, Numbers]]:
-    """All legal moves from the remaining numbers as (operator, left, right, remaining after).
-
-    Each unordered choice appears once: + and * with the larger operand first, as the reference
-    policy writes them; equal numbers are not told apart.
-    """
-    seen: set[tuple[str, Fraction, Fraction]] = set()
-    for i, left in enumerate(numbers):
-        for j, right in enumerate(numbers):
-            if i == j:
-                continue
-            rest = [n for k, n in enumerate(numbers) if k not in (i, j)]
-            for operator in OPERATORS:
-                if operator in "+*" and left < right:
-                    continue
-                value = apply(operator, left, right)
-                if value is None or (operator, left, right) in seen:
-                    continue
-                seen.add((operator, left, right))
-                yield operator, left, right, ordered([*rest, value])
-
-
-@lru_cache(maxsize=500_000)
-def solvable(numbers: Numbers, target: int) -> bool:
-    """Whether the target can be reached from the remaining numbers using all of them."""
-    if len(numbers) == 1:
-        return numbers[0] == target
-    return any(solvable(rest, target) for rest in {m[3] for m in moves(numbers)})
-
-
-@lru_cache(maxsize=100_000)
-def count_solutions(numbers: Numbers, target: int) -> int:
-    """The number of distinct legal plays (sequences of lines) that reach the target."""
-    if len(numbers) <= TABULATED_NUMBERS:
-        return _endings(numbers).get(target, 0)
-    return sum(count_solutions(m[3], target) for m in moves(numbers))
-
-
-@lru_cache(maxsize=20_000)
-def _endings(numbers: Numbers) -> dict[int, int]:
-    """For each integer that some play ends in, the number of plays that do."""
-    if len(numbers) == 1:
-        return {int(numbers[0]): 1} if numbers[0].denominator == 1 else {}
-    found: Counter[int] = Counter()
-    for move in moves(numbers):
-        found.update(_endings(move[3]))
-    return dict(found)
 
 
 def bucket(numbers: Sequence[int], target: int) -> int:
@@ -159,12 +103,13 @@ class Line:
     target: int
 
 
-def make_problem(numbers: Sequence[int], target: int) -> Problem:
+def make_problem(numbers: Sequence[int], target: int, use_all: bool = True) -> Problem:
     """The problem with its canonical prompt; its split is decided by its hash."""
+    variant = {} if use_all else {"use_all": False}
     return Problem(
         domain="countdown",
         prompt=show([Fraction(n) for n in numbers], target) + "\n",
-        reference=canonical_json({"numbers": sorted(numbers), "target": target}),
+        reference=canonical_json({"numbers": sorted(numbers), "target": target, **variant}),
         split=split_of(numbers, target),
     )
 
@@ -178,6 +123,16 @@ def start(problem: Problem) -> tuple[Numbers, int]:
 def _start(reference: str) -> tuple[Numbers, int]:
     given = json.loads(reference)
     return ordered([Fraction(n) for n in given["numbers"]]), int(given["target"])
+
+
+@lru_cache(maxsize=KEPT_PROBLEMS)
+def _uses_all(reference: str) -> bool:
+    return bool(json.loads(reference).get("use_all", True))
+
+
+def uses_all(problem: Problem) -> bool:
+    """Whether every number of a problem must be used."""
+    return _uses_all(problem.reference)
 
 
 NUMBER = r"\d+(?:/\d+)?"
@@ -232,7 +187,7 @@ def _after(reference: str, steps: tuple[str, ...]) -> Numbers | None:
 
 
 def max_steps(problem: Problem) -> int:
-    """Lines in a complete play: one less than there are numbers."""
+    """Lines in a complete play, at most: one less than there are numbers."""
     return len(start(problem)[0]) - 1
 
 
@@ -242,15 +197,26 @@ def is_terminal(problem: Problem, steps: Sequence[Step]) -> bool:
 
 
 def answer(problem: Problem, steps: Sequence[str]) -> str:
-    """The number that a play claims to end in, legal or not; empty when it ends in none."""
+    """The number that a play claims to end in, legal or not; empty when it ends in none.
+
+    Where not all numbers must be used it is the result of the last line.
+    """
     last = parse_line(steps[-1]) if steps else None
+    if not uses_all(problem):
+        return str(last.value) if last is not None else ""
     return str(last.remaining[0]) if last is not None and len(last.remaining) == 1 else ""
 
 
 def canonical(problem: Problem, steps: Sequence[str]) -> str | None:
-    """What decides the future of a legal play: the numbers that remain. None if it is illegal."""
+    """What decides the future of a legal play: the numbers that remain. None if it is illegal.
+
+    Where not all numbers must be used the last result too: the play may end with it.
+    """
     remaining = walk(problem, steps)[-1] if steps else start(problem)[0]
-    return None if remaining is None else " ".join(map(str, remaining))
+    if remaining is None:
+        return None
+    numbers = " ".join(map(str, remaining))
+    return numbers if uses_all(problem) or not steps else f"{numbers} = {answer(problem, steps)}"
 
 
 def solution_form(problem: Problem, steps: Sequence[str]) -> str:
@@ -274,17 +240,21 @@ def grade(problem: Problem, steps: Sequence[str]) -> Grade:
     """Grades a whole play: correct when every line is legal and the last one is the target.
 
     A play whose last line has not one number left gives no answer; an illegal line anywhere
-    makes a play that answers wrong.
+    makes a play that answers wrong. Where not all numbers must be used the answer is the result of
+    the last line, and a line whose result is not used makes the play wrong.
     """
     given = answer(problem, steps)
     if not given:
         return Grade(Outcome.NO_ANSWER, reason="the last line leaves no single number")
     states = walk(problem, steps)
-    if None in states:
+    last = states[-1]
+    if last is None or None in states:
         return Grade(Outcome.WRONG, given, f"line {states.index(None) + 1} is not legal")
-    target = start(problem)[1]
-    if states[-1] != (Fraction(target),):
+    numbers, target = start(problem)
+    if Fraction(given) != target:
         return Grade(Outcome.WRONG, given, f"ends in {given}, not {target}")
+    if not uses_all(problem) and not may_end(last, Fraction(given), numbers, target):
+        return Grade(Outcome.WRONG, given, "the result of a line before the last is not used")
     return Grade(Outcome.CORRECT, given)
 
 
@@ -295,7 +265,7 @@ def lenient(problem: Problem, steps: Sequence[str]) -> bool:
     form, not by its plan. It grades nothing.
     """
     numbers, target = start(problem)
-    return reaches(numbers, Fraction(target), steps)
+    return reaches(numbers, Fraction(target), steps, uses_all(problem))
 
 
 GRADER = "countdown-exact"
@@ -316,11 +286,26 @@ def q_star(problem: Problem, steps: Sequence[str], gamma: float = 1.0) -> list[f
     Returns:
         ``gamma ** (lines left after line t)`` where the target can still be reached, else 0.
     """
-    target = start(problem)[1]
+    given, target = start(problem)
+    if not uses_all(problem):
+        return [0.0 if left is None else gamma**left for left in _lines_left(problem, steps, given)]
     return [
         gamma ** (len(numbers) - 1) if numbers is not None and solvable(numbers, target) else 0.0
         for numbers in walk(problem, steps)
     ]
+
+
+def _lines_left(problem: Problem, steps: Sequence[str], given: Numbers) -> Iterator[int | None]:
+    """Lines left after each line where not all numbers must be used; None where it is lost."""
+    target = start(problem)[1]
+    for text, numbers in zip(steps, walk(problem, steps), strict=True):
+        step = parse_line(text)
+        if numbers is None or step is None:
+            yield None
+        elif may_end(numbers, step.value, given, target):
+            yield 0
+        else:
+            yield fewest_lines(numbers, given, target)
 
 
 def expected_tokens(numbers: int) -> int:

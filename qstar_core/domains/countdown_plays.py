@@ -103,7 +103,7 @@ def _sorted(p: Int, q: Int) -> tuple[Int, Int]:
     return np.take_along_axis(p, order, 1), np.take_along_axis(q, order, 1)
 
 
-def _random_move(
+def random_move(
     p: Int, q: Int, rng: np.random.Generator, fraction_weight: float
 ) -> tuple[Int, Int, Int, Bool]:
     """One random legal move per play.
@@ -160,7 +160,7 @@ def _random_move(
     return *_sorted(rest_p, rest_q), text, legal
 
 
-def _held_out(numbers: Int, target: Int, mixture: Mixture) -> Bool:
+def held_out(numbers: Int, target: Int, mixture: Mixture) -> Bool:
     """Which root problems belong to the test split, or are left out."""
     pairs = zip(numbers.tolist(), target.tolist(), strict=True)
     held = [
@@ -224,7 +224,7 @@ def draw(
     ok = np.ones(count, dtype=bool)
     written: list[tuple[Int, Int]] = []
     for _ in range(n - 1):
-        p, q, text, legal = _random_move(p, q, rng, mixture.fraction_weight)
+        p, q, text, legal = random_move(p, q, rng, mixture.fraction_weight)
         ok &= legal
         written.append((text, ID[p, q]))
     end = p[:, 0]
@@ -237,7 +237,7 @@ def draw(
     other = rng.integers(mixture.min_target, mixture.max_target + 1, count)
     target = np.where(miss, other, np.where(solved_range, end, mixture.min_target))
     ok &= miss | kept
-    ok[ok] = ~_held_out(start[ok], target[ok], mixture)
+    ok[ok] = ~held_out(start[ok], target[ok], mixture)
     goal = np.stack([np.full(count, TOKEN[">"]), ID[np.clip(target, 0, None), 1]], 1)
     column = {word: np.full((count, 1), token) for word, token in TOKEN.items()}
     parts = [column["<s>"], ID[start, 1], goal]

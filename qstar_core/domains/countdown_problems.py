@@ -27,7 +27,8 @@ def generate(
 ) -> list[Problem]:
     """The first ``count`` distinct problems of a split in a seeded random order.
 
-    All of them can be solved, in at least ``ranges.min_solutions`` ways.
+    All of them can be solved, in at least ``ranges.min_solutions`` ways. Where not all numbers must
+    be used, every number of lines that a problem needs at least is as frequent as any other.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -51,9 +52,10 @@ def generate(
         key = (numbers, target)
         if key in found or countdown.split_of(numbers, target) != split:
             continue
-        if not _easy_enough(numbers, target, ranges.min_solutions):
+        lines = len(found) % (ranges.numbers - 1) + 1
+        if not _wanted(numbers, target, ranges, lines):
             continue
-        problem = countdown.make_problem(numbers, target)
+        problem = countdown.make_problem(numbers, target, ranges.use_all)
         if problem.id not in left_out:
             found[key] = problem
     if len(found) < count:
@@ -64,11 +66,22 @@ def generate(
     return list(found.values())
 
 
-def _easy_enough(numbers: tuple[int, ...], target: int, min_solutions: int) -> bool:
+def _wanted(numbers: tuple[int, ...], target: int, ranges: CountdownRanges, lines: int) -> bool:
+    """Whether a problem is easy enough; ``lines`` is what it needs where not all must be used."""
     start = countdown.ordered([Fraction(n) for n in numbers])
-    if min_solutions == 1:
+    if not ranges.use_all:
+        easier = any(countdown.ends_after(start, start, target, k) for k in range(1, lines))
+        return not easier and countdown.ends_after(start, start, target, lines)
+    if ranges.min_solutions == 1:
         return countdown.solvable(start, target)
-    return countdown.count_solutions(start, target) >= min_solutions
+    return countdown.count_solutions(start, target) >= ranges.min_solutions
+
+
+def _solvable(problem: Problem) -> bool:
+    numbers, target = countdown.start(problem)
+    if countdown.uses_all(problem):
+        return countdown.solvable(numbers, target)
+    return countdown.fewest_lines(numbers, numbers, target) is not None
 
 
 def unsolvable(problems: Sequence[Problem]) -> int | None:
@@ -76,20 +89,21 @@ def unsolvable(problems: Sequence[Problem]) -> int | None:
     starts = [countdown.start(problem) for problem in problems]
     if any(len(numbers) > CHEAP_NUMBERS for numbers, _ in starts):
         return None
-    return sum(not countdown.solvable(*start) for start in starts)
+    return sum(not _solvable(problem) for problem in problems)
 
 
 def from_row(row: object, split: str | None = None) -> Problem:
     """The problem of a row with ``numbers`` and ``target``, solvable or not.
 
-    Its split is decided by its hash, whatever split the row is read for.
+    ``use_all: false`` is of a problem whose numbers need not all be used. Its split is decided by
+    its hash, whatever split the row is read for.
 
     Raises:
         TypeError, KeyError, ValueError: the row is malformed.
     """
     if not isinstance(row, dict):
         raise TypeError("not a JSON object")
-    unknown = set(row) - {"numbers", "target"}
+    unknown = set(row) - {"numbers", "target", "use_all"}
     if unknown:
         raise KeyError(f"unknown field {sorted(unknown)[0]!r}")
     for field in ("numbers", "target"):
@@ -107,7 +121,10 @@ def from_row(row: object, split: str | None = None) -> Problem:
             raise TypeError(f"numbers must be integers, got {number!r}")
         if not 0 <= number <= countdown.MAX_INTEGER:
             raise ValueError(f"numbers must be in 0..{countdown.MAX_INTEGER}, got {number}")
-    return countdown.make_problem(numbers, target)
+    use_all = row.get("use_all", True)
+    if not isinstance(use_all, bool):
+        raise TypeError(f"use_all must be true or false, got {use_all!r}")
+    return countdown.make_problem(numbers, target, use_all)
 
 
 def from_question(question: str, reference: object, split: str | None) -> Problem:

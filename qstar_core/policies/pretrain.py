@@ -9,10 +9,13 @@ an ordinary Hugging Face folder: ``AutoModelForCausalLM`` and ``AutoTokenizer`` 
 2. The loss is the mean cross-entropy over the tokens after the prompt; prompts are random and
    nothing is to be learned from them.
 3. Each step holds plays of one length only, so nothing is padded.
+4. Plays that follow an instruction (``instructed``) have the instruction between question and play;
+   `qstar_core.domains.countdown_instructed` says which of its tokens are to be predicted.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
@@ -27,7 +30,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from qstar_core.config import PretrainConfig
-from qstar_core.domains import countdown
+from qstar_core.domains import countdown, countdown_instructed
 from qstar_core.domains import countdown_plays as plays
 from qstar_core.mdp import Problem
 from qstar_core.optimizers import TRAINING_ATTENTION, build_optimizers, update
@@ -37,6 +40,8 @@ from qstar_core.precision import computes_in_bf16, training_device
 log = logging.getLogger(__name__)
 
 Report = Callable[[dict[str, Any]], None]
+Rows = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""Token ids and labels, a play per row."""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -101,7 +106,7 @@ def schedule(step: int, config: PretrainConfig) -> float:
 
 
 class PlayStream:
-    """Endless batches of plays; each batch has one number of numbers."""
+    """Endless batches of plays; each batch has one number of numbers, and one of lines."""
 
     def __init__(self, config: PretrainConfig, left_out: Sequence[Problem] = ()) -> None:
         self.config = config
@@ -118,22 +123,33 @@ class PlayStream:
         self.keep = {
             n: plays.rarity(n, self.mixture, self.rng, config.rarity_plays, config.flatten)
             for n in config.numbers
-            if n <= plays.FLATTEN_UP_TO and config.flatten > 0
+            if n <= plays.FLATTEN_UP_TO and config.flatten > 0 and not config.instructed
         }
-        self.buffers: dict[int, list[np.ndarray[Any, Any]]] = {n: [] for n in config.numbers}
+        self.buffers: dict[tuple[int, int], list[Rows]] = {}
 
-    def batch(self) -> tuple[torch.Tensor, int]:
-        """Token ids [batch_size, length] and the length of the prompt in tokens."""
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids [batch_size, length], and what is to be predicted after the question.
+
+        The second is [batch_size, length - question], -100 where nothing is.
+        """
         sizes = list(self.config.numbers)
         weights = np.array([self.config.numbers[n] for n in sizes], dtype=float)
         n = int(self.rng.choice(sizes, p=weights / weights.sum()))
-        held = self.buffers[n]
-        while sum(map(len, held)) < self.config.batch_size:
-            count, keep = 32 * self.config.batch_size, self.keep.get(n)
-            held.append(plays.draw(count, n, self.mixture, self.rng, keep))
-        rows = np.concatenate(held)
-        self.buffers[n] = [rows[self.config.batch_size :]]
-        return torch.from_numpy(rows[: self.config.batch_size]), n + 4
+        lines = int(self.rng.integers(1, n)) if self.config.instructed else n - 1
+        held = self.buffers.setdefault((n, lines), [])
+        while sum(len(ids) for ids, _ in held) < self.config.batch_size:
+            held.append(self._drawn(32 * self.config.batch_size, n, lines))
+        ids, labels = (np.concatenate(parts) for parts in zip(*held, strict=True))
+        size = self.config.batch_size
+        self.buffers[n, lines] = [(ids[size:], labels[size:])]
+        return torch.from_numpy(ids[:size]), torch.from_numpy(labels[:size])
+
+    def _drawn(self, count: int, n: int, lines: int) -> Rows:
+        if self.config.instructed:
+            found = countdown_instructed.draw(count, n, lines, self.mixture, self.rng)
+            return found.ids, found.labels()
+        ids = plays.draw(count, n, self.mixture, self.rng, self.keep.get(n))
+        return ids, ids[:, n + 4 :]
 
 
 def train(
@@ -164,18 +180,18 @@ def train(
     stream = PlayStream(config, left_out)
     bf16 = computes_in_bf16(config.bf16)
 
-    def loss_of(ids: torch.Tensor, prompt: int) -> torch.Tensor:
+    def loss_of(ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            hidden = model.model(ids[:, :-1]).last_hidden_state[:, prompt - 1 :]
+            hidden = model.model(ids[:, :-1]).last_hidden_state[:, -labels.shape[1] :]
             logits = model.lm_head(hidden)
-        return cross_entropy(logits.float().flatten(0, 1), ids[:, prompt:].flatten())
+        return cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
     step_loss = torch.compile(loss_of, dynamic=False) if config.compile else loss_of
     start = time.monotonic()
     running: list[float] = []
     for step in range(config.steps):
-        ids, prompt = stream.batch()
-        loss = step_loss(ids.to(device), prompt)
+        ids, labels = stream.batch()
+        loss = step_loss(ids.to(device), labels.to(device))
         rate = config.learning_rate * schedule(step, config)
         running.append(update(model, optimizers, loss, rate))
         if (step + 1) % 20 == 0 or step + 1 == config.steps:
@@ -190,15 +206,28 @@ def train(
             )
             last, running = sum(running) / len(running), []
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save(model, tokenizer, out)
+            save(model, tokenizer, out, config.saved_as)
     seconds = time.monotonic() - start
     return {"loss": last, "plays": config.steps * config.batch_size, "seconds": seconds}
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Saves float32 weights (safetensors) and the tokenizer, each file replaced atomically."""
+def save(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    out: Path,
+    dtype: str = "float32",
+) -> None:
+    """Saves weights (safetensors) and the tokenizer, each file replaced atomically.
+
+    Args:
+        model: stays as it is.
+        tokenizer: its own.
+        out: the folder.
+        dtype: what the weights are rounded to.
+    """
     scratch = out.with_name(out.name + ".writing")
-    model.save_pretrained(scratch)
+    rounded = model if dtype == "float32" else copy.deepcopy(model).to(getattr(torch, dtype))
+    rounded.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
     out.mkdir(parents=True, exist_ok=True)
     for file in scratch.iterdir():

@@ -46,6 +46,17 @@ def test_it_depends_neither_on_batch_nor_on_order(encoder: Encoder) -> None:
     assert encoder.embed([]).shape == (0, encoder.width)
 
 
+def test_the_last_one_is_the_state_after_which_the_answer_begins() -> None:
+    folder = tiny_text_policy()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    ids = AutoTokenizer.from_pretrained(folder)(TEXTS[0], return_tensors="pt")["input_ids"]
+    state = model(ids, output_hidden_states=True).hidden_states[-1][0, -1]
+    encoder = Encoder(folder, batch_size=3, pooling="last")
+    found = encoder.embed(TEXTS)
+    np.testing.assert_allclose(found[0], state.detach(), atol=10.0**-DECIMALS)
+    assert (np.concatenate([encoder.embed([text]) for text in TEXTS]) == found).all()
+
+
 def test_the_reference_policy_is_an_encoder() -> None:
     encoder = Encoder(resolve_checkpoint("reference:countdown-policy", "embedding"))
     found = encoder.embed(["11 7 5 5 > 23\n", "3 4 5 6 > 7\n"])
