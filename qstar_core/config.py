@@ -70,6 +70,11 @@ class CountdownRanges(Section):
             raise ValueError("min_solutions counts plays of all numbers; use_all: false has none")
         return self
 
+    def rows(self) -> dict[str, Any]:
+        """The default of ``use_all`` is no part of a key: data sets are older than the field."""
+        kept = super().rows()
+        return kept if not self.use_all else {k: v for k, v in kept.items() if k != "use_all"}
+
 
 class DomainConfig(Section):
     """What is reasoned about, and how many problems of each split."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from qstar_core import pipeline
 from qstar_core.config import (
     RUNTIME_ONLY,
+    CountdownRanges,
     LabelsConfig,
     PolicyConfig,
     PoolConfig,
@@ -395,3 +396,8 @@ def test_a_ranking_loss_needs_a_calibration_with_a_shift() -> None:
 def test_a_training_has_the_seed_of_its_run_or_its_own() -> None:
     assert RunConfig().qvm.seed_of(3) == 3
     assert RunConfig.model_validate({"qvm": {"seed": 5}}).qvm.seed_of(3) == 5
+
+
+def test_the_variant_of_countdown_alone_changes_a_key() -> None:
+    assert "use_all" not in CountdownRanges().rows()
+    assert CountdownRanges(use_all=False).rows()["use_all"] is False
