@@ -52,8 +52,8 @@ s3: $(STAMP) ## Start a local S3 server with a bucket named qstar (README says h
 test: $(STAMP) ## Run the tests except the slow ones, the import contracts included
 	@$(BIN)/python -m pytest -m "not slow and not ray" $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## Run the slow tests
-	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 2 --dist=loadfile --no-loadscope-reorder
+test-slow: $(STAMP) ## Run the slow tests, three at a time: they wait for servers much of theirs
+	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 3 --dist=loadfile --no-loadscope-reorder
 
 test-docs: $(STAMP) ## Check the commands of all pages, run those of the tutorial and the how-tos
 	@$(BIN)/python -m pytest tests/docs -q
