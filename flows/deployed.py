@@ -19,7 +19,7 @@ from prefect import Flow, flow, get_client, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.logs import show_progress
+from flows.logs import outlive_worker, show_progress
 from flows.nights import NIGHTLY, Made, night
 from flows.orders import (
     ARGS,
@@ -146,6 +146,7 @@ def reproduce(dataset: Dataset, overrides: Overrides = []) -> Result:  # noqa: B
     from qstar_core.provenance import rerun
 
     show_progress()
+    outlive_worker()
     try:
         with tempfile.TemporaryDirectory(prefix="qstar-reproduce-") as scratch:
             planned = rerun.prepare(dataset, scratch, overrides)
@@ -174,6 +175,7 @@ def carry_out(flow_name: str, order: Order, make: Make) -> Result:
         `PARTIAL` where it is not whole; or Failed with what is to be done.
     """
     show_progress()
+    outlive_worker()
     try:
         day = order.day()
         _refuse_to_start_for_ever()
