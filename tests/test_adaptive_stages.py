@@ -19,6 +19,7 @@ SEARCHES = {
     "method": {"name": "search", "algorithm": "greedy"},
 }
 OTHER: dict[str, Any] = {
+    "pooling": "last",
     "factors": [{"name": "temperature", "values": [0.5, 1.0]}],
     "template": None,  # of factors; the id of a space has it
     "method": {"name": "two", "algorithm": "self_consistency", "n": 2},
