@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qstar_core.audit.own import own
-from qstar_core.audit.run import warnings
-from qstar_core.audit.source import as_problems, open_labels
-from qstar_core.audit.steps import by_step, conflicts
+from qstar_core.audit.run import of_labels, training, warnings
+from qstar_core.audit.source import open_labels
 from qstar_core.domains import DOMAINS
 from qstar_core.errors import UserError
 from qstar_core.evaluation.assemble import place
@@ -39,22 +38,9 @@ def brief(uri: str, problems: int = PROBLEMS) -> Row:
     """
     source = open_labels(uri)
     files = source.files()
-    found: Row = {
-        "uri": source.uri,
-        "key": source.manifest["key"],
-        "method": source.settings["method"],
-        "gamma": source.settings["gamma"],
-        "rows": source.manifest["rows"],
-        "missing": list(source.missing),
-        "imported": source.imported,
-        "steps": by_step(files),
-        "conflicts": conflicts(files),
-        **dict.fromkeys(("duplicates", "leakage", "format_errors", "own", "truth")),
-    }
+    found = of_labels(source, files)
     if "problems" in source.inputs and problems and hasattr(DOMAINS[source.domain], "q_star"):
-        known = source.problems()
-        train = as_problems(known.filter(known["split_asked"] == "train"))
-        found["own"] = own(files, train, problems, found["gamma"])
+        found["own"] = own(files, training(source), problems, found["gamma"])
     return {**found, "warnings": warnings(found)}
 
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from qstar_core.audit import charts
-from qstar_core.evaluation.charts import NARROW, WIDE
+from qstar_core.evaluation.charts import SIZES
 from qstar_core.evaluation.report import content_security_policy, source, templates
 
-SIZES = {"wide": WIDE, "narrow": NARROW}
 COLOURS = 7
 """Of the style sheet: one for each method."""
 CHARTS = (

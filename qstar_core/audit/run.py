@@ -47,24 +47,13 @@ def audit(
     source = open_labels(uri)
     said("labels by step")
     files = source.files()
-    found: Row = {
-        "uri": source.uri,
-        "key": source.manifest["key"],
-        "method": source.settings["method"],
-        "gamma": source.settings["gamma"],
-        "rows": source.manifest["rows"],
-        "missing": list(source.missing),
-        "imported": source.imported,
-        "steps": by_step(files),
-        "conflicts": conflicts(files),
-        **dict.fromkeys(("duplicates", "leakage", "format_errors", "own", "truth")),
-    }
+    found = of_labels(source, files)
     if "problems" in source.inputs:
         said("questions")
         found |= _questions(source, files, threshold)
         if problems and hasattr(DOMAINS[source.domain], "q_star"):
             said("labels against the exact Q*")
-            found["own"] = own(files, _training(source), problems, found["gamma"])
+            found["own"] = own(files, training(source), problems, found["gamma"])
         if ROOT in source.inputs:
             found |= _of_rollouts(source, problems, said)
     return {**found, "warnings": warnings(found)}
@@ -81,7 +70,28 @@ def _questions(source: Source, files: list[str], threshold: float) -> Row:
     return {"duplicates": duplicates(train), "leakage": leakage(train, test, threshold)}
 
 
-def _training(source: Source) -> dict[str, Problem]:
+def of_labels(source: Source, files: list[str]) -> Row:
+    """The figures that need nothing but the labels; those that need more are None.
+
+    Args:
+        source: of `qstar_core.audit.source.open_labels`.
+        files: its Parquet files.
+    """
+    return {
+        "uri": source.uri,
+        "key": source.manifest["key"],
+        "method": source.settings["method"],
+        "gamma": source.settings["gamma"],
+        "rows": source.manifest["rows"],
+        "missing": list(source.missing),
+        "imported": source.imported,
+        "steps": by_step(files),
+        "conflicts": conflicts(files),
+        **dict.fromkeys(("duplicates", "leakage", "format_errors", "own", "truth")),
+    }
+
+
+def training(source: Source) -> dict[str, Problem]:
     """The training problems by id."""
     return as_problems(source.problems().filter(pl.col("split_asked") == "train"))
 
@@ -93,7 +103,7 @@ def _ids(file: str) -> pl.DataFrame:
 
 def _of_rollouts(source: Source, limit: int, said: Said) -> Row:
     """Negatives of the form and the comparison with the truth, where the domain can say."""
-    problems = _training(source)
+    problems = training(source)
     domain = DOMAINS[source.domain]
     found: Row = {}
     if lenient := getattr(domain, "lenient", None):

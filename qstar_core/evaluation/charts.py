@@ -12,6 +12,7 @@ from typing import Any
 
 WIDE = (1056.0, 400.0)
 NARROW = (360.0, 300.0)
+SIZES = {"wide": WIDE, "narrow": NARROW}
 LABEL_PITCH = 17.0
 """Least distance between direct labels at the end of curves."""
 CHARACTER = 7.2

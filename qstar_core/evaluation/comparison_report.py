@@ -22,7 +22,6 @@ from qstar_core.evaluation.report import (
 )
 
 Row = Mapping[str, Any]
-SIZES = {"wide": charts.WIDE, "narrow": charts.NARROW}
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,9 @@ def render(data: ComparisonData) -> str:
 
 def drawings(rows: Sequence[Row], spent: Callable[[Row], float]) -> list[Any]:
     """(name, chart) in both sizes; see `sweep_charts.sweep_chart`."""
-    return [(name, sweep_charts.sweep_chart(rows, spent, size)) for name, size in SIZES.items()]
+    return [
+        (name, sweep_charts.sweep_chart(rows, spent, size)) for name, size in charts.SIZES.items()
+    ]
 
 
 def view(sweep: Sweep, correction: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from qstar_core.evaluation.report import (
 from qstar_core.evaluation.trend_charts import trend_chart
 
 Row = Mapping[str, Any]
-SIZES = {"wide": charts.WIDE, "narrow": charts.NARROW}
 
 
 def render(found: Row, place: str, created: str) -> str:
@@ -57,7 +56,7 @@ def _group(name: str, nights: Sequence[Row]) -> dict[str, Any]:
         "summary": trend(nights),
         "colours": colours,
         "methods": list(colours),
-        "drawings": [(kind, trend_chart(nights, size)) for kind, size in SIZES.items()],
+        "drawings": [(kind, trend_chart(nights, size)) for kind, size in charts.SIZES.items()],
         "nights": [
             {**night, "number": number, "by_method": {r["method"]: r for r in night["methods"]}}
             for number, night in enumerate(nights, 1)
