@@ -69,7 +69,7 @@ class VllmPolicy:
             "max_num_seqs": batch_size,
             "logprobs_mode": "raw_logprobs",  # those of temperature 1
             "generation_config": "vllm",  # what ends a text is said in each request
-            **vllm_engine.whole_prompts_on_cpu(),
+            **vllm_engine.whole_prompts_on_cpu("policy"),
             **(_lora_arguments(lora) if lora is not None else {}),
         }
         self.llm = vllm_engine.start("policy", given, arguments)

@@ -95,12 +95,19 @@ def watched() -> Iterator[None]:
         ) from error
 
 
-def whole_prompts_on_cpu() -> dict[str, Any]:
+def whole_prompts_on_cpu(section: str) -> dict[str, Any]:
     """The argument by which prompts are not read in parts, on a CPU.
 
     While a part of a prompt is read, vLLM puts the random generator of its request back by an
     offset, which generators of a CPU do not have: it fails where prompts fill a step.
+
+    Args:
+        section: of the configuration that asks for vLLM, for the error.
+
+    Raises:
+        UserError: this interpreter has no vLLM.
     """
+    import_vllm(section)
     from vllm.platforms import current_platform
 
     return {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
