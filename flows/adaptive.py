@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows import commands, inspect
+from flows import commands, inspect, notes
 from flows.tables import COMPACT, plain, plan_table, say
 from qstar_core import pipeline
 from qstar_core.adaptive_stages import section
@@ -32,13 +32,13 @@ def train_adaptive(
     from qstar_core.policies.stand_ins import with_stand_ins
 
     screen = commands.console()
-    commands.notes(screen, config)
+    notes.say_fit(screen, config)
     config, absent = with_stand_ins(config)
     stages = pipeline.plan(config, until="adaptive")
     rows = inspect.plan_rows([pipeline.Round(1, config, stages)])
     screen.print(plan_table(rows, config.runtime.tokens_per_second, keys=not absent))
     say(screen, *inspect.places(rows))
-    commands.say_absent(screen, absent)
+    notes.say_absent(screen, absent)
 
 
 def adaptive_tables(figures: Mapping[str, Any]) -> list[Table]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime
 import json
 import shlex
-from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from flows import notes
 
 NO_POOLS = (
     "Note: the configuration has no pools. One of continuations of all states is made; labels are "
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qstar_core.config import RunConfig
-    from qstar_core.stage import Stage
 
 
 def whole(
@@ -43,8 +43,8 @@ def whole(
     config = load(path, overrides, out, day)
     compares = command == "compare"
     screen = console()
-    say_defaults(screen, config)
-    notes(screen, config)
+    notes.say_defaults(screen, config)
+    notes.say_fit(screen, config)
     absent = dict[str, str]()
     if plan:
         from qstar_core.policies.stand_ins import with_stand_ins
@@ -52,7 +52,7 @@ def whole(
         config, absent = with_stand_ins(config)
     if compares:
         rounds = [pipeline.Round(1, config, pipeline.plan_comparison(config))]
-        say_training(screen, rounds[0].stages)
+        notes.say_training(screen, rounds[0].stages)
     else:
         rounds = pipeline.rounds(config)
     if plan:
@@ -61,7 +61,7 @@ def whole(
         rows = inspect.plan_rows(rounds)
         screen.print(plan_table(rows, config.runtime.tokens_per_second, keys=not absent))
         say(screen, *inspect.places(rows))
-        say_absent(screen, absent)
+        notes.say_absent(screen, absent)
         return
     manifests = inspect.all_made(rounds)
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -86,12 +86,12 @@ def whole(
     else:
         from flows.inspect import show_end
     last = rounds[-1]
-    say_rounds(screen, last.stages)
+    notes.say_rounds(screen, last.stages)
     if len(rounds) > 1:
         inspect.show_rounds(screen, rounds, manifests)
     show_end(screen, config, {n: manifests[last.label(n)] for n in last.stages}, again)
-    say_doubts(screen, last.stages)
-    say_retries(screen)
+    notes.say_doubts(screen, last.stages)
+    notes.say_retries(screen)
 
 
 def single(
@@ -162,8 +162,8 @@ def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, A
     found = stages.get(stage)
     manifest = pipeline.published(found) if found is not None else None
     screen = console()
-    say_defaults(screen, config)
-    notes(screen, config)
+    notes.say_defaults(screen, config)
+    notes.say_fit(screen, config)
     if manifest is not None:
         screen.print(f"{stage} is already there.")
     else:
@@ -175,11 +175,11 @@ def make(stage: str, flow: str, config: RunConfig, verbose: bool) -> dict[str, A
         name = "report_comparison" if stage == "comparison_report" else flow
         manifest = getattr(import_module(f"flows.{flow}"), name)(config)
     if stage == "qvm":
-        say_rounds(screen, stages)
+        notes.say_rounds(screen, stages)
     show_stage_end(screen, stage, manifest)
     if stage in ("qvm", "evaluation", "comparison_report"):
-        say_doubts(screen, stages)
-    say_retries(screen)
+        notes.say_doubts(screen, stages)
+    notes.say_retries(screen)
     made: dict[str, Any] = manifest
     return made
 
@@ -196,8 +196,8 @@ def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool
 
     config = load(path, overrides, out)
     screen = console()
-    say_defaults(screen, config)
-    notes(screen, config)
+    notes.say_defaults(screen, config)
+    notes.say_fit(screen, config)
     if not config.pools:
         config = config.model_copy(update={"pools": [PoolConfig(kind="states")]})
         say(screen, NO_POOLS)
@@ -213,7 +213,7 @@ def pools(path: str, out: str | None, overrides: list[str] | None, verbose: bool
         manifests = flow(config)
     for name, manifest in manifests.items():
         show_stage_end(screen, name, manifest)
-    say_retries(screen)
+    notes.say_retries(screen)
 
 
 def load(
@@ -226,109 +226,6 @@ def load(
     from qstar_core.config_file import load_config
 
     return load_config(path, overrides, out, day)
-
-
-def say_doubts(screen: Console, stages: Mapping[str, Stage]) -> None:
-    """Says what limits the results: problems without a solution, a Q-value model at chance."""
-    from flows.remarks import doubts
-    from flows.tables import say
-    from qstar_core import pipeline
-
-    known = [name for name in ("problems", "qvm") if name in stages]
-    found = {name: pipeline.published(stages[name]) or {} for name in known}
-    for line in doubts(found):
-        say(screen, f"Note: {line}")
-
-
-def say_rounds(screen: Console, stages: Mapping[str, Stage]) -> None:
-    """Shows the rounds of fitted Q iteration, where there are several."""
-    from flows.rounds import round_rows, rounds_table
-
-    if "qvm_1" in stages:
-        screen.print(rounds_table(round_rows(stages)))
-
-
-def say_retries(screen: Console) -> None:
-    """Where S3 was used: how many of its requests this command had to repeat."""
-    from qstar_core.store import retries
-
-    count = retries.total()
-    if count is not None:
-        screen.print(f"S3 requests repeated: {count:,}", highlight=False)
-
-
-def notes(screen: Console, config: RunConfig) -> None:
-    """Says which rows of the users' problem files are not used, and whether the policy fits."""
-    from flows.tables import say
-    from qstar_core.domains import problem_sets
-
-    for note in problem_sets.notes(config.domain):
-        say(screen, f"Note: {note}")
-    field, start = "policy.path", config.policy.path
-    if config.qvm.init is not None:
-        field, start = "qvm.init", config.qvm.init
-    if config.domain.name != "countdown" and start.startswith("reference:"):
-        say(
-            screen,
-            f"Note: {start} has learnt countdown alone; samples of it, and a Q-value model that "
-            f"starts from it, know nothing of {config.domain.name}: name a model with {field}.",
-        )
-    for pool in config.pools:
-        if pool.kind == "stronger" and pool.policy is None:
-            say(
-                screen,
-                f"Note: {pool.stage} names no policy, so the run's own continues, at temperature "
-                f"{pool.temperature:g}: its labels are values of that, not of a stronger policy.",
-            )
-
-
-def say_absent(screen: Console, absent: Mapping[str, str]) -> None:
-    """Says which checkpoints a plan had no need of, but the run will fetch."""
-    from flows.tables import say
-
-    for field, name in absent.items():
-        say(
-            screen,
-            f"Note: {field}: {name} is not on this machine; the run fetches it first. The keys of "
-            "what is made with it are known when it is here.",
-        )
-
-
-def say_training(screen: Console, stages: Mapping[str, Stage]) -> None:
-    """Says which models a comparison trains before it compares anything."""
-    from flows.tables import say
-    from qstar_core import pipeline
-
-    if "qvm" in stages and pipeline.published(stages["qvm"]) is None:
-        say(
-            screen,
-            "Note: qvm.path names no Q-value model, and this configuration has trained none yet: "
-            "the stages rollouts, labels and qvm come first.",
-            "      --set qvm.path=FOLDER, or reference:NAME, compares with one that is there.",
-        )
-    if "prm" in stages and pipeline.published(stages["prm"]) is None:
-        say(
-            screen,
-            "Note: prm.path names no process reward model, and this configuration has trained none "
-            "yet: its labels and its training come first.",
-        )
-
-
-def say_defaults(screen: Console, config: RunConfig) -> None:
-    """Says which run it is that a configuration without a single field stands for."""
-    from flows.tables import say
-    from qstar_core.config import RunConfig
-    from qstar_core.domains import problem_sets
-
-    if config != RunConfig(out=config.out):
-        return
-    train, test = (problem_sets.count(config.domain, s) for s in ("train", "test"))
-    say(
-        screen,
-        f"Note: the configuration sets no field, so all have their defaults: {config.domain.name}, "
-        f"{train:,} training and {test:,} test problems, {config.rollouts.samples} rollouts of "
-        f"{config.policy.path} each.",
-    )
 
 
 def start_prefect(verbose: bool) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from flows import commands, inspect
 from qstar_core import pipeline, sharding
-from qstar_core.config import DomainConfig, PolicyConfig, QvmConfig, RolloutsConfig, RunConfig
+from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunConfig
 from tests.models import tiny_policy
 
 
@@ -37,19 +37,6 @@ def test_finished_shards_are_not_among_the_tokens_of_the_plan(
     assert rows["rollouts"]["state"] == "1 of 3 shards there"
     monkeypatch.setattr(pipeline, "published", lambda stage: {})
     assert {row["policy_tokens"] for row in inspect.plan_rows(rounds)} == {0}
-
-
-def test_a_comparison_says_that_it_trains_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stages = pipeline.plan_comparison(small(tmp_path))
-    commands.say_training(commands.console(), stages)
-    assert "the stages rollouts, labels and qvm come first" in capsys.readouterr().out
-    given = QvmConfig(path="reference:countdown-qvm")
-    commands.say_training(commands.console(), pipeline.plan_comparison(small(tmp_path, qvm=given)))
-    monkeypatch.setattr(pipeline, "published", lambda stage: {})
-    commands.say_training(commands.console(), stages)
-    assert capsys.readouterr().out == ""
 
 
 def test_a_training_ends_with_the_figures_of_its_model(
