@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from flows.remarks import remarks
 from flows.submit import submit_all
 from qstar_core import pipeline
 from qstar_core.config import RunConfig, RuntimeConfig
-from qstar_core.errors import UserError
+from qstar_core.errors import TokensSpent, UserError
 from qstar_core.room import check_room
 from qstar_core.store import retries
 from tasks.artifacts import record_comparison, record_report
@@ -169,17 +169,23 @@ class Workshop:
         """
         stage = specs[0]["stage"]
         there = there or {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
+        specs = [{**spec, "meter": self.budget.meter()} for spec in specs]
         self.show.begin(stage, dict(there), estimate)
 
         failed: dict[str, BaseException] = {}
+        stopped: list[str] = []
 
         def go_on() -> bool:  # what the user has to mend fails the other shards too
             hopeless = any(isinstance(error, UserError) for error in failed.values())
-            return not hopeless and not self.budget.spent()
+            return not hopeless and not stopped and not self.budget.spent()
 
         def done(spec: dict[str, Any], future: PrefectFuture[Any]) -> None:
             if not future.state.is_completed():
-                failed[spec["shard"]] = _error(future)
+                error = _error(future)
+                if isinstance(error, TokensSpent):
+                    stopped.append(spec["shard"])
+                else:
+                    failed[spec["shard"]] = error
                 return
             self.show.on_event(spec, {"event": "finished"})
             if not there[spec["shard"]]:
@@ -201,13 +207,15 @@ class Workshop:
         )
         if failed:
             ordered = {shard: failed[shard] for shard in futures if shard in failed}
-            raise explain(stage, len(specs), ordered, kept=len(futures) - len(failed))
-        if len(futures) < len(specs):
-            raise self._stopped(stage, len(futures), len(specs))
+            kept = len(futures) - len(failed) - len(stopped)
+            raise explain(stage, len(specs), ordered, kept=kept)
+        if stopped or len(futures) < len(specs):
+            raise self._stopped(stage, len(futures) - len(stopped), len(specs), bool(stopped))
         return [futures[spec["shard"]].result() for spec in specs]
 
-    def _stopped(self, stage: str, kept: int, shards: int) -> BudgetSpent:
+    def _stopped(self, stage: str, kept: int, shards: int, begun: bool) -> BudgetSpent:
         safe = f"{kept} of {shards} shards of {stage} are finished and will be kept"
+        safe += ", and so will what was sampled for others" if begun else ""
         step = f"run the same command again: it goes on with the {shards - kept} missing"
         return BudgetSpent(f"{stage}: {self.budget.spent()}", safe=safe, next_step=step)
 
@@ -240,8 +248,9 @@ def workshop(config: RunConfig, display: StageProgress | None = None) -> Iterato
             _task_runner(options) as runner,
             make_pool(options.workers, options, backends, options.threads) as pool,
             at_bench(Bench(pool, options.stall_timeout_s, show.on_event)),
+            closing(Budget(options)) as budget,
         ):
-            yield Workshop(config, runner, show, Budget(options))
+            yield Workshop(config, runner, show, budget)
     except Exception:  # raised again; after Ctrl-C nothing is waited for
         await_records(flow_run_id)
         raise

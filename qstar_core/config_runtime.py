@@ -31,12 +31,12 @@ class RuntimeConfig(Section):
     """A worker that reports no progress for this long is killed, the shard retried."""
     retries: int = runtime_only(2, ge=0)
     max_tokens: int | None = runtime_only(None, ge=1)
-    """Policy tokens of one run, after which no further shard is started."""
+    """Policy tokens of one run, after which it stops, an engine batch late at most."""
     max_hours: Float | None = runtime_only(None, gt=0.0)
     """Hours of one run, after which no further shard is started."""
     max_price: Float | None = runtime_only(None, gt=0.0)
-    """What one run may cost, in the currency of ``price_per_million_tokens``, after which no
-    further shard is started."""
+    """What one run may cost, in the currency of ``price_per_million_tokens``, after which it stops
+    likewise."""
     price_per_million_tokens: Float | None = runtime_only(None, ge=0.0)
     """Price of a million policy tokens, for ``max_price``."""
     min_free_gb: Float = runtime_only(1.0, ge=0.0)

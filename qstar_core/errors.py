@@ -37,6 +37,10 @@ class EngineUnavailable(UserError):
     """The engine as a whole cannot serve: no request is at fault, none is quarantined for it."""
 
 
+class TokensSpent(EngineUnavailable):
+    """The policy tokens of the run are spent in the middle of a shard; nothing is wrong."""
+
+
 class RequestFailed(UserError):
     """One request failed again and again while others were answered; another try may help."""
 

@@ -85,7 +85,7 @@ def rollouts(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
     chosen = read_problems(spec["inputs"]["problems"], "train")[spec["start"] : spec["stop"]]
-    policy = load_policy(config.policy)
+    policy = load_policy(config.policy, spec.get("meter"))
     expect(spec, "policy", policy.fingerprint)
     counted = SampleProgress(progress, "rollouts")
     counted.ask(len(chosen) * config.rollouts.samples)
@@ -115,7 +115,7 @@ def pool(spec: Spec, config: RunConfig, progress: Progress) -> Receipt:
     inputs, start, stop = spec["inputs"], spec["start"], spec["stop"]
     chosen = read_problems(inputs["problems"], "train")[start:stop]
     own = asked.policy or config.policy
-    policy = load_policy(own)
+    policy = load_policy(own, spec.get("meter"))
     expect(spec, "policy", policy.fingerprint)
     files = dataset.data_files(inputs["rollouts"], lambda name: overlaps(name, start, stop))
     rollouts = rollouts_of(files, chosen)

@@ -12,6 +12,7 @@ from qstar_core.config import PolicyConfig, RunConfig, SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.policies import Policy
 from qstar_core.policies.checkpoint import resolve_adapter, resolve_checkpoint
+from qstar_core.policies.metered import Meter, metered, unmetered
 from qstar_core.rollouts import import_file
 from qstar_core.store import dataset
 from qstar_core.values import ValueModel
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 Spec = dict[str, Any]
 
 
-def load_policy(config: PolicyConfig) -> Policy:
-    """The policy of this worker, loaded once."""
-    return _load_policy(config.model_dump_json())
+def load_policy(config: PolicyConfig, meter: Meter | None = None) -> Policy:
+    """The policy of this worker, loaded once; counted where there is a meter."""
+    return metered(_load_policy(config.model_dump_json()), meter, config.batch_size)
 
 
-def load_judge(config: PolicyConfig) -> Policy:
+def load_judge(config: PolicyConfig, meter: Meter | None = None) -> Policy:
     """The policy that judges answers, loaded once, beside the one that gives them."""
-    return _load_judge(config.model_dump_json())
+    return metered(_load_judge(config.model_dump_json()), meter, config.batch_size)
 
 
 @lru_cache(maxsize=1)
@@ -127,7 +128,8 @@ def told(policy: Policy, config: PolicyConfig) -> dict[str, Any]:
         return {}
     from qstar_core.policies.server import ServerPolicy
 
-    return policy.figures() if isinstance(policy, ServerPolicy) else {}
+    engine = unmetered(policy)
+    return engine.figures() if isinstance(engine, ServerPolicy) else {}
 
 
 def expect(spec: Spec, model: str, found: str) -> None:

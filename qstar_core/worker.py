@@ -17,11 +17,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from qstar_core.errors import (
     EngineUnavailable,
     StorageUnreachable,
+    TokensSpent,
     UserError,
     WorkerError,
     told_in_text,
@@ -36,8 +38,9 @@ PROGRESS_INTERVAL_S = 0.2
 WITHOUT_TORCH = ("problems", "annotations", "report", "comparison_report", "rounds")
 SAMPLING = ("rollouts", "pool")
 TRYING = ("episodes", "adaptive")
-WITH_POLICY = (*SAMPLING, *TRYING, "labels", "evaluation", "comparison", "timing")
-GRADING = (*SAMPLING, *TRYING, "evaluation", "comparison", "timing")
+ASKING = (*SAMPLING, *TRYING, "evaluation", "comparison", "timing")
+SAMPLES = "samples"  # folder of what shards had sampled when they were stopped
+WITH_POLICY = (*ASKING, "labels")
 GIVEN_PATHS = (  # fields that name files or folders of the user
     ("domain", "train_file"),
     ("domain", "test_file"),
@@ -118,12 +121,17 @@ def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
     if system is not None and not isinstance(error, UserError):
         users = users_to_mend(system, _inputs(spec))
     if isinstance(users, UserError) and not isinstance(users, StorageUnreachable):
-        kind = "engine" if isinstance(users, EngineUnavailable) else "user"
-        return {"kind": kind, **users.to_dict()}
+        return {"kind": _kind(users), **users.to_dict()}
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, WorkerError):  # of one of several processes: says all of it
         return {"kind": "crash", "what": str(error)}
     return {"kind": "crash", "what": what, "traceback": traceback.format_exc()}
+
+
+def _kind(error: UserError) -> str:
+    if isinstance(error, TokensSpent):
+        return "spent"
+    return "engine" if isinstance(error, EngineUnavailable) else "user"
 
 
 def _inputs(spec: dict[str, Any]) -> list[str]:
@@ -152,7 +160,42 @@ def _run(spec: dict[str, Any], progress: Any) -> dict[str, Any]:
     environment = describe()
     if _with_torch(spec, config):
         environment = {**environment, **_torch(spec, config)}
-    return JOBS[kind]({**spec, "environment": environment}, config, progress)
+
+    def work(counted: dict[str, Any]) -> dict[str, Any]:
+        return JOBS[kind](counted, config, progress)
+
+    return _counted({**spec, "environment": environment}, work, kind)
+
+
+def _counted(
+    spec: dict[str, Any], work: Callable[[dict[str, Any]], dict[str, Any]], kind: str
+) -> dict[str, Any]:
+    """Does the work of a shard and counts its policy tokens: ``spent`` of the result.
+
+    What was sampled is kept where the run's tokens are spent in the middle of it; not where the
+    time that it took is the result.
+    """
+    from qstar_core.pipeline import ALONE
+    from qstar_core.policies.allowance import Allowance
+    from qstar_core.policies.journal import Journal
+    from qstar_core.policies.metered import Meter
+    from qstar_core.store import open_store
+
+    if kind not in ASKING:
+        return work({**spec, "meter": None})
+    kept = open_store(spec["uri"]).kept(SAMPLES) / f"{spec['shard']}.jsonl"
+    if kind in ALONE:
+        kept.unlink(missing_ok=True)
+    meter = Meter(Allowance.of(spec.get("meter")), Journal(kept))
+    try:
+        receipt = work({**spec, "meter": meter})
+    except TokensSpent:
+        meter.journal.save()
+        raise
+    finally:
+        meter.close()
+    meter.journal.remove()
+    return {**receipt, "spent": meter.spent}
 
 
 def _prepare_grading(spec: dict[str, Any], config: RunConfig) -> None:
@@ -163,7 +206,7 @@ def _prepare_grading(spec: dict[str, Any], config: RunConfig) -> None:
 
     sandbox.use(config.runtime.sandbox)
     check = getattr(DOMAINS[config.domain.name], "check_machine", None)
-    if check is not None and kind_of(spec["stage"]) in GRADING:
+    if check is not None and kind_of(spec["stage"]) in ASKING:
         check()
 
 

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from qstar_core.errors import EngineUnavailable, UserError, WorkerDied, WorkerError
+from qstar_core.errors import EngineUnavailable, TokensSpent, UserError, WorkerDied, WorkerError
 
 log = logging.getLogger("qstar_core.workers")
 
 Event = dict[str, Any]
 OnProgress = Callable[[Event], None]
 
+USERS = {"user": UserError, "engine": EngineUnavailable, "spent": TokensSpent}
+"""Kinds of errors that no retry mends."""
 STDERR_LINES = 200  # kept per worker
 STDERR_SHOWN = 15  # of these, in an error
 EXIT_TIMEOUT_S = 5.0  # between the end of the output and the exit
@@ -98,7 +100,7 @@ class Worker:
                 return result
             elif event["event"] == "error":
                 # after any other error the engine in it may be broken for good
-                self.usable = event.get("kind") == "user"
+                self.usable = event.get("kind") in ("user", "spent")
                 raise _error(event)
 
     def _next_event(self, stdout: IO[str]) -> Event:
@@ -199,8 +201,8 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 
 def _error(event: Event) -> Exception:
-    if event.get("kind") in ("user", "engine"):
-        kind = EngineUnavailable if event["kind"] == "engine" else UserError
+    kind = USERS.get(event.get("kind", ""))
+    if kind is not None:
         return kind(
             str(event["what"]),
             safe=str(event.get("safe", "")),

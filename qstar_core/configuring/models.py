@@ -54,7 +54,7 @@ def load_models(spec: Spec, config: RunConfig, methods: Sequence[SearchConfig]) 
         value = load_value(folder, config)
         if config.qvm.path is not None:
             expect(spec, "qvm", value.fingerprint)
-    policy = load_policy(config.policy)
+    policy = load_policy(config.policy, spec.get("meter"))
     expect(spec, "policy", policy.fingerprint)
     rewarded = next((method for method in inner if method.reward == "prm"), None)
     if rewarded is not None:

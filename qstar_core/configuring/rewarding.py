@@ -102,6 +102,6 @@ def _by_judge(spec: Spec, config: RunConfig) -> Any:
     adaptive = section(config)
     if adaptive.judge is None:
         raise ValueError("reward: judge without a judge")  # the configuration refuses it
-    judge = load_judge(adaptive.judge)
+    judge = load_judge(adaptive.judge, spec.get("meter"))
     expect(spec, "judge", judge.fingerprint)
     return Judge(judge, config.seed, adaptive.judge_tokens)

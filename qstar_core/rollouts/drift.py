@@ -18,6 +18,7 @@ import pyarrow as pa
 from qstar_core.config import RolloutsConfig
 from qstar_core.mdp import Problem
 from qstar_core.policies import Policy, Sample, SampleRequest
+from qstar_core.policies.metered import unmetered
 from qstar_core.rollouts.paths import Path, Sampling, request, steps_of
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ def measure(
     random.Random(f"{seed} {len(wanted)}").shuffle(wanted)
     made = table.take(pa.array(wanted[: config.drift_requests], pa.int64())).to_pylist()
     by_id = {problem.id: problem for problem in problems}
-    again = policy.sample([_request(path, by_id[path["problem_id"]], config) for path in made])
+    again = unmetered(policy).sample(
+        [_request(path, by_id[path["problem_id"]], config) for path in made]
+    )
     differ = sum(_differ(path, drawn) for path, [drawn] in zip(made, again, strict=True))
     return {"replayed": len(made), "differ": differ}
 

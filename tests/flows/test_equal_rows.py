@@ -10,9 +10,9 @@ import pytest
 from .conftest import ROOT, Qstar
 
 LAYOUTS = {
-    "one": ("runtime.workers=1", "policy.batch_size=32", "rollouts.shard_problems=100"),
-    "two": ("runtime.workers=2", "policy.batch_size=256", "rollouts.shard_problems=37"),
-    "odd": ("runtime.workers=2", "policy.batch_size=7", "rollouts.shard_problems=64"),
+    "one": ("runtime.workers=1", "policy.batch_size=32", "rollouts.shard_problems=40"),
+    "two": ("runtime.workers=2", "policy.batch_size=256", "rollouts.shard_problems=17"),
+    "odd": ("runtime.workers=2", "policy.batch_size=7", "rollouts.shard_problems=25"),
 }
 
 
@@ -24,7 +24,7 @@ def test_workers_batches_and_shards_do_not_change_a_row(
     for name, layout in LAYOUTS.items():
         sets = [
             f"out={tmp_path / name}",
-            "domain.train_problems=100",
+            "domain.train_problems=40",
             "rollouts.samples=8",
             *layout,
         ]
@@ -34,6 +34,6 @@ def test_workers_batches_and_shards_do_not_change_a_row(
         assert result.returncode == 0, result.stderr
         (folder,) = (tmp_path / name / "rollouts").iterdir()
         frames[name] = pl.read_parquet(folder / "part-*.parquet")
-    assert len(frames["one"]) == 800
+    assert len(frames["one"]) == 320
     assert frames["two"].equals(frames["one"])
     assert frames["odd"].equals(frames["one"])

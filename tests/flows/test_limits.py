@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
@@ -23,16 +24,20 @@ def test_a_spent_budget_stops_cleanly_and_the_same_command_goes_on(
     finished: Finished, qstar: Qstar, prefect_server: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = ("rollouts", finished.config, "--set", f"out={out}", "--set", "runtime.workers=1")
-    spent = ("--set", "runtime.max_tokens=10")
-    for kept in (1, 2):  # one more shard each time
+    sets = (f"out={out}", "runtime.workers=1", "policy.batch_size=4")
+    command = ("rollouts", finished.config, *(part for one in sets for part in ("--set", one)))
+    for limit in (10, 150):  # of three shards of 16 samples each
+        spent = ("--set", f"runtime.max_tokens={limit}")
         result = qstar(*command, *spent, PREFECT_API_URL=prefect_server)
         text = " ".join(result.stderr.split())
         assert result.returncode == 3, text
-        assert "rollouts: runtime.max_tokens: " in text
-        assert f"{kept} of 3 shards of rollouts are finished and will be kept" in text
-        assert f"it goes on with the {3 - kept} missing" in text
-        assert len(parquet(out, "rollouts")) == kept
+        found = re.search(r"rollouts: runtime.max_tokens: (\d+) of (\d+) policy tokens", text)
+        assert found is not None, text
+        assert limit <= int(found[1]) < limit + 4 * 24  # an engine batch
+        assert int(found[2]) == limit
+        assert re.search(r"[0-2] of 3 shards of rollouts are finished and will be kept", text)
+        assert ", and so will what was sampled for others" in text
+        assert "it goes on with the" in text
     result = qstar(*command, PREFECT_API_URL=prefect_server)
     assert result.returncode == 0, result.stderr
     assert parquet(out, "rollouts") == parquet(finished.out, "rollouts")
