@@ -132,6 +132,17 @@ def source(name: str) -> CodeType:
 
 
 @cache
+def _code(name: str) -> bytes:
+    return _framed(source(name))
+
+
+def _framed(value: Any) -> bytes:
+    """As `sandbox_command.LOADER` takes it."""
+    content = marshal.dumps(value)
+    return len(content).to_bytes(sandbox_command.LENGTH_BYTES, "little") + content
+
+
+@cache
 def _filter(files: bool) -> bytes:
     return sandbox_filter.assemble(files=files)
 
@@ -162,13 +173,15 @@ def start(
     """
     weak = current() == "rlimits"
     own_filter = _filter(False) if weak and not lasting else b""
-    given = marshal.dumps(source(name)), marshal.dumps({**request, "filter": own_filter})
+    given = _code(name), _framed({**request, "filter": own_filter})
     if weak:
         return _popen(sandbox_command.bare(), given, lasting, ())
     sandbox_command.check()
     filtered = _memory_file(_filter(True))
     try:
-        command = [*sandbox_command.confined(), "--seccomp", str(filtered), "--"]
+        command = [*sandbox_command.confined(), "--seccomp", str(filtered)]
+        # what lasts is ended by a timer's signal
+        command += ["--"] if lasting else [sandbox_command.FIRST, "--"]
         return _popen([*command, *sandbox_command.bare()], given, lasting, (filtered,))
     finally:
         os.close(filtered)

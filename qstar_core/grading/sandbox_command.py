@@ -25,11 +25,19 @@ PROBE_TIMEOUT_S = 60.0
 ENVIRONMENT = {"PATH": "", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 """All that a sandboxed process finds there; the seed makes the order of sets the same each time."""
 FLAGS = ("-S", "-s", "-P", "-B", "-X", "utf8")
+LENGTH_BYTES = 4
 LOADER = (
     "import marshal,sys;f=sys.stdin.buffer;"
-    "exec(marshal.load(f),{'__name__':'__main__','REQUEST':marshal.load(f)})"
+    f"g=lambda:marshal.loads(f.read(int.from_bytes(f.read({LENGTH_BYTES}),'little')));"
+    "exec(g(),{'__name__':'__main__','REQUEST':g()})"
 )
-"""What the interpreter is started with: it takes code and its request from standard input."""
+"""What the interpreter is started with: it takes code and its request from standard input.
+
+Each comes with its length before it: ``marshal.load`` would read a file some bytes at a time.
+"""
+FIRST = "--as-pid-1"
+"""Saves a process that would only wait. The first process of a namespace ignores signals that it
+has no handler for, but not the end of its processor time, which is a kill."""
 INSTALL = "apt-get install bubblewrap"
 WEAKER = "or accept the weaker sandbox of docs/security.md: --set runtime.sandbox=rlimits"
 
