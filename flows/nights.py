@@ -1,9 +1,9 @@
 """A night as far as it gets: all stages, or at least an evaluation with the last night's models.
 
-Part of the budget is kept for the evaluation from the start: its tokens, by the estimate, and the
-time that it took the last time. If a stage before it fails or the budget ends, the night evaluates
-with the Q-value model (and the process reward model) of the last record, publishes that, and says
-in its record why it is not whole.
+Part of the budget is kept for the evaluation from the start: the tokens that its engine may draw,
+by the estimate, and the time that it took the last time. If a stage before it fails or the budget
+ends, the night evaluates with the Q-value model (and the process reward model) of the last record,
+publishes that, and says in its record why it is not whole.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def keep_for_evaluation(shop: Workshop, stages: dict[str, Stage], day: datetime.
     stage, config = stages["evaluation"], shop.config
     if pipeline.published(stage) is not None:
         return
-    tokens = pipeline.estimate(stage, config)["policy_tokens"]
+    tokens = pipeline.drawn_tokens(stage, config)
     where = config.out, config.name, NIGHTLY
     last = partitions.latest(*where, "evaluation", until=day, made=True)
     shop.budget.keep(tokens, float(last["seconds"]) if last else 0.0)

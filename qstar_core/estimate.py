@@ -131,6 +131,24 @@ def shard_tokens(stage: Stage, config: RunConfig, part: Spec) -> int:
     return int(problems * (min(rollout, budget) if method.algorithm == "greedy" else budget))
 
 
+def drawn_tokens(stage: Stage, config: RunConfig) -> int:
+    """Policy tokens that the engine will draw for an evaluation, an upper estimate.
+
+    More than the searches are charged: the last samples of a search may not fit its own budget;
+    they are dropped, but were drawn and paid for.
+    """
+    from qstar_core.search.rounds import FIRST_ROUND
+
+    test, total = count(stage, config, "test"), estimate(stage, config)["policy_tokens"]
+    limits = config.evaluation
+    whole = min(config.rollouts.max_new_tokens, limits.max_policy_tokens)
+    step = min(limits.max_step_tokens, whole)
+    for method in methods(stage, config):
+        if method.algorithm != "greedy":
+            total += test * max(FIRST_ROUND * whole, method.k * method.width * step)
+    return int(total)
+
+
 def _imported_rollouts(stage: Stage) -> int:
     """Samples of the imported file; 0 before it is read."""
     manifest = dataset.read_manifest(stage.inputs.get("problems", stage.uri)) or {}

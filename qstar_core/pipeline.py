@@ -14,7 +14,7 @@ from typing import Any
 from qstar_core import __version__, environment
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
-from qstar_core.estimate import estimate, shard_tokens
+from qstar_core.estimate import drawn_tokens, estimate, shard_tokens
 from qstar_core.expert_iteration import Round, rounds, summary
 from qstar_core.planning import made_first, plan, plan_comparison, plan_policy
 from qstar_core.policies.checkpoint import BY_KEY
@@ -35,6 +35,7 @@ __all__ = [
     "Stage",
     "check_held_out",
     "check_inputs",
+    "drawn_tokens",
     "estimate",
     "finished",
     "kind_of",

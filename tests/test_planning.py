@@ -71,6 +71,29 @@ def test_a_missing_pool_names_the_command_that_makes_it(tmp_path: Path) -> None:
     assert "qstar rollouts CONFIG --from-states" in caught.value.next_step
 
 
+def test_an_engine_may_draw_more_than_searches_are_charged(tmp_path: Path) -> None:
+    run = RunConfig.model_validate(
+        {
+            "out": str(tmp_path),
+            "domain": {"test_problems": 10},
+            "rollouts": {"max_new_tokens": 50},
+            "qvm": {"path": "reference:countdown-qvm"},
+            "evaluation": {
+                "max_policy_tokens": 100,
+                "methods": [
+                    {"name": "greedy", "algorithm": "greedy"},
+                    {"name": "best-of-N", "algorithm": "best_of_n", "n": 99, "k": 1, "width": 1},
+                    {"name": "A*", "algorithm": "astar", "k": 20, "width": 1},
+                ],
+            },
+        }
+    )
+    stage = pipeline.plan(run)["evaluation"]
+    charged = pipeline.estimate(stage, run)["policy_tokens"]
+    more = 8 * 50 + 20 * min(32, run.evaluation.max_step_tokens)
+    assert pipeline.drawn_tokens(stage, run) == charged + 10 * more
+
+
 LINES = [countdown.expected_tokens(n) for n in (2, 3)]  # left of a play of four numbers
 
 

@@ -98,7 +98,8 @@ def test_a_stage_with_a_model_says_threads_and_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = config(tmp_path).model_copy(update={"policy": PolicyConfig(device="cpu")})
-    spec = {"stage": "rollouts", "threads": 1, "config": run.model_dump(mode="json")}
+    place = {"uri": str(tmp_path / "set"), "shard": "a"}
+    spec = {"stage": "rollouts", "threads": 1, "config": run.model_dump(mode="json"), **place}
     monkeypatch.setitem(JOBS, "rollouts", lambda spec, config, progress: spec["environment"])
     environment = worker_module._run(spec, None)
     assert (environment["threads"], environment["device"]) == (1, "cpu")

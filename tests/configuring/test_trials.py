@@ -135,7 +135,7 @@ def test_a_judge_s_verdict_is_the_reward(tmp_path: Path, monkeypatch: pytest.Mon
             found = ["Verdict: correct" if "2 left" in r.prompt else "hm" for r in requests]
             return [[Sample((Step(text, 2, ended=True),), "end")] for text in found]
 
-    monkeypatch.setattr(rewarding, "load_judge", lambda config: Verdict())
+    monkeypatch.setattr(rewarding, "load_judge", lambda config, meter: Verdict())
     config = config_of(tmp_path / "out", reward="judge", judge={"path": "somewhere"})
     problem = problem_sets.problems(config.domain, "train", config.seed)[0]
     texts = (["1 + 1 = 2 left"], ["1 + 2 = 3"])

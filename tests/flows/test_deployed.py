@@ -85,7 +85,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory, policy: Path, prefect_serve
     out, config = folder / "out", folder / "tiny.yaml"
     config.write_text(TINY.format(out=out, policy=policy), encoding="utf-8")
     given = {"config": str(config)}
-    tight = {"overrides": ["rollouts.samples=12"], "limits": {"max_tokens": 1400}}
+    tight = {"overrides": ["rollouts.samples=12"], "limits": {"max_tokens": 3000}}
     states, output = run_flows(
         prefect_server,
         {**given, "date": "2026-11-26"},
