@@ -55,7 +55,7 @@ test: $(STAMP) ## Run the tests except the slow ones, the import contracts inclu
 test-slow: $(STAMP) ## Run the slow tests, three at a time: they wait for servers much of theirs
 	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 3 --dist=loadfile --no-loadscope-reorder
 
-test-docs: $(STAMP) ## Check the commands of all pages, run those of the tutorial and the how-tos
+test-docs: $(STAMP) ## Check the commands of all pages, and run their code blocks
 	@$(BIN)/python -m pytest tests/docs -q
 
 docs: $(DOCS_STAMP) ## Build the site of docs/ into .site

@@ -122,9 +122,17 @@ def show_end(
         "",
         f"Next: {opening}",
         f"      qstar show {shlex.quote(manifests['evaluation']['uri'])}",
-        f"      {command} --set rollouts.samples=32   (a variant; what is equal is kept)",
+        *variant(config, manifests, command),
     ]
     tables.say(console, *lines)
+
+
+def variant(config: RunConfig, manifests: Mapping[str, Manifest], command: str) -> list[str]:
+    """Suggests the run with four times its rollouts, where it has sampled any."""
+    if "rollouts" not in manifests or config.rollouts.import_file is not None:
+        return []
+    more = 4 * config.rollouts.samples
+    return [f"      {command} --set rollouts.samples={more}   (a variant; what is equal is kept)"]
 
 
 def show_rounds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -58,16 +59,21 @@ class S3Server:
         }
 
     def bucket(self, name: str | None = None) -> str:
-        """The URI of a new bucket."""
+        """The URI of a new bucket; of the one that this server has, if it is named."""
         import boto3
 
         name = name or f"test-{uuid.uuid4().hex[:12]}"
-        env = self.env()
-        boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=env["AWS_REGION"],
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=self.secret,
-        ).create_bucket(Bucket=name)
+        client = boto3.client("s3", **self.client())
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=name)
         return f"s3://{name}"
+
+    def client(self) -> dict[str, str]:
+        """What boto3 has to be told."""
+        env = self.env()
+        return {
+            "endpoint_url": self.url,
+            "region_name": env["AWS_REGION"],
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": self.secret,
+        }

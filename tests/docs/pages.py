@@ -80,15 +80,17 @@ def blocks(page: Path) -> Iterator[Block]:
                 kind = KINDS.get(token.info.strip().partition(" ")[0], "unknown")
                 yield Block(page, line + 1, kind, token.content, excuse, file)
             else:
-                yield from _indented(page, line, token.content, excuse)
+                yield from _indented(page, line, token.content, excuse, file)
         excuse = file = None
 
 
-def _indented(page: Path, line: int, text: str, excuse: str | None) -> Iterator[Block]:
+def _indented(
+    page: Path, line: int, text: str, excuse: str | None, file: str | None
+) -> Iterator[Block]:
     parts = re.split(r"(\n\n+)", text)
     kinds = [kind_of(part) for part in parts[::2]]
     if len(set(kinds)) == 1:
-        yield Block(page, line, kinds[0], text, excuse)
+        yield Block(page, line, kinds[0], text, excuse, file)
         return
     for part, gap, kind in zip(parts[::2], [*parts[1::2], ""], kinds, strict=True):
         yield Block(page, line, kind, part, excuse)

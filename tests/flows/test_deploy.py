@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deploy import deploy
 from qstar_core.errors import UserError
+from tests.deployed import NAMES, clear
 
 from .conftest import ROOT
 
-NAMES = ["nightly", "rollouts", "label", "train", "evaluate", "compare", "reproduce"]
 NOTIFYING = ["qstar-failed-runs", "qstar-late-runs"]
 
 
@@ -35,20 +35,6 @@ def file(tmp_path: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -
 
 def states(file: Path, dry_run: bool = False) -> dict[str, str]:
     return {f"{s.kind} {s.name}": s.state for s in deploy(str(file), dry_run)}
-
-
-def clear(client: SyncPrefectClient) -> None:
-    """Removes what earlier tests have made: the server is that of the session."""
-    for deployment in client.read_deployments():
-        if deployment.name in NAMES:
-            client.delete_deployment(deployment.id)
-    for automation in client.read_automations():
-        client.delete_automation(automation.id)
-    for limit in client.read_global_concurrency_limits():
-        if limit.name.startswith("qstar-"):
-            client.delete_global_concurrency_limit_by_name(limit.name)
-    if "qstar" in {pool.name for pool in client.read_work_pools()}:
-        client.delete_work_pool("qstar")
 
 
 def edit(file: Path, change: Any) -> None:

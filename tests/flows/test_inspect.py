@@ -10,6 +10,13 @@ from qstar_core.config import DomainConfig, PolicyConfig, RolloutsConfig, RunCon
 from tests.models import tiny_policy
 
 
+def test_the_variant_is_another_run_and_none_where_nothing_is_sampled() -> None:
+    run = RunConfig(rollouts=RolloutsConfig(samples=32))
+    [line] = inspect.variant(run, {"rollouts": {}}, "qstar run x.yaml --set rollouts.samples=32")
+    assert "--set rollouts.samples=32 --set rollouts.samples=128 " in line
+    assert inspect.variant(run, {"evaluation": {}}, "qstar run x.yaml") == []
+
+
 def small(out: Path, **more: object) -> RunConfig:
     return RunConfig(
         out=str(out),
