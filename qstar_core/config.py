@@ -219,6 +219,9 @@ class PretrainConfig(Section):
     instructed: bool = False
     """Plays follow an instruction, their first operation and number of lines, and need not use all
     numbers."""
+    questions: int = Field(default=0, ge=0)
+    """Of ``instructed``, for 3 numbers at most: questions of a step, beside its plays, after which
+    the instructions that suit are to be predicted."""
     fraction_weight: Float = Field(default=0.0, ge=0.0)
     """How often a division ends in a fraction, beside the 1 of every other move."""
     flatten: Float = Field(default=0.75, ge=0.0, le=1.0)
@@ -230,6 +233,12 @@ class PretrainConfig(Section):
     saved_as: Literal["float32", "float16"] = "float32"
     """Precision of the checkpoint's weights; half of it is half the size."""
     save_every: int = runtime_only(250, ge=1)
+
+    @model_validator(mode="after")
+    def _questions_are_small(self) -> PretrainConfig:
+        if self.questions and not (self.instructed and max(self.numbers) <= 3):
+            raise ValueError("questions needs instructed, and 3 numbers at most")
+        return self
 
 
 class RunConfig(Section):

@@ -54,6 +54,9 @@ def test_the_policy_that_obeys_is_small_and_was_trained_on_instructed_plays() ->
     told = manifest(INSTRUCTED)
     assert told["config"]["instructed"] and not told["domain"]["ranges"]["use_all"]
     assert sum(entry["bytes"] for entry in told["files"]) < 3 * 10**6
+    figures = told["figures"]
+    assert figures["obeyed"] >= 0.9 and figures["sampled_legal_lines"] >= 0.85
+    assert figures["greedy_accuracy"] >= 0.5 and figures["sampled_accuracy"] >= 0.4
 
 
 def test_the_qvm_starts_from_the_policy_and_ranks_held_out_steps() -> None:

@@ -14,15 +14,20 @@ false``). The instruction is a line of its own after the question, its two parts
    learnt for it: a policy that obeys, right only where the instruction suits the question.
 2. The instruction of a solved play is to be predicted as well. It is one that suits the question,
    so the state after the question comes to hold which ones do. Those of misses are masked.
-3. The number of lines is given; within a batch it is the same. Plays with a line whose result is
+3. Beside plays there are questions alone (`suited`), with all instructions that suit. What follows
+   a question is exact there, where plays have one sample of it, and a question has a third of the
+   tokens of a play.
+4. The number of lines is given; within a batch it is the same. Plays with a line whose result is
    not used are left out, as the grader counts them wrong.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
+import numpy.typing as npt
 
 from qstar_core.domains import countdown
 from qstar_core.domains.countdown_plays import (
@@ -34,6 +39,7 @@ from qstar_core.domains.countdown_plays import (
     held_out,
     miss_rate,
     random_move,
+    vocabulary,
 )
 from qstar_core.mdp import Problem
 
@@ -95,6 +101,69 @@ def draw(count: int, n: int, lines: int, mixture: Mixture, rng: np.random.Genera
         parts += [*([column["\n"]] if k else []), text, column["|"], rest, goal]
     ids = np.concatenate([*parts, column["</s>"]], 1)
     return Plays(ids[ok], ~miss[ok], n + 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Suited:
+    """All questions of some ranges that can be solved, test problems left out.
+
+    Attributes:
+        ids: [questions, length]: BOS, question, newline.
+        next_word: [questions, words], float32: the probability of each as the first word of an
+            instruction that suits, all of these alike, in either order.
+        fewest: [questions], lines needed at least.
+    """
+
+    ids: Int
+    next_word: npt.NDArray[np.float32]
+    fewest: Int
+
+    def draw(self, count: int, rng: np.random.Generator) -> Int:
+        """Places of some questions; each number of lines needed is as frequent as any other."""
+        kinds, sizes = np.unique(self.fewest, return_counts=True)
+        kind = rng.integers(0, len(kinds), count)
+        within = (rng.random(count) * sizes[kind]).astype(np.int64)
+        begin = np.cumsum(sizes) - sizes
+        order: Int = np.argsort(self.fewest, kind="stable")[begin[kind] + within]
+        return order
+
+
+def suited(n: int, mixture: Mixture) -> Suited:
+    """The questions of n numbers, in order; takes seconds for 3 numbers, minutes for more."""
+    rows, following, fewest = [], [], []
+    for numbers in combinations_with_replacement(range(mixture.max_number, 0, -1), n):
+        given = countdown.ordered([countdown.Fraction(number) for number in numbers])
+        for target, found in sorted(_endings(given, given, None, 1).items()):
+            if not mixture.min_target <= target <= mixture.max_target:
+                continue
+            if held_out(np.array([numbers]), np.array([target]), mixture)[0]:
+                continue
+            rows.append([TOKEN["<s>"], *ID[list(numbers), 1], TOKEN[">"], ID[target, 1]])
+            following.append(found)
+            fewest.append(min(lines for _, lines in found))
+    next_word = np.zeros((len(rows), len(vocabulary())), dtype=np.float32)
+    for row, found in enumerate(following):
+        for operator, lines in found:
+            next_word[row, [TOKEN[operator], ID[lines, 1]]] += 0.5 / len(found)
+    ids = np.array([[*row, TOKEN["\n"]] for row in rows], dtype=np.int64)
+    return Suited(ids, next_word, np.array(fewest, dtype=np.int64))
+
+
+def _endings(
+    numbers: countdown.Numbers, given: countdown.Numbers, first: str | None, lines: int
+) -> dict[int, set[tuple[str, int]]]:
+    """For each integer that a right play can end in, first operation and lines of such plays."""
+    found: dict[int, set[tuple[str, int]]] = {}
+    for operator, left, right, rest in countdown.moves(numbers):
+        value, begun = countdown.apply(operator, left, right), first or operator
+        if value is None:
+            continue
+        if value.denominator == 1 and countdown.may_end(rest, value, given, int(value)):
+            found.setdefault(int(value), set()).add((begun, lines))
+        if len(rest) > 1:
+            for target, further in _endings(rest, given, begun, lines + 1).items():
+                found.setdefault(target, set()).update(further)
+    return found
 
 
 def suiting(problem: Problem) -> list[tuple[str, int]]:

@@ -10,7 +10,9 @@ an ordinary Hugging Face folder: ``AutoModelForCausalLM`` and ``AutoTokenizer`` 
    nothing is to be learned from them.
 3. Each step holds plays of one length only, so nothing is padded.
 4. Plays that follow an instruction (``instructed``) have the instruction between question and play;
-   `qstar_core.domains.countdown_instructed` says which of its tokens are to be predicted.
+   `qstar_core.domains.countdown_instructed` says which of its tokens are to be predicted. With
+   ``questions`` each step has questions without a play too, whose loss is added: what is predicted
+   after them is exact, the instructions that suit.
 """
 
 from __future__ import annotations
@@ -105,6 +107,20 @@ def schedule(step: int, config: PretrainConfig) -> float:
     return min(warm, left, 1.0)
 
 
+def naming_loss(
+    model: LlamaForCausalLM, ids: torch.Tensor, next_word: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of what comes after questions, nats.
+
+    Args:
+        model: in float32, whatever the plays are computed in.
+        ids: [questions, length].
+        next_word: [questions, words], the probability of each.
+    """
+    logits = model.lm_head(model.model(ids).last_hidden_state[:, -1])
+    return cross_entropy(logits, next_word)
+
+
 class PlayStream:
     """Endless batches of plays; each batch has one number of numbers, and one of lines."""
 
@@ -126,15 +142,18 @@ class PlayStream:
             if n <= plays.FLATTEN_UP_TO and config.flatten > 0 and not config.instructed
         }
         self.buffers: dict[tuple[int, int], list[Rows]] = {}
+        self.suited = (
+            {n: countdown_instructed.suited(n, self.mixture) for n in config.numbers}
+            if config.questions
+            else {}
+        )
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids [batch_size, length], and what is to be predicted after the question.
 
         The second is [batch_size, length - question], -100 where nothing is.
         """
-        sizes = list(self.config.numbers)
-        weights = np.array([self.config.numbers[n] for n in sizes], dtype=float)
-        n = int(self.rng.choice(sizes, p=weights / weights.sum()))
+        n = self._size()
         lines = int(self.rng.integers(1, n)) if self.config.instructed else n - 1
         held = self.buffers.setdefault((n, lines), [])
         while sum(len(ids) for ids, _ in held) < self.config.batch_size:
@@ -143,6 +162,20 @@ class PlayStream:
         size = self.config.batch_size
         self.buffers[n, lines] = [(ids[size:], labels[size:])]
         return torch.from_numpy(ids[:size]), torch.from_numpy(labels[:size])
+
+    def questions(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids of questions, [questions, length], and how likely each word comes next.
+
+        The second is [questions, words]: of the instructions that suit, one as likely as another.
+        """
+        found = self.suited[self._size()]
+        rows = found.draw(self.config.questions, self.rng)
+        return torch.from_numpy(found.ids[rows]), torch.from_numpy(found.next_word[rows])
+
+    def _size(self) -> int:
+        sizes = list(self.config.numbers)
+        weights = np.array([self.config.numbers[n] for n in sizes], dtype=float)
+        return int(self.rng.choice(sizes, p=weights / weights.sum()))
 
     def _drawn(self, count: int, n: int, lines: int) -> Rows:
         if self.config.instructed:
@@ -192,6 +225,8 @@ def train(
     for step in range(config.steps):
         ids, labels = stream.batch()
         loss = step_loss(ids.to(device), labels.to(device))
+        if config.questions:
+            loss = loss + naming_loss(model, *(each.to(device) for each in stream.questions()))
         rate = config.learning_rate * schedule(step, config)
         running.append(update(model, optimizers, loss, rate))
         if (step + 1) % 20 == 0 or step + 1 == config.steps:

@@ -2,14 +2,16 @@
 
 The figures are taken on held-out problems with the ranges of the configuration: the share of
 legal lines at temperature 1, the accuracy of greedy decoding, and pass@8 at temperature 1. A policy
-that follows instructions gets one that suits the problem, with the fewest lines.
+that follows instructions gets one that suits the problem, with the fewest lines; how many it obeys
+is measured with instructions that need not suit.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from qstar_core.domains import (
 from qstar_core.environment import describe
 from qstar_core.keys import sample_seed
 from qstar_core.mdp import Problem
-from qstar_core.policies import SampleRequest
+from qstar_core.policies import Policy, SampleRequest
 from qstar_core.policies.pretrain import train
 from qstar_core.policies.transformers import TransformersPolicy
 from qstar_core.store import open_store
@@ -104,22 +106,25 @@ def _prompt(problem: Problem, config: RunConfig) -> str:
     return countdown_instructed.instructed(problem, operator, lines)
 
 
+def _ask(
+    problem: Problem, prompt: str, temperature: float, samples: int, config: RunConfig
+) -> SampleRequest:
+    return SampleRequest(
+        prompt=prompt,
+        seeds=tuple(sample_seed(0, problem.id, k) for k in range(samples)),
+        max_steps=countdown.max_steps(problem),
+        max_new_tokens=config.rollouts.max_new_tokens,
+        temperature=temperature,
+    )
+
+
 def measure(folder: Path, config: RunConfig) -> dict[str, float]:
-    """Legal lines, greedy accuracy and pass@8 on held-out problems, each in [0, 1]."""
+    """Legal lines, accuracy, pass@8 and obedience on held-out problems, each in [0, 1]."""
     policy = TransformersPolicy(folder, "float32", "auto", 512)
     problems = countdown_problems.generate("test", PROBLEMS, config.domain.ranges, config.seed)
     figures = {}
     for name, temperature, samples in (("greedy", 0.0, 1), ("sampled", 1.0, SAMPLES)):
-        asks = [
-            SampleRequest(
-                prompt=_prompt(problem, config),
-                seeds=tuple(sample_seed(0, problem.id, k) for k in range(samples)),
-                max_steps=countdown.max_steps(problem),
-                max_new_tokens=config.rollouts.max_new_tokens,
-                temperature=temperature,
-            )
-            for problem in problems
-        ]
+        asks = [_ask(p, _prompt(p, config), temperature, samples, config) for p in problems]
         legal = lines = solved = 0
         hits = 0.0
         for problem, drawn in zip(problems, policy.sample(asks), strict=True):
@@ -138,4 +143,31 @@ def measure(folder: Path, config: RunConfig) -> dict[str, float]:
         figures[f"{name}_accuracy"] = hits / len(problems)
         if samples > 1:
             figures[f"pass_at_{samples}"] = solved / len(problems)
+    if config.pretrain.instructed:
+        figures["obeyed"] = obeyed(policy, problems, config)
     return {name: round(value, 4) for name, value in figures.items()}
+
+
+def obeyed(policy: Policy, problems: Sequence[Problem], config: RunConfig) -> float:
+    """The share of plays at temperature 1 with the first operation and lines that were asked for.
+
+    Args:
+        policy: follows instructions.
+        problems: the instructions take turns over them, whether they suit or not.
+        config: of the run.
+    """
+    told = list(product(countdown.OPERATORS, range(1, config.domain.ranges.numbers)))
+    given = [
+        (problem, operator, lines)
+        for problem, (operator, lines) in zip(problems, cycle(told), strict=False)
+    ]
+    asks = [
+        _ask(problem, countdown_instructed.instructed(problem, operator, lines), 1.0, 1, config)
+        for problem, operator, lines in given
+    ]
+    followed = 0
+    for (_, operator, lines), (sample,) in zip(given, policy.sample(asks), strict=True):
+        steps = sample.steps
+        first = countdown.parse_line(steps[0].text) if steps else None
+        followed += first is not None and first.operator == operator and len(steps) == lines
+    return followed / len(problems)

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import numpy as np
 import pytest
 
-from qstar_core.domains import countdown, countdown_instructed, countdown_plays
+from qstar_core.domains import (
+    countdown,
+    countdown_instructed,
+    countdown_plays,
+    countdown_problems,
+)
 from qstar_core.grading import Outcome
 
 WORDS = countdown_plays.vocabulary()
@@ -70,3 +77,39 @@ def test_the_instruction_of_a_solved_play_suits_its_problem(lines: int) -> None:
         problem = countdown.make_problem(numbers, int(target), use_all=False)
         operator = next(word for word in instruction.split() if not word.isdigit())
         assert (operator, lines) in countdown_instructed.suiting(problem)
+
+
+def test_the_questions_that_can_be_solved_have_what_suits() -> None:
+    mixture = countdown_plays.Mixture(6, 1, 20, left_out=frozenset({((5, 4, 2), 10)}))
+    found = countdown_instructed.suited(3, mixture)
+    asked = set()
+    for ids, likely, fewest in zip(found.ids, found.next_word, found.fewest, strict=True):
+        words = [WORDS[token] for token in ids]
+        assert (words[0], words[4], words[-1]) == ("<s>", ">", "\n")
+        problem = countdown.make_problem(list(map(int, words[1:4])), int(words[5]), use_all=False)
+        assert problem.split == "train"
+        asked.add(problem.prompt)
+        suiting = countdown_instructed.suiting(problem)
+        assert fewest == suiting[0][1] and likely.sum() == pytest.approx(1.0)
+        for word in (*countdown.OPERATORS, "1", "2"):
+            share = sum(word in (operator, str(lines)) for operator, lines in suiting)
+            assert likely[WORDS.index(word)] == pytest.approx(share / len(suiting) / 2)
+    assert "5 4 2 > 11\n" in asked and "5 4 2 > 10\n" not in asked
+    everything = (
+        countdown.make_problem(numbers, target, use_all=False)
+        for numbers in combinations_with_replacement(range(1, 7), 3)
+        for target in range(1, 21)
+    )
+    solvable = {
+        p.prompt
+        for p in everything
+        if p.split == "train" and countdown_problems.unsolvable([p]) == 0
+    }
+    assert asked == solvable - {"5 4 2 > 10\n"}
+
+
+def test_questions_of_one_line_are_drawn_as_often_as_those_of_two() -> None:
+    found = countdown_instructed.suited(3, countdown_plays.Mixture(6, 1, 20))
+    places = found.draw(4000, np.random.default_rng(0))
+    assert (found.fewest[places] == 1).mean() == pytest.approx(0.5, abs=0.03)
+    assert len(set(places.tolist())) > 0.9 * len(found.ids)

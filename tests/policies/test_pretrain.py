@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -45,6 +47,26 @@ def test_the_batches_depend_on_the_seed_alone() -> None:
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_questions_without_a_play_add_to_the_loss(tmp_path: Path) -> None:
+    small = {**SMALL, **TINY, "numbers": {3: 1.0}, "max_number": 6, "instructed": True, "steps": 1}
+    stream = PlayStream(PretrainConfig(**small, questions=8))
+    ids, likely = stream.questions()
+    assert ids.shape == (8, 7) and likely.shape == (8, len(build_tokenizer()))
+    assert torch.allclose(likely.sum(dim=1), torch.ones(8))
+    losses = []
+    for questions in (0, 8):
+        config = PretrainConfig(**small, questions=questions)
+        losses.append(train(config, tmp_path / str(questions), lambda _: None)["loss"])
+    assert losses[1] > losses[0] + 1  # untrained, one word of some hundred costs more than a nat
+
+
+@pytest.mark.parametrize("wrong", [{"instructed": False}, {"numbers": {4: 1.0}}])
+def test_questions_are_of_instructed_policies_and_few_numbers(wrong: dict[str, Any]) -> None:
+    settings = {**SMALL, "numbers": {3: 1.0}, "instructed": True, "questions": 8, **wrong}
+    with pytest.raises(ValidationError, match="3 numbers at most"):
+        PretrainConfig(**settings)
 
 
 def test_weights_are_saved_in_half_precision_and_loaded_in_any(tmp_path: Path) -> None:
