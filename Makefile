@@ -16,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install vllm vllm-cpu demo up down server deploy s3 test test-slow test-docs test-vllm ray test-ray docs
+.PHONY: help install vllm vllm-cpu demo up down server deploy s3 test test-slow test-long test-docs test-vllm ray test-ray docs
 .PHONY: lint types bench doctor clean
 
 help: ## List the targets
@@ -52,8 +52,11 @@ s3: $(STAMP) ## Start a local S3 server with a bucket named qstar (README says h
 test: $(STAMP) ## Run the tests except the slow ones, the import contracts included
 	@$(BIN)/python -m pytest -m "not slow and not ray" $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## Run the slow tests, three at a time: they wait for servers much of theirs
-	@$(BIN)/python -m pytest -m "slow and not ray" -q -n 3 --dist=loadfile --no-loadscope-reorder
+test-slow: $(STAMP) ## Run the slow tests, four at a time: they wait for servers much of theirs
+	@$(BIN)/python -m pytest -m "slow and not ray and not long" -q -n 4 --dist=loadfile --no-loadscope-reorder
+
+test-long: $(STAMP) ## Run the longest tests: at full size what other tests check
+	@$(BIN)/python -m pytest -m long -q
 
 test-docs: $(STAMP) ## Check the commands of all pages, and run their code blocks
 	@$(BIN)/python -m pytest tests/docs -q

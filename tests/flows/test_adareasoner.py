@@ -100,6 +100,7 @@ def run(qstar: Qstar, folder: Path, config: dict[str, Any], **env: str) -> Path:
     return folder / "out"
 
 
+@pytest.mark.long
 def test_the_policy_finds_what_answers_each_kind(
     qstar: Qstar, prefect_server: str, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_rounds_of_another_method_are_refused(qstar: Qstar, config: Path, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rounds_go_on_after_kill_nine(
     qstar: Qstar, config: Path, prefect_server: str, tmp_path: Path
 ) -> None:
