@@ -21,7 +21,9 @@ if "QSTAR_TEST_HOME" not in os.environ:
     os.environ["QSTAR_TEST_HOME"] = tempfile.mkdtemp(prefix="qstar-test-")
     atexit.register(shutil.rmtree, os.environ["QSTAR_TEST_HOME"], ignore_errors=True)
 
-os.environ["PREFECT_HOME"] = str(Path(os.environ["QSTAR_TEST_HOME"]) / "prefect")
+# One for each process of the tests: two servers must not make the tables of one database at once
+OWN = f"prefect-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+os.environ["PREFECT_HOME"] = str(Path(os.environ["QSTAR_TEST_HOME"]) / OWN)
 os.environ["QSTAR_CACHE"] = str(Path(os.environ["QSTAR_TEST_HOME"]) / "cache")
 os.environ.pop("PREFECT_API_URL", None)  # no server that the user started
 for setting in [name for name in os.environ if name.startswith("AWS_")]:
