@@ -49,6 +49,14 @@ class StorageUnreachable(UserError):
     """Object storage does not answer: the user's to mend, but a shard is worth another try."""
 
 
+KINDS: dict[str, type[UserError]] = {
+    "spent": TokensSpent,
+    "engine": EngineUnavailable,
+    "user": UserError,
+}
+"""What a worker calls the errors that no retry mends, the more special ones first."""
+
+
 class WorkerError(Exception):
     """A shard worker crashed, hung or failed in a way that a retry may mend."""
 

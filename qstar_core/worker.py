@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from qstar_core.errors import (
-    EngineUnavailable,
+    KINDS,
     StorageUnreachable,
     TokensSpent,
     UserError,
@@ -121,17 +121,12 @@ def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
     if system is not None and not isinstance(error, UserError):
         users = users_to_mend(system, _inputs(spec))
     if isinstance(users, UserError) and not isinstance(users, StorageUnreachable):
-        return {"kind": _kind(users), **users.to_dict()}
+        kind = next(name for name, of in KINDS.items() if isinstance(users, of))
+        return {"kind": kind, **users.to_dict()}
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, WorkerError):  # of one of several processes: says all of it
         return {"kind": "crash", "what": str(error)}
     return {"kind": "crash", "what": what, "traceback": traceback.format_exc()}
-
-
-def _kind(error: UserError) -> str:
-    if isinstance(error, TokensSpent):
-        return "spent"
-    return "engine" if isinstance(error, EngineUnavailable) else "user"
 
 
 def _inputs(spec: dict[str, Any]) -> list[str]:

@@ -17,15 +17,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from qstar_core.errors import EngineUnavailable, TokensSpent, UserError, WorkerDied, WorkerError
+from qstar_core.errors import KINDS, UserError, WorkerDied, WorkerError
 
 log = logging.getLogger("qstar_core.workers")
 
 Event = dict[str, Any]
 OnProgress = Callable[[Event], None]
 
-USERS = {"user": UserError, "engine": EngineUnavailable, "spent": TokensSpent}
-"""Kinds of errors that no retry mends."""
 STDERR_LINES = 200  # kept per worker
 STDERR_SHOWN = 15  # of these, in an error
 EXIT_TIMEOUT_S = 5.0  # between the end of the output and the exit
@@ -201,7 +199,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 
 def _error(event: Event) -> Exception:
-    kind = USERS.get(event.get("kind", ""))
+    kind = KINDS.get(event.get("kind", ""))
     if kind is not None:
         return kind(
             str(event["what"]),

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 SHARE = 2
 """Of what is left, a claim takes at most the half, so that the others do not wait for it long."""
 
@@ -98,7 +100,9 @@ class Allowance:
             fcntl.flock(file, fcntl.LOCK_EX)
             text = file.read()
             state: dict[str, Any] = json.loads(text) if text else {"spent": 0, "held": {}}
-            state["held"] = {pid: n for pid, n in state["held"].items() if _lives(int(pid))}
+            state["held"] = {
+                pid: n for pid, n in state["held"].items() if psutil.pid_exists(int(pid))
+            }
             yield state
             file.seek(0)
             file.truncate()
@@ -115,13 +119,3 @@ def _new_file(spent: int) -> Path:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump({"spent": spent, "held": {}}, file)
     return Path(name)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
