@@ -33,7 +33,7 @@ from qstar_core.evaluation.run import evaluate  # noqa: E402
 from qstar_core.mdp import Step  # noqa: E402
 from qstar_core.policies import Sample, SampleRequest  # noqa: E402
 
-RANGES = CountdownRanges(numbers=4, min_number=1, max_number=20, min_target=10, max_target=100)
+RANGES = CountdownRanges(numbers=(4,), min_number=1, max_number=20, min_target=10, max_target=100)
 
 
 def state_of(text: str) -> tuple[countdown.Numbers, int]:

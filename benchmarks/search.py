@@ -41,7 +41,7 @@ from qstar_core.search.driver import run  # noqa: E402
 from qstar_core.values.score import TransformersValue  # noqa: E402
 
 RANGES = CountdownRanges(
-    numbers=4, min_number=1, max_number=10, min_target=1, max_target=10, min_solutions=5
+    numbers=(4,), min_number=1, max_number=10, min_target=1, max_target=10, min_solutions=5
 )
 
 

@@ -50,6 +50,7 @@ class Script:
         models: that it names; several make it ambiguous.
         key: that it wants.
         owned_by: ``"vllm"`` makes it a server of that kind.
+        hidden: a proxy does not say what kind the server behind it is.
         ill: its health is bad.
         context: tokens it holds, said beside its models.
         seen: the bodies it was asked.
@@ -62,6 +63,7 @@ class Script:
     models: Sequence[str] = ("tiny",)
     key: str = ""
     owned_by: str = "somebody"
+    hidden: bool = False
     ill: bool = False
     context: int | None = None
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -189,7 +191,12 @@ class Proxy(Handler):
         try:
             connection.request(method, self.path, content, headers)
             response = connection.getresponse()
-            self.answer(response.status, response.read())
+            raw = response.read()
+            if self.script.hidden and self.path.endswith("/models"):
+                told = json.loads(raw)
+                models = [{**m, "owned_by": self.script.owned_by} for m in told.get("data", [])]
+                raw = json.dumps({**told, "data": models}).encode()
+            self.answer(response.status, raw)
         finally:
             connection.close()
 

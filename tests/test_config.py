@@ -78,6 +78,7 @@ OTHER: dict[str, Any] = {
     "sft.accumulation": 2,
     "sft.lora": {"rank": 4},
     "sft.eval_every": 7,
+    "domain.ranges.numbers": (3, 4),
     "domain.train_problems": 1999,
     "domain.test_problems": 499,
     "domain.test_share": None,  # of the other domains; tested in domains/test_problem_rows.py

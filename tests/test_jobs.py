@@ -66,7 +66,7 @@ def play(problem: Problem, place: int) -> list[str]:
 
 def trained(tmp_path: Path, allow: list[Any], leaked: bool, contradicting: bool) -> dict[str, Any]:
     """The figures of a Q-value model of a few labels."""
-    problems = countdown_problems.generate("train", 8, CountdownRanges(numbers=3), seed=0)
+    problems = countdown_problems.generate("train", 8, CountdownRanges(numbers=(3,)), seed=0)
     plays = {problem: [play(problem, k) for k in (0, 0, 1)] for problem in problems}
     other = (pl.col("rollout_id").rank("dense") % 2).cast(pl.Float64)
     test = problems[:1] if leaked else []
@@ -177,7 +177,7 @@ def test_a_users_puzzles_without_a_solution_are_counted(
     rows = [{"numbers": [4, 9, 10, 13], "target": target} for target in (*targets, 13)]
     rows[-1]["numbers"] = [1, 13]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ranges = CountdownRanges(numbers=2)
+    ranges = CountdownRanges(numbers=(2,))
     domain = DomainConfig(test_file=str(file), train_problems=2, ranges=ranges)
     config = RunConfig(out=str(tmp_path / "out"), domain=domain)
     stage = pipeline.plan(config)["problems"]

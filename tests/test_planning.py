@@ -114,7 +114,7 @@ LINES = [countdown.expected_tokens(n) for n in (2, 3)]  # left of a play of four
 def test_a_pool_is_no_larger_than_planned(
     tmp_path: Path, pool: dict[str, Any], expected: tuple[int, int]
 ) -> None:
-    size = problem_sets.left_tokens(DomainConfig(ranges=CountdownRanges(numbers=4)), 96)
+    size = problem_sets.left_tokens(DomainConfig(ranges=CountdownRanges(numbers=(4,))), 96)
     assert largest(PoolConfig.model_validate(pool), 16, *size) == expected
     run = config(tmp_path, pools=[pool], domain={"train_problems": 10})
     name = f"pool_{pool['kind']}"

@@ -142,7 +142,7 @@ def test_progress_counts_what_is_asked_for_and_done() -> None:
 
 @pytest.mark.parametrize("pool", [POOLS[0], POOLS[2], POOLS[3]], ids=["states", "stronger", "mcts"])
 def test_a_policy_behind_a_server_makes_pools_too(pool: PoolConfig) -> None:
-    problems = countdown_problems.generate("train", 6, CountdownRanges(numbers=4), seed=5)
+    problems = countdown_problems.generate("train", 6, CountdownRanges(numbers=(4,)), seed=5)
     config = RunConfig(rollouts=RolloutsConfig(max_new_tokens=60, samples=3))
     with served(Script()) as policy:
         table = sample_rollouts(problems, policy, config.rollouts, seed=0)

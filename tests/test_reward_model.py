@@ -23,7 +23,7 @@ from qstar_core.reward_model import LABEL, reworded, targets
 from tests.models import tiny_policy
 from tests.test_jobs import play
 
-PROBLEMS = countdown_problems.generate("train", 9, CountdownRanges(numbers=3), seed=0)
+PROBLEMS = countdown_problems.generate("train", 9, CountdownRanges(numbers=(3,)), seed=0)
 TRAINING = {"epochs": 1.0, "holdout": 0.4, "bf16": False, "batch_size": 8, "warmup_steps": 1}
 ASTAR = {"name": "A*", "algorithm": "astar", "reward": "prm"}
 
@@ -89,7 +89,7 @@ def run_of(tmp_path: Path, test: list[Any], **prm: Any) -> RunConfig:
     )
 
 
-OTHER = countdown_problems.generate("test", 2, CountdownRanges(numbers=4), seed=1)
+OTHER = countdown_problems.generate("test", 2, CountdownRanges(numbers=(4,)), seed=1)
 
 
 def test_a_reward_model_of_annotations_is_a_plain_checkpoint(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def config(tmp_path: Path) -> RunConfig:
     return RunConfig(
         out=str(tmp_path),
         policy=PolicyConfig(path=str(tiny_policy())),
-        domain=DomainConfig(train_problems=3, test_problems=2, ranges=CountdownRanges(numbers=3)),
+        domain=DomainConfig(
+            train_problems=3, test_problems=2, ranges=CountdownRanges(numbers=(3,))
+        ),
     )
 
 

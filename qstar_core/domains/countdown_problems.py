@@ -27,8 +27,9 @@ def generate(
 ) -> list[Problem]:
     """The first ``count`` distinct problems of a split in a seeded random order.
 
-    All of them can be solved, in at least ``ranges.min_solutions`` ways. Where not all numbers must
-    be used, every number of lines that a problem needs at least is as frequent as any other.
+    All of them can be solved, in at least ``ranges.min_solutions`` ways. Of several counts of
+    numbers each is as frequent as any other; so is, where not all numbers must be used, every
+    number of lines that a problem needs at least.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -45,14 +46,16 @@ def generate(
     for _ in range(200 * count + 20_000):
         if len(found) == count:
             break
+        turn, place = divmod(len(found), len(ranges.numbers))
+        size = ranges.numbers[place]
         numbers = tuple(
-            sorted(rng.randint(ranges.min_number, ranges.max_number) for _ in range(ranges.numbers))
+            sorted(rng.randint(ranges.min_number, ranges.max_number) for _ in range(size))
         )
         target = rng.randint(ranges.min_target, ranges.max_target)
         key = (numbers, target)
         if key in found or countdown.split_of(numbers, target) != split:
             continue
-        lines = len(found) % (ranges.numbers - 1) + 1
+        lines = turn % (size - 1) + 1
         if not _wanted(numbers, target, ranges, lines):
             continue
         problem = countdown.make_problem(numbers, target, ranges.use_all)
@@ -146,12 +149,16 @@ def from_question(question: str, reference: object, split: str | None) -> Proble
 
 
 def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
-    """Policy tokens of a rollout: of a complete play under the reference tokenizer."""
-    return countdown.expected_tokens(domain.ranges.numbers)
+    """Policy tokens of a rollout: of a complete play under the reference tokenizer, on average."""
+    plays = [countdown.expected_tokens(size) for size in domain.ranges.numbers]
+    return round(sum(plays) / len(plays))
 
 
 def left_tokens(domain: DomainConfig, max_new_tokens: int) -> tuple[int, list[int]]:
-    """Policy tokens of a line, and of what is left of a play after each line but the last."""
-    numbers = domain.ranges.numbers
+    """Policy tokens of a line, and of what is left of a play after each line but the last.
+
+    Of problems of several counts of numbers, those of the largest.
+    """
+    numbers = max(domain.ranges.numbers)
     line = countdown.expected_tokens(numbers) // max(1, numbers - 1) + 1
     return line, [countdown.expected_tokens(left) for left in range(2, numbers)]

@@ -156,7 +156,7 @@ def obeyed(policy: Policy, problems: Sequence[Problem], config: RunConfig) -> fl
         problems: the instructions take turns over them, whether they suit or not.
         config: of the run.
     """
-    told = list(product(countdown.OPERATORS, range(1, config.domain.ranges.numbers)))
+    told = list(product(countdown.OPERATORS, range(1, max(config.domain.ranges.numbers))))
     given = [
         (problem, operator, lines)
         for problem, (operator, lines) in zip(problems, cycle(told), strict=False)

@@ -23,9 +23,9 @@ from tests.deployed import clear
 from tests.docs.pages import PAGES, Block, blocks
 from tests.docs.shop import at, furnish, missing
 from tests.docs.test_blocks import RUN
-from tests.docs.warm import warm
 from tests.docs.words import KNOWN, filled
 from tests.s3 import S3Server
+from tests.warm import warm
 
 PREFECT = "http://127.0.0.1:4200/api"
 ON_S3 = "s3://qstar/demo"

@@ -24,12 +24,34 @@ def test_splits_are_disjoint_and_do_not_depend_on_the_order_of_numbers() -> None
 
 
 def test_generated_problems_are_solvable() -> None:
-    for problem in countdown_problems.generate("test", 30, CountdownRanges(numbers=3), seed=3):
+    for problem in countdown_problems.generate("test", 30, CountdownRanges(numbers=(3,)), seed=3):
         assert countdown.solvable(*countdown.start(problem))
 
 
+def test_of_several_counts_of_numbers_there_are_as_many_problems_of_each() -> None:
+    for use_all in (True, False):
+        ranges = CountdownRanges(numbers=(3, 4), use_all=use_all)
+        problems = countdown_problems.generate("test", 25, ranges, seed=3)
+        sizes = [len(countdown.start(problem)[0]) for problem in problems]
+        assert sizes == [3, 4] * 12 + [3]
+    fewest = [
+        countdown.fewest_lines(numbers, numbers, target)
+        for numbers, target in map(countdown.start, problems)
+    ]
+    assert fewest[0::2] == [1, 2] * 6 + [1] and fewest[1::2] == [1, 2, 3] * 4
+
+
+def test_one_count_is_in_keys_and_manifests_what_it_was_before_there_were_several() -> None:
+    for given in (3, (3,), [3]):
+        ranges = CountdownRanges.model_validate({"numbers": given})
+        assert ranges.rows()["numbers"] == ranges.model_dump(mode="json")["numbers"] == 3
+    ranges = CountdownRanges(numbers=(3, 4))
+    assert ranges.rows()["numbers"] == ranges.model_dump(mode="json")["numbers"] == [3, 4]
+    assert CountdownRanges.model_validate(ranges.model_dump(mode="json")) == ranges
+
+
 def test_too_narrow_ranges_are_the_users_error() -> None:
-    ranges = CountdownRanges(numbers=2, min_number=1, max_number=2, min_target=3, max_target=4)
+    ranges = CountdownRanges(numbers=(2,), min_number=1, max_number=2, min_target=3, max_target=4)
     with pytest.raises(UserError, match="only") as caught:
         countdown_problems.generate("train", 100, ranges, seed=0)
     assert "domain.ranges" in caught.value.next_step

@@ -79,7 +79,7 @@ def test_grader_and_truth_agree_with_all_plays(drawn: tuple[list[int], int]) -> 
 
 
 def test_as_many_problems_need_one_line_as_two_and_three() -> None:
-    ranges = CountdownRanges(numbers=4, max_target=50, use_all=False)
+    ranges = CountdownRanges(numbers=(4,), max_target=50, use_all=False)
     problems = countdown_problems.generate("test", 30, ranges, seed=3)
     fewest = []
     for problem in problems:

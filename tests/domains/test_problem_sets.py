@@ -72,7 +72,7 @@ def test_repeated_rows_are_counted_aloud(tmp_path: Path) -> None:
 def test_generated_problems_leave_out_the_other_splits_file(
     tmp_path: Path, split: str, other: str
 ) -> None:
-    ranges = CountdownRanges(numbers=3)
+    ranges = CountdownRanges(numbers=(3,))
     plain = countdown_problems.generate(split, 20, ranges, seed=0)
     file = tmp_path / "p.jsonl"
     file.write_text("".join(problem.reference + "\n" for problem in plain[5:10]))
@@ -93,7 +93,7 @@ def test_two_files_must_not_share_a_problem(tmp_path: Path) -> None:
 
 
 def test_generated_problems_have_a_default_count() -> None:
-    domain = DomainConfig(test_problems=3, ranges=CountdownRanges(numbers=3))
+    domain = DomainConfig(test_problems=3, ranges=CountdownRanges(numbers=(3,)))
     assert problem_sets.count(domain, "train") == 2000
     assert (
         len(problem_sets.problems(domain, "test", seed=0))

@@ -109,7 +109,7 @@ def held_out() -> list[Problem]:
     """The problems of all examples."""
     return [
         countdown.make_problem([13, 10, 9, 4], 24),
-        *countdown_problems.generate("test", HELD_OUT - 1, CountdownRanges(numbers=4), seed=1),
+        *countdown_problems.generate("test", HELD_OUT - 1, CountdownRanges(numbers=(4,)), seed=1),
     ]
 
 

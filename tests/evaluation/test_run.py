@@ -92,7 +92,7 @@ def test_the_first_correct_trajectory_is_there_before_the_first_right_answer() -
     ids=lambda method: str(method.name),
 )
 def test_the_answer_by_tokens_is_that_of_a_search_with_so_many(method: SearchConfig) -> None:
-    problems = countdown_problems.generate("test", 20, CountdownRanges(numbers=3), seed=4)
+    problems = countdown_problems.generate("test", 20, CountdownRanges(numbers=(3,)), seed=4)
     given = problems, method, NoisyPlayer(), NoisyValue(), RunConfig(), lambda *_: None, None
     whole, _ = evaluate(*given, Budget(400, 10_000, 10_000))
     curves = whole["anytime"].to_pylist()
@@ -132,7 +132,7 @@ def test_a_budget_that_is_given_goes_before_that_of_the_evaluation() -> None:
 
 PROBLEMS = [
     countdown.make_problem([13, 10, 9, 4], 24),
-    *countdown_problems.generate("test", 5, CountdownRanges(numbers=4), seed=1),
+    *countdown_problems.generate("test", 5, CountdownRanges(numbers=(4,)), seed=1),
 ]
 METHODS = [
     SearchConfig(name="greedy", algorithm="greedy", temperature=0.0),
@@ -219,7 +219,7 @@ def test_a_search_that_failed_has_no_trace(tmp_path: Path) -> None:
 def test_progress_says_how_many_are_solved_and_under_way() -> None:
     config = RunConfig(evaluation=EvaluationConfig(active=3))
     star = next(m for m in config.evaluation.methods if m.algorithm == "astar")
-    problems = countdown_problems.generate("test", 7, CountdownRanges(numbers=3), seed=2)
+    problems = countdown_problems.generate("test", 7, CountdownRanges(numbers=(3,)), seed=2)
     told: list[tuple[int, int, str, str]] = []
     table, figures = evaluate(
         problems, star, NoisyPlayer(), NoisyValue(), config, lambda *event: told.append(event)
@@ -235,7 +235,7 @@ def test_progress_says_how_many_are_solved_and_under_way() -> None:
 
 
 def test_rows_do_not_depend_on_how_many_are_active() -> None:
-    problems = countdown_problems.generate("test", 6, CountdownRanges(numbers=3), seed=3)
+    problems = countdown_problems.generate("test", 6, CountdownRanges(numbers=(3,)), seed=3)
     tables = []
     for active in (1, 4):
         config = RunConfig(evaluation=EvaluationConfig(active=active))

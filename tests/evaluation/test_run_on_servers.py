@@ -24,7 +24,7 @@ from qstar_core.policies.server import ServerPolicy
 from tests.completions_server import Fault, Script, serving
 from tests.evaluation.examples import NoisyValue
 
-PROBLEMS = countdown_problems.generate("test", 20, CountdownRanges(numbers=4), seed=5)
+PROBLEMS = countdown_problems.generate("test", 20, CountdownRanges(numbers=(4,)), seed=5)
 STAR = SearchConfig(name="A*", algorithm="astar", k=3, n=2)
 ACTIVE = 5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from tests.warm import Warm, warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,11 +32,12 @@ evaluation:
   bootstrap_samples: 200
   shard_problems: 2
   report_trees: 2
-runtime: {{workers: 2, threads: 1}}
+runtime: {{workers: 1, threads: 1}}
 """
 
 # A test machine may be busy.
-PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300", "COLUMNS": "200"}
+COLD = (sys.executable, "-m", "flows.cli")
 
 Qstar = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,12 +69,14 @@ def config(tmp_path: Path, policy: Path) -> Path:
     return path
 
 
-def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: str | Path, program: tuple[str, ...] = COLD, **env: str
+) -> subprocess.CompletedProcess[str]:
     """``qstar ARGUMENTS`` as a user runs it."""
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        [*program, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", **PATIENT, **env},
+        env={**os.environ, **PATIENT, **env},
         capture_output=True,
         text=True,
         timeout=1800,  # only a hang takes so long, however busy the machine
@@ -77,8 +84,31 @@ def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
-def qstar() -> Qstar:
-    return call
+def qstar(request: pytest.FixtureRequest) -> Qstar:
+    """`call`, in processes that have done their imports where it is for the session's server.
+
+    Prefect reads its settings when it is imported, so commands with others of them start as usual.
+    """
+
+    def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        settings = {name for name in env if name.startswith(("PREFECT_", "PYTHON"))}
+        if settings != {"PREFECT_API_URL"} or {"--verbose", "-v"} & set(map(str, arguments)):
+            return call(*arguments, **env)
+        ready: Warm = request.getfixturevalue("warmed")
+        if env["PREFECT_API_URL"] != ready.env["PREFECT_API_URL"]:
+            return call(*arguments, **env)
+        return call(*arguments, program=(str(ready.programs / "qstar"),), **{**env, **ready.env})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def warmed(prefect_server: str) -> Iterator[Warm]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENT.items():
+            patch.setenv(name, value)
+        with warm(prefect_server) as ready:
+            yield ready
 
 
 @pytest.fixture(scope="session")
@@ -105,10 +135,18 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, policy: Path) -> Finished:
-    folder = tmp_path_factory.mktemp("finished")
+def finished() -> Finished:
+    """One for all processes of the tests, made by the first that asks."""
+    folder = Path(os.environ["QSTAR_TEST_HOME"]) / "finished"
     path, out, home = folder / "tiny.yaml", folder / "out", folder / "prefect"
-    path.write_text(TINY.format(out=out, policy=policy), encoding="utf-8")
-    result = call("run", path, PREFECT_HOME=str(home))
-    assert result.returncode == 0, result.stdout + result.stderr
-    return Finished(path, out, home, result)
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "result.json").exists():
+            policy = tiny_policy(folder / "policy")
+            path.write_text(TINY.format(out=out, policy=policy), encoding="utf-8")
+            result = call("run", path, "--set", "runtime.workers=2", PREFECT_HOME=str(home))
+            assert result.returncode == 0, result.stdout + result.stderr
+            told = {"args": result.args, "stdout": result.stdout, "stderr": result.stderr}
+            (folder / "result.json").write_text(json.dumps(told), encoding="utf-8")
+    told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return Finished(path, out, home, subprocess.CompletedProcess(returncode=0, **told))

@@ -209,7 +209,7 @@ def wait_for_rollouts(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_ctrl_c_and_term_end_at_once_and_name_the_way_on(
     config: Path, prefect_server: str, terminated: bool
 ) -> None:
-    process = begin(config, prefect_server, *ENDLESS)
+    process = begin(config, prefect_server, *ENDLESS, "--set", "runtime.workers=2")
     workers = wait_for_rollouts(process)
     if terminated:  # as a batch system does
         process.terminate()

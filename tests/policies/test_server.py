@@ -44,6 +44,16 @@ def served(*urls: str, **settings: Any) -> Iterator[ServerPolicy]:
         policy.close()
 
 
+@contextmanager
+def in_dialect(dialect: fleet.Dialect, url: str) -> Iterator[ServerPolicy]:
+    """A policy of one server, which does not say that it is vLLM if it is to be asked as OpenAI."""
+    hidden = Script(hidden=dialect == "openai")
+    with serving(hidden, url.removesuffix("/v1")) as proxy, served(proxy) as policy:
+        policy.sample(asks(1)[:1])
+        assert policy.fleet.servers[0].dialect == dialect
+        yield policy
+
+
 def asks(n: int = 4, temperature: float = 1.0, steps: int = 3) -> list[SampleRequest]:
     return [
         SampleRequest(p, tuple(sample_seed(3, p, k) for k in range(n)), steps, 60, temperature)
@@ -74,9 +84,7 @@ class TestOpenAI(PolicyContract):
     @pytest.fixture(scope="class")
     @classmethod
     def policy(cls, servers: list[VllmServer]) -> Iterator[Policy]:
-        with served(servers[0].url) as policy:
-            policy.sample(asks(1)[:1])
-            policy.fleet.servers[0].dialect = "openai"
+        with in_dialect("openai", servers[0].url) as policy:
             yield policy
 
     @pytest.mark.skip("nothing stops at the first newline: what follows is cut off and paid for")
@@ -98,9 +106,7 @@ def test_greedy_steps_are_those_of_transformers(
     servers: list[VllmServer], dialect: fleet.Dialect, rule: StepRule
 ) -> None:
     requests = [SampleRequest(p, (1,), 12, 60, 0.0, rule) for p in COUNTDOWN]
-    with served(servers[0].url) as policy:
-        policy.sample(requests[:1])
-        policy.fleet.servers[0].dialect = dialect
+    with in_dialect(dialect, servers[0].url) as policy:
         drawn = policy.sample(requests)
     for [a], [b] in zip(drawn, exact().sample(requests), strict=True):
         assert [(s.text, s.tokens, s.ended) for s in a.steps] == [

@@ -16,7 +16,7 @@ from qstar_core.rollouts.figures import combined, drift_in_words
 from qstar_core.rollouts.sample import sample_rollouts
 from tests.models import tiny_policy
 
-PROBLEMS = countdown_problems.generate("train", 6, CountdownRanges(numbers=3), seed=0)
+PROBLEMS = countdown_problems.generate("train", 6, CountdownRanges(numbers=(3,)), seed=0)
 CONFIG = RolloutsConfig(samples=4, max_new_tokens=40, drift_requests=10)
 
 

@@ -15,7 +15,7 @@ from qstar_core.rollouts.continuations import Ask, advance
 from qstar_core.rollouts.paths import PATHS, Sampling, found, request, seeds_of, steps_of
 from qstar_core.rollouts.sample import SCHEMA, sample_rollouts
 
-PROBLEMS = countdown_problems.generate("train", 4, CountdownRanges(numbers=4), seed=0)
+PROBLEMS = countdown_problems.generate("train", 4, CountdownRanges(numbers=(4,)), seed=0)
 CONFIG = RolloutsConfig(samples=3, max_new_tokens=60)
 SAMPLING = Sampling("states", "p", 1.0, 60, 0)
 

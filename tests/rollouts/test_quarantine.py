@@ -15,7 +15,7 @@ from qstar_core.mdp import Problem
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.rollouts.quarantine import Hints, sample_shard
 
-PROBLEMS = countdown_problems.generate("train", 16, CountdownRanges(numbers=3), seed=0)
+PROBLEMS = countdown_problems.generate("train", 16, CountdownRanges(numbers=(3,)), seed=0)
 
 
 class Engine:

@@ -6,7 +6,7 @@ from qstar_core.policies.transformers import TransformersPolicy
 from qstar_core.rollouts.sample import SCHEMA, sample_rollouts, step_ids
 from tests.models import tiny_policy
 
-PROBLEMS = countdown_problems.generate("train", 6, CountdownRanges(numbers=3), seed=0)
+PROBLEMS = countdown_problems.generate("train", 6, CountdownRanges(numbers=(3,)), seed=0)
 CONFIG = RolloutsConfig(samples=4, max_new_tokens=40)
 
 

@@ -17,8 +17,8 @@ from qstar_core.search.trace import SearchResult
 from tests.search.trees import AMPLE
 
 PROBLEMS = [
-    *countdown_problems.generate("test", 12, CountdownRanges(numbers=3), seed=1),
-    *countdown_problems.generate("test", 4, CountdownRanges(numbers=4), seed=1),
+    *countdown_problems.generate("test", 12, CountdownRanges(numbers=(3,)), seed=1),
+    *countdown_problems.generate("test", 4, CountdownRanges(numbers=(4,)), seed=1),
     countdown.make_problem([3, 3, 8, 8], 24),
 ]
 

@@ -12,7 +12,7 @@ from qstar_core.mdp import Problem
 from tests.audit.examples import write_run
 from tests.models import tiny_policy
 
-RANGES = CountdownRanges(numbers=3, max_number=6, min_target=1, max_target=12)
+RANGES = CountdownRanges(numbers=(3,), max_number=6, min_target=1, max_target=12)
 
 
 @lru_cache(maxsize=4)

@@ -30,7 +30,9 @@ def prepared(out: Path, **qvm: Any) -> RunConfig:
     run = RunConfig(
         out=str(out),
         policy=PolicyConfig(path=str(tiny_policy())),
-        domain=DomainConfig(train_problems=40, test_problems=2, ranges=CountdownRanges(numbers=3)),
+        domain=DomainConfig(
+            train_problems=40, test_problems=2, ranges=CountdownRanges(numbers=(3,))
+        ),
         rollouts=RolloutsConfig(samples=4, max_new_tokens=30),
         qvm=QvmConfig(**settings),
     )

@@ -19,7 +19,7 @@ from qstar_core.values.model import load_tokenizer
 from qstar_core.values.train import ALONE, Surroundings, train_qvm
 from tests.models import tiny_policy
 
-PROBLEMS = countdown_problems.generate("train", 30, CountdownRanges(numbers=3), seed=0)
+PROBLEMS = countdown_problems.generate("train", 30, CountdownRanges(numbers=(3,)), seed=0)
 PROMPTS = {p.id: p.prompt for p in PROBLEMS}
 
 

@@ -19,7 +19,7 @@ from qstar_core.values.vllm import VllmValue, sigmoid
 
 FOLDER = resolve_checkpoint("reference:countdown-qvm", "qvm.path")
 EAGER = {"enforce_eager": True}
-PROBLEMS = countdown_problems.generate("test", 40, CountdownRanges(numbers=4), seed=0)
+PROBLEMS = countdown_problems.generate("test", 40, CountdownRanges(numbers=(4,)), seed=0)
 START = "6 5 4 3 > 8\n6 - 5 = 1 | 4 3 1 > 8\n"
 TEXTS = [
     *(problem.prompt for problem in PROBLEMS),

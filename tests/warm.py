@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROGRAMS = ("qstar", "prefect", "python")
 IMPORTED = (
     *("flows.cli", "flows.nightly", "flows.compare", "flows.inspect", "flows.tables"),
@@ -67,7 +67,7 @@ def warm(prefect: str) -> Iterator[Warm]:
         env = {"QSTAR_WARM": str(folder / "socket"), "PREFECT_API_URL": prefect}
         env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.docs.warm", str(folder)],
+            [sys.executable, "-m", "tests.warm", str(folder)],
             env={**os.environ, **env},
             cwd=ROOT,
             stdin=subprocess.PIPE,

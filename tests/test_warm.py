@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import warm as module
-from tests.docs.warm import Warm, warm
+from tests import warm as module
 from tests.processes import ended, wait_until
+from tests.warm import Warm, warm
 
 
 @pytest.fixture(scope="module")
