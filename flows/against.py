@@ -61,11 +61,18 @@ def report_against(
         overrides: of configurations that are given.
 
     Raises:
-        UserError: no complete evaluation there, or the page cannot be written.
+        UserError: no complete evaluation there, nothing in it to compare, or the page cannot be
+            written.
     """
     mine, its = find(run, overrides), find(other, overrides)
     found = compare(mine, its)
     show(console, found)
+    if not any(row["pairs"] for row in found.rows):
+        raise UserError(
+            found.summary[0],
+            safe="both runs; no page was written",
+            next_step="compare runs of the same held-out problems and of methods of one name",
+        )
     page = Path(html or f"{mine.manifest['key'][:8]}-against-{its.manifest['key'][:8]}.html")
     if not page.absolute().parent.is_dir():
         raise UserError(
@@ -126,7 +133,8 @@ def show(console: Console, found: Against) -> None:
     anew = [row["stage"] for row in found.stages if not row["same"]]
     same = [row["stage"] for row in found.stages if row["same"]]
     say(console, f"Shared: {', '.join(same) or 'none'}; made anew: {', '.join(anew) or 'none'}")
-    say(console, *found.summary)
+    if any(row["pairs"] for row in found.rows):
+        say(console, *found.summary)
 
 
 def methods_table(found: Against) -> Table:

@@ -46,6 +46,17 @@ def test_a_run_against_itself_changed_nothing(finished: Finished, tmp_path: Path
     assert 'class="switch"' in page.read_text() and not list(tmp_path.glob("*.js"))
 
 
+def test_runs_with_nothing_in_common_are_an_error_and_leave_no_page(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    given = (finished.out, "--against", finished.out, "--html", page)
+    monkeypatch.setattr("flows.against.compare_runs", lambda *runs: [])
+    shown = say("report", *given)
+    assert shown.exit_code == 2 and "no method in common" in shown.output
+    assert not page.exists()
+
+
 def test_a_run_of_another_version_has_no_page(finished: Finished, tmp_path: Path) -> None:
     run = find(str(finished.out))
     run.manifest["config"]["gone"] = 1
