@@ -127,8 +127,8 @@ class AdaptiveConfig(ReinforceConfig):
     judge_tokens: int = Field(default=512, ge=1)
     """Tokens of its reasons and its verdict."""
     embedding: str | None = None
-    """Folder or hub name of a model whose hidden state embeds a question; None is the policy's
-    own."""
+    """Folder or hub name of a model, such as a Q-value model, whose hidden state embeds a question;
+    None is the policy's own."""
     pooling: Pooling = "mean"
     """Which hidden state: the mean over a question's tokens, or that of the last one, after which a
     causal LM goes on to answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -12,8 +12,8 @@ from qstar_core.config_section import Float, Section
 class CountdownRanges(Section):
     """Countdown problems: how many numbers, inclusive ranges, and how easy at least."""
 
-    numbers: tuple[Annotated[int, Field(ge=2, le=6)], ...] = Field(default=(4,), strict=False)
-    """How many numbers; of several, such as ``[3, 4]``, as many problems of each."""
+    numbers: tuple[int, ...] = (4,)
+    """How many numbers, 2 to 6; of several, such as ``[3, 4]``, as many problems of each."""
     min_number: int = Field(default=1, ge=0)
     max_number: int = Field(default=13, ge=1, le=200)
     min_target: int = Field(default=10, ge=0)
@@ -21,8 +21,8 @@ class CountdownRanges(Section):
     min_solutions: int = Field(default=1, ge=1)
     """Problems that fewer distinct plays solve are left out; more of them make it easier."""
     use_all: bool = True
-    """Whether every number must be used. If not, as many problems need one line at least as two,
-    and as three."""
+    """Whether every number must be used. If not, as many problems of a count of numbers need one
+    line at least as two, and as three."""
 
     @model_validator(mode="after")
     def _ordered(self) -> CountdownRanges:
@@ -32,14 +32,17 @@ class CountdownRanges(Section):
             raise ValueError("min_target must not exceed max_target")
         if self.min_solutions > 1 and not self.use_all:
             raise ValueError("min_solutions counts plays of all numbers; use_all: false has none")
-        if not self.numbers or len(set(self.numbers)) < len(self.numbers):
-            raise ValueError("numbers must name at least one count, and each once")
         return self
 
     @field_validator("numbers", mode="before")
     @classmethod
-    def _several(cls, numbers: Any) -> Any:
-        return numbers if isinstance(numbers, list | tuple) else (numbers,)
+    def _several(cls, numbers: Any) -> tuple[int, ...]:
+        counts = tuple(numbers) if isinstance(numbers, list | tuple) else (numbers,)
+        if not counts or any(type(n) is not int or not 2 <= n <= 6 for n in counts):
+            raise ValueError("Input should be 2 to 6, such as 4, or several, such as [3, 4]")
+        if len(set(counts)) < len(counts):
+            raise ValueError("Input should have each count once, such as [3, 4]")
+        return counts
 
     @field_serializer("numbers")
     def _one(self, numbers: tuple[int, ...]) -> int | tuple[int, ...]:

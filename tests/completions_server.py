@@ -50,7 +50,7 @@ class Script:
         models: that it names; several make it ambiguous.
         key: that it wants.
         owned_by: ``"vllm"`` makes it a server of that kind.
-        hidden: a proxy does not say what kind the server behind it is.
+        hidden: a proxy says no more of the models behind it than OpenAI documents.
         ill: its health is bad.
         context: tokens it holds, said beside its models.
         seen: the bodies it was asked.
@@ -194,7 +194,8 @@ class Proxy(Handler):
             raw = response.read()
             if self.script.hidden and self.path.endswith("/models"):
                 told = json.loads(raw)
-                models = [{**m, "owned_by": self.script.owned_by} for m in told.get("data", [])]
+                kept = {"object": "model", "created": 0, "owned_by": self.script.owned_by}
+                models = [{"id": model["id"], **kept} for model in told.get("data", [])]
                 raw = json.dumps({**told, "data": models}).encode()
             self.answer(response.status, raw)
         finally:

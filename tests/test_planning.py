@@ -116,6 +116,9 @@ def test_a_pool_is_no_larger_than_planned(
 ) -> None:
     size = problem_sets.left_tokens(DomainConfig(ranges=CountdownRanges(numbers=(4,))), 96)
     assert largest(PoolConfig.model_validate(pool), 16, *size) == expected
+    mixed = DomainConfig(ranges=CountdownRanges(numbers=(4, 3)))
+    assert problem_sets.left_tokens(mixed, 96) == size
+    assert problem_sets.expected_tokens(mixed, 96) == countdown.expected_tokens(4)
     run = config(tmp_path, pools=[pool], domain={"train_problems": 10})
     name = f"pool_{pool['kind']}"
     estimate = pipeline.estimate(pipeline.plan(run)[name], run)

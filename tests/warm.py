@@ -1,8 +1,8 @@
-"""Commands of pages as processes that need not import torch, transformers and Prefect again.
+"""Commands as processes that need not import torch, transformers and Prefect again.
 
-A server imports them once. For each command that a page's shell starts it forks a process, which
-gets the command's arguments, folder, environment and standard streams, and runs its program from
-the beginning: ``qstar``, ``prefect``, or ``python`` with -c, -m or a file. The workers that a
+A server imports them once. For each command that a page's shell or a test starts it forks one,
+which gets the command's arguments, folder, environment and standard streams, and runs its program
+from the beginning: ``qstar``, ``prefect``, or ``python`` with -c, -m or a file. The workers that a
 command starts come the same way. So a command takes a second of processor time, not ten.
 """
 

@@ -28,8 +28,8 @@ def generate(
     """The first ``count`` distinct problems of a split in a seeded random order.
 
     All of them can be solved, in at least ``ranges.min_solutions`` ways. Of several counts of
-    numbers each is as frequent as any other; so is, where not all numbers must be used, every
-    number of lines that a problem needs at least.
+    numbers each is as frequent as any other. Where not all numbers must be used, so is, among the
+    problems of a count, every number of lines that they need at least.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -62,11 +62,24 @@ def generate(
         if problem.id not in left_out:
             found[key] = problem
     if len(found) < count:
-        raise UserError(
-            f"domain: only {len(found)} {split} problems of these ranges found, {count} asked for",
-            next_step=f"widen domain.ranges, or set a lower domain.{split}_problems",
-        )
+        raise _too_few(split, count, ranges, [len(numbers) for numbers, _ in found])
     return list(found.values())
+
+
+def _too_few(split: str, count: int, ranges: CountdownRanges, sizes: list[int]) -> UserError:
+    """The error of ranges that have not enough problems; ``sizes`` are those of the found ones."""
+    step = f"widen domain.ranges, or set a lower domain.{split}_problems"
+    if len(ranges.numbers) == 1:
+        what = f"only {len(sizes)} {split} problems of these ranges found, {count} asked for"
+        return UserError(f"domain: {what}", next_step=step)
+    place = len(sizes) % len(ranges.numbers)
+    scarce = ranges.numbers[place]
+    asked = len(range(place, count, len(ranges.numbers)))
+    return UserError(
+        f"domain: only {sizes.count(scarce)} {split} problems of {scarce} numbers in these ranges "
+        f"found, {asked} asked for",
+        next_step=f"leave {scarce} out of domain.ranges.numbers, {step}",
+    )
 
 
 def _wanted(numbers: tuple[int, ...], target: int, ranges: CountdownRanges, lines: int) -> bool:
@@ -149,9 +162,11 @@ def from_question(question: str, reference: object, split: str | None) -> Proble
 
 
 def expected_tokens(domain: DomainConfig, max_new_tokens: int) -> int:
-    """Policy tokens of a rollout: of a complete play under the reference tokenizer, on average."""
-    plays = [countdown.expected_tokens(size) for size in domain.ranges.numbers]
-    return round(sum(plays) / len(plays))
+    """Policy tokens of a rollout: of a complete play under the reference tokenizer.
+
+    Of problems of several counts of numbers, those of the largest.
+    """
+    return countdown.expected_tokens(max(domain.ranges.numbers))
 
 
 def left_tokens(domain: DomainConfig, max_new_tokens: int) -> tuple[int, list[int]]:

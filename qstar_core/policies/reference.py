@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +153,14 @@ def obeyed(policy: Policy, problems: Sequence[Problem], config: RunConfig) -> fl
 
     Args:
         policy: follows instructions.
-        problems: the instructions take turns over them, whether they suit or not.
+        problems: the instructions take turns over them, whether they suit or not; of lines there
+            are fewer than numbers.
         config: of the run.
     """
-    told = list(product(countdown.OPERATORS, range(1, max(config.domain.ranges.numbers))))
-    given = [
-        (problem, operator, lines)
-        for problem, (operator, lines) in zip(problems, cycle(told), strict=False)
-    ]
+    given = []
+    for number, problem in enumerate(problems):
+        told = list(product(countdown.OPERATORS, range(1, len(countdown.start(problem)[0]))))
+        given.append((problem, *told[number % len(told)]))
     asks = [
         _ask(problem, countdown_instructed.instructed(problem, operator, lines), 1.0, 1, config)
         for problem, operator, lines in given

@@ -58,6 +58,13 @@ def test_too_narrow_ranges_are_the_users_error() -> None:
     assert "domain.train_problems" in caught.value.next_step
 
 
+def test_a_count_of_which_there_are_too_few_is_named() -> None:
+    ranges = CountdownRanges(numbers=(4, 2), max_number=6, min_target=1, max_target=20)
+    with pytest.raises(UserError, match=r"of 2 numbers .*, 150 asked for") as caught:
+        countdown_problems.generate("train", 300, ranges, seed=0)
+    assert caught.value.next_step.startswith("leave 2 out of domain.ranges.numbers, widen")
+
+
 def test_problems_that_few_plays_solve_can_be_left_out() -> None:
     ranges = CountdownRanges(max_number=9, max_target=30, min_solutions=20)
     for problem in countdown_problems.generate("test", 20, ranges, 0):

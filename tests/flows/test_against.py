@@ -6,11 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from flows.against import compare, find, write
+from flows.against import Run, compare, find, write
 from flows.cli import app
 from qstar_core.errors import UserError
 from qstar_core.store import open_store
@@ -46,15 +47,19 @@ def test_a_run_against_itself_changed_nothing(finished: Finished, tmp_path: Path
     assert 'class="switch"' in page.read_text() and not list(tmp_path.glob("*.js"))
 
 
+@pytest.mark.parametrize("column", ["method", "problem_id"])
 def test_runs_with_nothing_in_common_are_an_error_and_leave_no_page(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
 ) -> None:
-    page = tmp_path / "page.html"
-    given = (finished.out, "--against", finished.out, "--html", page)
-    monkeypatch.setattr("flows.against.compare_runs", lambda *runs: [])
-    shown = say("report", *given)
-    assert shown.exit_code == 2 and "no method in common" in shown.output
-    assert not page.exists()
+    page, read, names = tmp_path / "page.html", Run.rows, iter("ab")
+
+    def rows(run: Run) -> pl.DataFrame:
+        return read(run).with_columns(pl.lit(next(names)) + pl.col(column).alias(column))
+
+    monkeypatch.setattr(Run, "rows", rows)
+    shown = say("report", finished.out, "--against", finished.out, "--html", page)
+    assert shown.exit_code == 2 and not page.exists()
+    assert f"no {column.removesuffix('_id')} in common" in shown.output
 
 
 def test_a_run_of_another_version_has_no_page(finished: Finished, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ MOMENTS = 3
 
 @pytest.mark.slow
 def test_kill_nine(config: Path, finished: Finished, prefect_server: str, tmp_path: Path) -> None:
-    config.write_text(config.read_text().replace("workers: 1", "workers: 2"))
     env = {"PREFECT_API_URL": prefect_server}  # kills fall into the work, not into a server's start
     whole = parquet_files(finished.out)
     seconds = finish(config, tmp_path / "timing", env)

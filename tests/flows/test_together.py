@@ -13,7 +13,6 @@ from .conftest import Finished
 
 @pytest.mark.slow
 def test_two_runs_at_once(config: Path, finished: Finished, prefect_server: str) -> None:
-    config.write_text(config.read_text().replace("workers: 1", "workers: 2"))
     out = config.parent / "out"
     runs = [start(config, out, {"PREFECT_API_URL": prefect_server}) for _ in range(2)]
     for run in runs:
