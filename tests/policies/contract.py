@@ -64,6 +64,8 @@ class PolicyContract:
     """Share of samples that must be equal in another batch where that is not promised."""
     tolerance = 1e-3
     """Of the log-probability of a step, nats."""
+    too_long = "context of 128"
+    """Said of a prompt that does not fit."""
     token_steps = True
     """Whether steps of a fixed number of tokens are supported."""
 
@@ -228,7 +230,7 @@ class PolicyContract:
         good = SampleRequest(self.prompts[0], (1,), 1, 5, 1.0)
         with pytest.raises(UserError, match="prompt is empty"):
             policy.sample([good, SampleRequest("", (1,), 1, 5, 1.0)])
-        with pytest.raises(UserError, match="context of 128") as refused:
+        with pytest.raises(UserError, match=self.too_long) as refused:
             policy.sample([good, SampleRequest("7 " * 200 + "> 24\n", (1,), 1, 5, 1.0)])
         assert refused.value.next_step
         assert policy.sample([good])[0][0].steps  # and goes on working
