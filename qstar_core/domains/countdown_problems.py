@@ -70,8 +70,10 @@ def _too_few(split: str, count: int, ranges: CountdownRanges, sizes: list[int]) 
     """The error of ranges that have not enough problems; ``sizes`` are those of the found ones."""
     step = f"widen domain.ranges, or set a lower domain.{split}_problems"
     if len(ranges.numbers) == 1:
-        what = f"only {len(sizes)} {split} problems of these ranges found, {count} asked for"
-        return UserError(f"domain: {what}", next_step=step)
+        return UserError(
+            f"domain: only {len(sizes)} {split} problems of these ranges found, {count} asked for",
+            next_step=step,
+        )
     place = len(sizes) % len(ranges.numbers)
     scarce = ranges.numbers[place]
     asked = len(range(place, count, len(ranges.numbers)))

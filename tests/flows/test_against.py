@@ -54,7 +54,7 @@ def test_runs_with_nothing_in_common_are_an_error_and_leave_no_page(
     page, read, names = tmp_path / "page.html", Run.rows, iter("ab")
 
     def rows(run: Run) -> pl.DataFrame:
-        return read(run).with_columns(pl.lit(next(names)) + pl.col(column).alias(column))
+        return read(run).with_columns((pl.lit(next(names)) + pl.col(column)).alias(column))
 
     monkeypatch.setattr(Run, "rows", rows)
     shown = say("report", finished.out, "--against", finished.out, "--html", page)

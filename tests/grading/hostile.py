@@ -384,8 +384,11 @@ for place in PLACES:
     attempt(place, lambda: os.stat(place))""",
     "files of the system": """
 for place in ("/etc/passwd", "/etc/shadow", "/proc/1/environ", "/proc/self/environ", "/sys/kernel",
-              "/root/.ssh", "/home", "/var", "/run", "/usr/bin", "/bin", "/etc/hostname"):
-    attempt(place, lambda: os.path.exists(place))""",
+              "/root/.ssh", "/home", "/var", "/run", "/bin", "/etc/hostname"):
+    attempt(place, lambda: os.path.exists(place))
+import sys
+own = os.path.basename(os.path.realpath(sys.executable))  # a system's interpreter lies in /usr/bin
+attempt("/usr/bin", lambda: set(os.listdir("/usr/bin")) - {own})""",
     "environment": """
 allowed = {"PATH", "HOME", "LANG", "PYTHONHASHSEED", "PWD", "LC_CTYPE"}
 attempt("environment", lambda: set(os.environ) - allowed)
