@@ -387,8 +387,11 @@ for place in ("/etc/passwd", "/etc/shadow", "/proc/1/environ", "/proc/self/envir
               "/root/.ssh", "/home", "/var", "/run", "/bin", "/etc/hostname"):
     attempt(place, lambda: os.path.exists(place))
 import sys
-own = os.path.basename(os.path.realpath(sys.executable))  # a system's interpreter lies in /usr/bin
-attempt("/usr/bin", lambda: set(os.listdir("/usr/bin")) - {own})""",
+place, own = os.path.split(os.path.realpath(sys.executable))
+if place == "/usr/bin":  # the system's interpreter, and nothing beside it
+    attempt(place, lambda: set(os.listdir(place)) - {own})
+else:
+    attempt("/usr/bin", lambda: os.path.exists("/usr/bin"))""",
     "environment": """
 allowed = {"PATH", "HOME", "LANG", "PYTHONHASHSEED", "PWD", "LC_CTYPE"}
 attempt("environment", lambda: set(os.environ) - allowed)
