@@ -67,7 +67,7 @@ def report_against(
     mine, its = find(run, overrides), find(other, overrides)
     found = compare(mine, its)
     show(console, found)
-    if not any(row["pairs"] for row in found.rows):
+    if not found.comparable:
         raise UserError(
             found.summary[0],
             safe="both runs; no page was written",
@@ -133,7 +133,7 @@ def show(console: Console, found: Against) -> None:
     anew = [row["stage"] for row in found.stages if not row["same"]]
     same = [row["stage"] for row in found.stages if row["same"]]
     say(console, f"Shared: {', '.join(same) or 'none'}; made anew: {', '.join(anew) or 'none'}")
-    if any(row["pairs"] for row in found.rows):
+    if found.comparable:
         say(console, *found.summary)
 
 

@@ -45,6 +45,11 @@ class Against:
     differences: Sequence[Row]
     stages: Sequence[Row]
 
+    @property
+    def comparable(self) -> bool:
+        """Whether some method of both runs has searched a problem in both."""
+        return any(row["pairs"] for row in self.rows)
+
 
 def compare_runs(
     this: pl.DataFrame, other: pl.DataFrame, seed: int = 0, resamples: int = RESAMPLES
