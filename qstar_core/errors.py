@@ -61,6 +61,11 @@ class WorkerError(Exception):
     """A shard worker crashed, hung or failed in a way that a retry may mend."""
 
 
+class ModelReplaced(WorkerError):
+    """A shard asks for another model than the one that this worker can only keep: a new worker
+    can do it."""
+
+
 class WorkerDied(WorkerError):
     """The worker's process ended, or was killed because it hung."""
 

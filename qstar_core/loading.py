@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +35,15 @@ def load_judge(config: PolicyConfig, meter: Meter | None = None) -> Policy:
 
 @lru_cache(maxsize=1)
 def _load_judge(settings: str) -> Policy:
-    return _open_policy(settings)
+    return _open_policy(settings, "judge")
 
 
 @lru_cache(maxsize=1)
 def _load_policy(settings: str) -> Policy:
-    return _open_policy(settings)
+    return _open_policy(settings, "policy")
 
 
-def _open_policy(settings: str) -> Policy:
+def _open_policy(settings: str, place: str) -> Policy:
     config = PolicyConfig.model_validate_json(settings)
     if config.backend == "server":
         from qstar_core.policies.server import ServerPolicy
@@ -55,19 +55,27 @@ def _open_policy(settings: str) -> Policy:
         return ScriptPolicy(config.path)
     folder = resolve_checkpoint(config.path, "policy.path")
     if config.backend == "vllm":
-        from qstar_core.policies.vllm import VllmPolicy
-
-        return VllmPolicy(
-            folder,
-            config.dtype,
-            config.batch_size,
-            chat=config.chat,
-            lora=resolve_adapter(config.lora) if config.lora is not None else None,
-            engine=config.engine,
-        )
+        return _open_in_vllm(settings, place)
     from qstar_core.policies.transformers import TransformersPolicy
 
     return TransformersPolicy(folder, config.dtype, config.device, config.batch_size, config.chat)
+
+
+@cache
+def _open_in_vllm(settings: str, place: str) -> Policy:
+    from qstar_core.policies.vllm import VllmPolicy
+    from qstar_core.policies.vllm_engine import claim
+
+    claim(place, settings)
+    config = PolicyConfig.model_validate_json(settings)
+    return VllmPolicy(
+        resolve_checkpoint(config.path, "policy.path"),
+        config.dtype,
+        config.batch_size,
+        chat=config.chat,
+        lora=resolve_adapter(config.lora) if config.lora is not None else None,
+        engine=config.engine,
+    )
 
 
 def load_value(folder: Path, config: RunConfig) -> ValueModel:
@@ -115,10 +123,12 @@ def _load_value(
     return TransformersValue(folder, dtype, device, batch_size, cache_mb)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _load_in_vllm(folder: Path, dtype: str, batch_size: int, engine: str) -> ValueModel:
+    from qstar_core.policies.vllm_engine import claim
     from qstar_core.values.vllm import VllmValue
 
+    claim("qvm", json.dumps([str(folder), dtype, batch_size, engine]))
     return VllmValue(folder, dtype, batch_size, engine=json.loads(engine))
 
 

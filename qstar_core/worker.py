@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from qstar_core.errors import (
     KINDS,
+    ModelReplaced,
     StorageUnreachable,
     TokensSpent,
     UserError,
@@ -123,6 +124,8 @@ def _report(error: Exception, spec: dict[str, Any]) -> dict[str, str]:
     if isinstance(users, UserError) and not isinstance(users, StorageUnreachable):
         kind = next(name for name, of in KINDS.items() if isinstance(users, of))
         return {"kind": kind, **users.to_dict()}
+    if isinstance(error, ModelReplaced):
+        return {"kind": "replaced", "what": str(error)}
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, WorkerError):  # of one of several processes: says all of it
         return {"kind": "crash", "what": str(error)}

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from qstar_core.errors import KINDS, UserError, WorkerDied, WorkerError
+from qstar_core.errors import KINDS, ModelReplaced, UserError, WorkerDied, WorkerError
 
 log = logging.getLogger("qstar_core.workers")
 
@@ -206,6 +206,8 @@ def _error(event: Event) -> Exception:
             safe=str(event.get("safe", "")),
             next_step=str(event.get("next_step", "")),
         )
+    if event.get("kind") == "replaced":
+        return ModelReplaced(str(event["what"]))
     log.debug("%s", event.get("traceback", ""))
     return WorkerError("\n".join(filter(None, [str(event["what"]), event.get("traceback", "")])))
 

@@ -1,13 +1,15 @@
 """A pool of shard workers: ``python -m qstar_core.worker`` processes that speak JSON lines.
 
 A worker is started when it is first needed, keeps its models for all the shards it is given, and
-is replaced after it crashed or was killed. It dies with this process, however this process ends:
+is replaced after it crashed or was killed, or where a shard asks for another model than the one
+whose engine it cannot let go. It dies with this process, however this process ends:
 the end of its standard input tells it. Workers stay in the process group, so that whoever stops
 the group stops them too.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from qstar_core.errors import WorkerError
+from qstar_core.errors import ModelReplaced, WorkerError
 from qstar_core.worker_process import OnProgress, Worker
+
+log = logging.getLogger("qstar_core.workers")
 
 WORKER = ("-m", "qstar_core.worker")
 CLOSE_TIMEOUT_S = 2.0
@@ -91,6 +95,16 @@ class WorkerPool:
             WorkerError: the worker crashed, was killed, or the shard failed in it.
             PoolClosed: the pool was closed meanwhile.
         """
+        for _ in range(self.count):  # each of them may hold an engine of the model before
+            try:
+                return self._serve(spec, stall_timeout_s, on_progress)
+            except ModelReplaced as replaced:
+                log.debug("%s: by another worker", replaced)
+        return self._serve(spec, stall_timeout_s, on_progress)
+
+    def _serve(
+        self, spec: dict[str, Any], stall_timeout_s: float, on_progress: OnProgress | None
+    ) -> dict[str, Any]:
         worker, number = self._take()
         try:
             return worker.serve({"id": number, "spec": spec}, stall_timeout_s, on_progress)

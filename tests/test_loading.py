@@ -1,7 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qstar_core import loading
 from qstar_core.config import PolicyConfig, PrmConfig, QvmConfig, RunConfig, SearchConfig
-from qstar_core.loading import load_reward_model, load_value
+from qstar_core.errors import ModelReplaced
+from qstar_core.loading import load_judge, load_policy, load_reward_model, load_value
+from qstar_core.policies import vllm, vllm_engine
+from qstar_core.values import vllm as values_in_vllm
 from qstar_core.values.score import TransformersValue
 from tests.models import tiny_policy, tiny_qvm
 
@@ -30,3 +39,39 @@ def test_a_reward_model_is_loaded_where_a_method_asks_it() -> None:
     # one checkpoint for both is in memory once
     same = RunConfig(prm=PrmConfig(path=str(tiny_qvm())))
     assert load_reward_model(same, BY_MODEL, {}) is load_value(tiny_qvm(), same)
+
+
+def test_what_vllm_runs_in_a_place_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Engine:
+        def __init__(self, folder: Path, dtype: str, *_: object, **__: object) -> None:
+            self.made_of = folder, dtype
+
+    monkeypatch.setattr(vllm, "VllmPolicy", Engine)
+    monkeypatch.setattr(values_in_vllm, "VllmValue", Engine)
+    monkeypatch.setattr(vllm_engine, "claimed", {})
+    for loaded in (loading._open_in_vllm, loading._load_in_vllm):
+        loaded.cache_clear()
+
+    def policy(dtype: str, **other: Any) -> PolicyConfig:
+        return PolicyConfig(path=str(tiny_policy()), backend="vllm", dtype=dtype, **other)
+
+    kept = load_policy(policy("float32"))
+    assert load_policy(policy("float32")) is kept
+    assert load_judge(policy("bfloat16")) is not kept  # another place
+    plain = PolicyConfig(path=str(tiny_policy()))
+    assert load_policy(plain) is not kept and load_policy(policy("float32")) is kept
+    with pytest.raises(ModelReplaced, match="this worker's policy is another model"):
+        load_policy(policy("bfloat16"))
+    qvm = QvmConfig(backend="vllm", score_dtype="float32")
+    value = load_value(tiny_qvm(), RunConfig(qvm=qvm))
+    assert load_value(tiny_qvm(), RunConfig(qvm=qvm)) is value
+    with pytest.raises(ModelReplaced, match="qvm"):
+        load_value(tiny_qvm(1), RunConfig(qvm=qvm))
+
+
+def test_an_engine_that_did_not_start_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_engine, "claimed", {})
+    for _ in range(2):
+        vllm_engine.claim("policy", "a")
+    with pytest.raises(ModelReplaced):
+        vllm_engine.claim("policy", "b")

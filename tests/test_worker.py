@@ -22,7 +22,7 @@ from qstar_core.config import (
     RunConfig,
     ServerConfig,
 )
-from qstar_core.errors import UserError
+from qstar_core.errors import ModelReplaced, UserError
 from qstar_core.jobs import JOBS
 from tests.completions_server import Fault, Script, serving
 from tests.models import tiny_policy
@@ -132,6 +132,8 @@ def test_errors_of_the_system_reach_the_parent_as_what_they_are(
     assert gone["kind"] == "user"
     gone = answer(FileNotFoundError(errno.ENOENT, "gone", inputs["problems"] + "/part.parquet"))
     assert gone["kind"] == "user"
+    replaced = answer(ModelReplaced("another model"))
+    assert (replaced["kind"], replaced["what"]) == ("replaced", "another model")
     for passing in (
         FileNotFoundError(errno.ENOENT, "gone", "/out/.writing/x"),
         OSError(errno.EIO, "Input/output error"),

@@ -1,8 +1,11 @@
 """Starting vLLM's offline engine, for a policy or a Q-value model, in the worker's own process.
 
-Two engines may run in one process. On a CPU each takes `CPU_CACHE_BYTES` for keys and values; on a
-GPU each takes ``gpu_memory_utilization`` of its memory (vLLM's default is nearly all of it), so
-both have to be told their share.
+Two engines may run in one process, and stay to its end: an engine that shuts down takes vLLM's
+process groups with it, which the other one needs (0.32). So none is ever replaced (`claim`).
+
+On a CPU each takes `CPU_CACHE_BYTES` for keys and values; on a GPU each takes
+``gpu_memory_utilization`` of its memory (vLLM's default is nearly all of it), so both have to be
+told their share.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from qstar_core.errors import EngineUnavailable, UserError
+from qstar_core.errors import EngineUnavailable, ModelReplaced, UserError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ ENVIRONMENT = {  # what the user has set himself stays
     "VLLM_NO_USAGE_STATS": "1",  # nothing is sent anywhere
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two workers must not share the same cores
 }
+claimed: dict[str, str] = {}  # the model in each place of this process
 CPU_CACHE_BYTES = 1 << 30  # KV cache per engine on a CPU; vLLM itself would take most of the memory
 
 
@@ -49,6 +53,20 @@ def import_vllm(section: str) -> Any:
             "with --set runtime.python=.venv-vllm/bin/python",
         ) from error
     return vllm
+
+
+def claim(place: str, model: str) -> None:
+    """Says which model this process runs in a place, until it ends.
+
+    Args:
+        place: ``policy``, ``judge`` or ``qvm``.
+        model: all that it is made from.
+
+    Raises:
+        ModelReplaced: it runs another one there already.
+    """
+    if claimed.setdefault(place, model) != model:
+        raise ModelReplaced(f"this worker's {place} is another model, in vLLM")
 
 
 def start(section: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:

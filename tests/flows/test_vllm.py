@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from qstar_core import pipeline
+from qstar_core.config_file import load_config
 from qstar_core.policies import SampleRequest
 from qstar_core.policies.checkpoint import resolve_checkpoint
 from qstar_core.policies.transformers import TransformersPolicy
+from tasks.workers import WorkerPool
 from tests.flows.conftest import ROOT, Qstar
+from tests.processes import PATIENCE_S
 
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 CONFIG = """\
@@ -121,3 +125,23 @@ def test_an_engine_that_does_not_start_is_the_users_to_mend(qstar: Qstar, config
     result = qstar("rollouts", config, *there, "--set", "policy.engine={enforce_eger: true}")
     assert result.returncode == 2
     assert "did you mean enforce_eager" in result.stderr
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_another_model_is_given_to_another_worker(config: Path) -> None:
+    """As in rounds: a process that has an engine of vLLM cannot change to another one."""
+    workers = set()
+    with WorkerPool(1, str(PYTHON), 1) as pool:
+        for dtype in ("float32", "bfloat16"):
+            run = load_config(config, [f"policy.dtype={dtype}", "rollouts.drift_requests=0"])
+            stages = pipeline.plan(run, until="rollouts")
+            if pipeline.published(stages["problems"]) is None:
+                train, test = pipeline.shards(stages["problems"], run)
+                receipts = [pool.run(spec, PATIENCE_S) for spec in (train, test)]
+                pipeline.publish(stages["problems"], run, receipts)
+            for spec in pipeline.shards(stages["rollouts"], run)[:2]:
+                assert pool.run(spec, PATIENCE_S)["rows"] == 40
+                [worker] = pool._idle
+                workers.add(worker._process.pid)
+    assert len(workers) == 2

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+HELD: dict[str, str] = {}
+
 
 def send(**event: Any) -> None:
     sys.stdout.write(json.dumps(event) + "\n")
@@ -31,6 +33,9 @@ def serve(number: int, spec: dict[str, Any]) -> None:
         time.sleep(1000)
     if do == "user":
         send(event="error", id=number, kind="user", what="row 3", safe="all", next_step="mend it")
+        return
+    if do == "model" and HELD.setdefault("model", spec["model"]) != spec["model"]:
+        send(event="error", id=number, kind="replaced", what="it is another model")
         return
     if do == "fail":
         send(event="error", id=number, kind="crash", what="ValueError: x", traceback="Traceback")

@@ -62,6 +62,21 @@ def test_crash_tells_exit_code_and_last_words_and_is_replaced(pool: WorkerPool) 
     assert pool.run({"do": "ok"}, PATIENCE_S)["rows"] == 1
 
 
+def test_a_worker_that_cannot_replace_its_model_is_replaced() -> None:
+    with make_pool(2) as pool:
+
+        def both(model: str) -> set[int]:
+            spec = {"do": "model", "model": model, "seconds": 0.5}
+            with ThreadPoolExecutor(2) as threads:
+                jobs = [threads.submit(pool.run, spec, PATIENCE_S) for _ in range(2)]
+                return {job.result()["pid"] for job in jobs}
+
+        first = both("one")
+        assert len(first) == 2 and both("one") == first
+        assert both("two").isdisjoint(first)
+        assert len(worker_pids()) == 2
+
+
 def test_kill_names_the_signal(pool: WorkerPool, tmp_path: Path) -> None:
     spec = {"do": "crash-once", "mark": str(tmp_path / "mark")}
     with pytest.raises(WorkerError, match="SIGKILL"):
