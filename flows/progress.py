@@ -10,6 +10,7 @@ import io
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -114,16 +115,27 @@ class StageProgress:
         """A stage that another run is making."""
         self._print(f"{stage:<11} another run is making it: {holder}; waiting")
 
-    def begin(self, stage: str, shards: dict[str, bool], estimate: dict[str, Any]) -> None:
+    def begin(
+        self,
+        stage: str,
+        shards: dict[str, bool],
+        estimate: dict[str, Any],
+        sizes: Mapping[str, float] | None = None,
+    ) -> None:
         """Starts a stage.
 
         Args:
             stage: its name.
             shards: name of each shard to whether it is finished already.
             estimate: of `pipeline.estimate`: "units" and "unit" of the whole stage.
+            sizes: what each shard is of the stage, in any unit; None is all alike.
         """
-        each = estimate["units"] / max(1, len(shards))
-        states = {name: _Shard(each if done else 0.0, each) for name, done in shards.items()}
+        known = sizes if sizes and sum(sizes.values()) else dict.fromkeys(shards, 1.0)
+        unit = estimate["units"] / max(1e-9, sum(known.values()))
+        states = {
+            name: _Shard(unit * known[name] if done else 0.0, unit * known[name])
+            for name, done in shards.items()
+        }
         with self._lock:
             self._stage = _Stage(stage, estimate["unit"], states)
             self._stage.before = self._stage.done

@@ -170,7 +170,8 @@ class Workshop:
         stage = specs[0]["stage"]
         there = there or {spec["shard"]: kept_receipt(spec) is not None for spec in specs}
         specs = [{**spec, "meter": self.budget.meter()} for spec in specs]
-        self.show.begin(stage, dict(there), estimate)
+        sizes = {spec["shard"]: spec.get("stop", 0) - spec.get("start", 0) for spec in specs}
+        self.show.begin(stage, dict(there), estimate, sizes)
 
         failed: dict[str, BaseException] = {}
         stopped: list[str] = []

@@ -118,7 +118,11 @@ def _oracle(
     """Every configuration on every problem; the cheapest right one of each, else the cheapest."""
     actions = list(trials.space.all_actions())
     asked = [Trial(problem, action) for problem in problems for action in actions]
-    tally = Tally(method, [trial.problem for trial in asked], progress)
+
+    def tell(done: int, total: int, unit: str, note: str) -> None:
+        progress(done // len(actions), total // len(actions), unit, note)
+
+    tally = Tally(method, [trial.problem for trial in asked], tell)
     _search(asked, method, trials, tally)
     rows = tally.rows.table()
     wrong = [outcome != Outcome.CORRECT for outcome in rows["outcome"].to_pylist()]

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from qstar_core.config import RunConfig
+from qstar_core.config import RunConfig, SearchConfig
+from qstar_core.configuring.evaluate import evaluate_adaptive
+from qstar_core.configuring.models import Models
 from qstar_core.domains import countdown, problem_sets
 from qstar_core.mdp import Problem
+from qstar_core.policies.script import ScriptPolicy
 from qstar_core.store import dataset
 from tests.configuring.runs import config_of, texts_of
 from tests.provenance.runs import make
@@ -78,3 +81,16 @@ def test_without_a_price_the_tokens_do_not_matter(tmp_path: Path) -> None:
     assert manifest is not None
     estimates = {row["policy"]: row["utility"] for row in manifest["figures"]["estimates"]}
     assert estimates["fixed"] > 0.9
+
+
+def test_the_progress_of_an_oracle_counts_problems(tmp_path: Path) -> None:
+    config = of_searches(tmp_path / "out")
+    problems = list(problem_sets.problems(config.domain, "test", config.seed))[:4]
+    method = SearchConfig(name="oracle", algorithm="adaptive", choose="oracle")
+    models = Models(ScriptPolicy(config.policy.path))
+    told: list[tuple[int, int]] = []
+    table, _ = evaluate_adaptive(
+        problems, method, models, config, {}, lambda done, total, *_: told.append((done, total))
+    )
+    assert len(table) == 4 and told[-1] == (4, 4)
+    assert {total for _, total in told} == {4}

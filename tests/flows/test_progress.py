@@ -89,6 +89,18 @@ def test_what_was_on_disk_is_not_counted_as_speed() -> None:
         assert show._stage.rate == 0
 
 
+def test_shards_of_unlike_sizes_have_their_share_from_the_start() -> None:
+    show, _ = make(terminal=False)
+    with show:
+        show.begin(
+            "rollouts", {"a": True, "b": False}, {**ESTIMATE, "units": 60}, {"a": 50, "b": 10}
+        )
+        assert show._stage is not None
+        assert (show._stage.done, show._stage.total) == (50, 60)
+        show.on_event({"shard": "b"}, event(3, 10))
+        assert (show._stage.done, show._stage.total) == (53, 60)
+
+
 def test_the_loading_of_models_is_not_counted_as_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
