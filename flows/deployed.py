@@ -40,6 +40,7 @@ from qstar_core.errors import UserError
 from qstar_core.stage import Stage
 from qstar_core.store.uri import leaf
 from tasks.events import emit_record
+from tasks.shards import STOPPED
 
 log = logging.getLogger("qstar_core.deployed")
 
@@ -198,7 +199,7 @@ def failed(error: UserError, config: str) -> Result:
     lines = [error.what, f"Safe: {error.safe}" if error.safe else "", f"Next: {step or again}"]
     text = "\n".join(line for line in lines if line)
     log.error("%s", text)
-    return Failed(message=text, name="Stopped" if isinstance(error, BudgetSpent) else "Failed")
+    return Failed(message=text, name=STOPPED if isinstance(error, BudgetSpent) else "Failed")
 
 
 def _put_record(

@@ -12,12 +12,14 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
+from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
-from qstar_core.errors import WorkerError, users_to_mend
+from qstar_core.errors import TokensSpent, WorkerError, users_to_mend
 from tasks.bench import bench_for
 from tasks.events import emit_published
 from tasks.poison import guarded
@@ -27,6 +29,7 @@ log = logging.getLogger("qstar_core.shards")
 
 Spec = dict[str, Any]
 
+STOPPED = "Stopped"  # name of the state of a run, and of a shard, whose budget is spent
 RETRY_DELAY_S = 2.0  # before the first retry; doubles with each
 
 
@@ -74,11 +77,11 @@ def mendable(_task: Any, task_run: Any, state: Any) -> bool:
     persist_result=False,
     cache_policy=NO_CACHE,
 )
-def run_shard(spec: Spec) -> dict[str, Any]:
+def run_shard(spec: Spec) -> dict[str, Any] | State[Any]:
     """Makes one shard in a worker process; a shard that is on disk already is not made again.
 
     Returns:
-        The shard's receipt.
+        The shard's receipt; the state `STOPPED` where the run's tokens were spent in the middle.
     """
     bench = bench_for(spec)
     receipt = kept_receipt(spec)
@@ -89,8 +92,11 @@ def run_shard(spec: Spec) -> dict[str, Any]:
                 spec, bench.stall_timeout_s, lambda event: bench.on_event(spec, event)
             )
 
-        with limited(spec):
-            receipt = guarded(spec, run)
+        try:
+            with limited(spec):
+                receipt = guarded(spec, run)
+        except TokensSpent as spent:  # nothing is wrong, and no trace of a stack is to be shown
+            return Failed(name=STOPPED, message=f"{spent.what}; kept for the next run", data=spent)
     return receipt
 
 

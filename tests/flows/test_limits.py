@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -38,6 +39,11 @@ def test_a_spent_budget_stops_cleanly_and_the_same_command_goes_on(
         assert re.search(r"[0-2] of 3 shards of rollouts are finished and will be kept", text)
         assert ", and so will what was sampled for others" in text
         assert "it goes on with the" in text
+        assert "Traceback" not in result.stderr
+    asked = {"task_runs": {"state": {"name": {"any_": ["Stopped"]}}}}
+    runs = httpx.post(f"{prefect_server}/task_runs/filter", json=asked).json()
+    assert {run["name"].partition("-")[0] for run in runs} == {"rollouts"}
+    assert "policy tokens of this run are spent" in runs[0]["state"]["message"]
     result = qstar(*command, PREFECT_API_URL=prefect_server)
     assert result.returncode == 0, result.stderr
     assert parquet(out, "rollouts") == parquet(finished.out, "rollouts")

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import State
 from prefect.logging import disable_run_logger
 
 from qstar_core import pipeline
-from qstar_core.errors import UserError, WorkerError
+from qstar_core.errors import TokensSpent, UserError, WorkerError
 from tasks import shards
 from tasks.bench import Bench, at_bench
 from tasks.shards import kept_receipt, mendable, run_shard
@@ -28,7 +29,7 @@ class FakePool:
         return RECEIPT
 
 
-def work(spec: dict[str, Any], pool: FakePool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def work(spec: dict[str, Any], pool: FakePool) -> tuple[Any, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     bench = Bench(pool, 5.0, lambda spec, event: events.append(event))  # type: ignore[arg-type]
     with at_bench(bench), disable_run_logger():
@@ -53,6 +54,17 @@ def test_finished_shard_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert pool.specs == []
     assert reads == [SPEC]  # once
     assert events == []
+
+
+def test_a_spent_budget_is_no_failure_with_a_trace() -> None:
+    class Spent(FakePool):
+        def run(self, *_: Any) -> dict[str, Any]:
+            raise TokensSpent("the 10 policy tokens of this run are spent")
+
+    state, _ = work(SPEC, Spent())
+    assert isinstance(state, State) and (state.name, state.is_failed()) == ("Stopped", True)
+    assert state.message == "the 10 policy tokens of this run are spent; kept for the next run"
+    assert isinstance(state.data, TokensSpent)
 
 
 def test_pretraining_always_runs(monkeypatch: pytest.MonkeyPatch) -> None:
