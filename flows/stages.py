@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
@@ -25,10 +24,8 @@ from tasks.artifacts import record_comparison, record_report
 from tasks.bench import Bench, at_bench, make_pool
 from tasks.budget import Budget
 from tasks.on_ray import ray_runner
-from tasks.records import note_submitted, wait_recorded
+from tasks.records import await_records, note_submitted
 from tasks.shards import kept_receipt, publish_stage, run_shard
-
-log = logging.getLogger("qstar_core.stages")
 
 Manifest = dict[str, Any]
 
@@ -256,21 +253,6 @@ def workshop(config: RunConfig, display: StageProgress | None = None) -> Iterato
         await_records(flow_run_id)
         raise
     await_records(flow_run_id)
-
-
-def await_records(flow_run_id: str) -> None:
-    """Waits for the task runs to be on record; never fails, but says what is missing."""
-    try:
-        recorded, noted = wait_recorded(flow_run_id)
-    except Exception as error:  # must neither hide the run's own error nor spoil its success
-        log.warning("Prefect does not say whether it has all task runs on record: %s", error)
-        return
-    if recorded < noted:
-        log.warning(
-            "Prefect has only %d of %d task runs on record; the data sets are not affected",
-            recorded,
-            noted,
-        )
 
 
 def explain(stage: str, shards: int, failed: Mapping[str, BaseException], kept: int) -> UserError:

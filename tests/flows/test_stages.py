@@ -21,6 +21,7 @@ from qstar_core import pipeline
 from qstar_core.config import PolicyConfig, RunConfig, RuntimeConfig
 from qstar_core.errors import UserError, WorkerError
 from qstar_core.store import dataset, open_store
+from tasks import records
 from tasks.budget import Budget
 from tests.models import tiny_policy
 from tests.processes import PATIENCE_S
@@ -29,7 +30,7 @@ from tests.processes import PATIENCE_S
 @pytest.fixture
 def in_flow_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "runtime", SimpleNamespace(flow_run=SimpleNamespace(id="x")))
-    monkeypatch.setattr(stages, "log", logging.getLogger("test-stages"))  # not Prefect's
+    monkeypatch.setattr(records, "log", logging.getLogger("test-stages"))  # not Prefect's
 
 
 def test_a_users_error_wins_and_says_what_is_safe() -> None:
@@ -66,7 +67,7 @@ def test_a_run_with_a_given_qvm_trains_none() -> None:
 def test_task_runs_that_are_not_on_record_are_said(
     in_flow_run: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stages, "wait_recorded", lambda flow_run_id: (3, 5))
+    monkeypatch.setattr(records, "wait_recorded", lambda flow_run_id: (3, 5))
     with workshop(RunConfig()):
         pass
     (record,) = caplog.records
@@ -76,7 +77,7 @@ def test_task_runs_that_are_not_on_record_are_said(
 def test_nothing_is_said_when_all_task_runs_are_on_record(
     in_flow_run: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stages, "wait_recorded", lambda flow_run_id: (5, 5))
+    monkeypatch.setattr(records, "wait_recorded", lambda flow_run_id: (5, 5))
     with workshop(RunConfig()):
         pass
     assert not caplog.records
@@ -88,7 +89,7 @@ def test_the_first_error_survives_a_server_that_is_gone(
     def refuse(flow_run_id: str) -> tuple[int, int]:
         raise ConnectionError("no server")
 
-    monkeypatch.setattr(stages, "wait_recorded", refuse)
+    monkeypatch.setattr(records, "wait_recorded", refuse)
     with (
         pytest.raises(UserError, match="row 3"),
         workshop(RunConfig()),
