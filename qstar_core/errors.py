@@ -62,8 +62,7 @@ class WorkerError(Exception):
 
 
 class ModelReplaced(WorkerError):
-    """A shard asks for another model than the one that this worker can only keep: a new worker
-    can do it."""
+    """A shard asks for another model than the one that this worker has to keep."""
 
 
 class WorkerDied(WorkerError):

@@ -53,9 +53,9 @@ def _open_policy(settings: str, place: str) -> Policy:
         from qstar_core.policies.script import ScriptPolicy
 
         return ScriptPolicy(config.path)
-    folder = resolve_checkpoint(config.path, "policy.path")
     if config.backend == "vllm":
         return _open_in_vllm(settings, place)
+    folder = resolve_checkpoint(config.path, "policy.path")
     from qstar_core.policies.transformers import TransformersPolicy
 
     return TransformersPolicy(folder, config.dtype, config.device, config.batch_size, config.chat)

@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run, task_run
 
-log = logging.getLogger("qstar_core.stages")
+log = logging.getLogger("qstar_core.records")
 
 TERMINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 POLL_S = 0.2

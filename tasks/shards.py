@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
-from prefect.states import Failed
+from prefect.states import Cancelled
 from prefect.tasks import exponential_backoff
 
 from qstar_core import pipeline
@@ -95,8 +95,9 @@ def run_shard(spec: Spec) -> dict[str, Any] | State[Any]:
         try:
             with limited(spec):
                 receipt = guarded(spec, run)
-        except TokensSpent as spent:  # nothing is wrong, and no trace of a stack is to be shown
-            return Failed(name=STOPPED, message=f"{spent.what}; kept for the next run", data=spent)
+        except TokensSpent as spent:  # nothing is wrong: neither a failure nor worth a retry
+            kept = "" if spec["stage"] in pipeline.ALONE else "; what was sampled is kept"
+            return Cancelled(name=STOPPED, message=f"{spent.what}{kept}", data=spent)
     return receipt
 
 

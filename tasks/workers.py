@@ -95,7 +95,7 @@ class WorkerPool:
             WorkerError: the worker crashed, was killed, or the shard failed in it.
             PoolClosed: the pool was closed meanwhile.
         """
-        for _ in range(self.count):  # each of them may hold an engine of the model before
+        for _ in range(self.count):  # every worker may still hold the engine of the model before
             try:
                 return self._serve(spec, stall_timeout_s, on_progress)
             except ModelReplaced as replaced:

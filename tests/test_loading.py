@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ def test_a_reward_model_is_loaded_where_a_method_asks_it() -> None:
     assert load_reward_model(same, BY_MODEL, {}) is load_value(tiny_qvm(), same)
 
 
+@pytest.fixture
+def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(vllm_engine, "_claimed", {})
+    loads = (loading._load_policy, loading._load_judge, loading._open_in_vllm)
+    for load in (*loads, loading._load_in_vllm):
+        load.cache_clear()
+    yield
+    for load in (*loads, loading._load_in_vllm):
+        load.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_loaded")
 def test_what_vllm_runs_in_a_place_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     class Engine:
         def __init__(self, folder: Path, dtype: str, *_: object, **__: object) -> None:
@@ -48,9 +61,6 @@ def test_what_vllm_runs_in_a_place_is_never_replaced(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(vllm, "VllmPolicy", Engine)
     monkeypatch.setattr(values_in_vllm, "VllmValue", Engine)
-    monkeypatch.setattr(vllm_engine, "claimed", {})
-    for loaded in (loading._open_in_vllm, loading._load_in_vllm):
-        loaded.cache_clear()
 
     def policy(dtype: str, **other: Any) -> PolicyConfig:
         return PolicyConfig(path=str(tiny_policy()), backend="vllm", dtype=dtype, **other)
@@ -69,8 +79,8 @@ def test_what_vllm_runs_in_a_place_is_never_replaced(monkeypatch: pytest.MonkeyP
         load_value(tiny_qvm(1), RunConfig(qvm=qvm))
 
 
-def test_an_engine_that_did_not_start_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_engine, "claimed", {})
+@pytest.mark.usefixtures("nothing_loaded")
+def test_an_engine_that_did_not_start_may_be_tried_again() -> None:
     for _ in range(2):
         vllm_engine.claim("policy", "a")
     with pytest.raises(ModelReplaced):

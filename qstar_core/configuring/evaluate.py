@@ -120,7 +120,8 @@ def _oracle(
     asked = [Trial(problem, action) for problem in problems for action in actions]
 
     def tell(done: int, total: int, unit: str, note: str) -> None:
-        progress(done // len(actions), total // len(actions), unit, note)
+        times = f"{len(actions)} trials a problem"
+        progress(done // len(actions), total // len(actions), unit, f"{note}, {times}")
 
     tally = Tally(method, [trial.problem for trial in asked], tell)
     _search(asked, method, trials, tally)

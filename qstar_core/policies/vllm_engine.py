@@ -29,8 +29,9 @@ ENVIRONMENT = {  # what the user has set himself stays
     "VLLM_NO_USAGE_STATS": "1",  # nothing is sent anywhere
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two workers must not share the same cores
 }
-claimed: dict[str, str] = {}  # the model in each place of this process
 CPU_CACHE_BYTES = 1 << 30  # KV cache per engine on a CPU; vLLM itself would take most of the memory
+
+_claimed: dict[str, str] = {}  # the model in each place of this process
 
 
 def import_vllm(section: str) -> Any:
@@ -65,7 +66,7 @@ def claim(place: str, model: str) -> None:
     Raises:
         ModelReplaced: it runs another one there already.
     """
-    if claimed.setdefault(place, model) != model:
+    if _claimed.setdefault(place, model) != model:
         raise ModelReplaced(f"this worker's {place} is another model, in vLLM")
 
 

@@ -88,9 +88,10 @@ def test_the_progress_of_an_oracle_counts_problems(tmp_path: Path) -> None:
     problems = list(problem_sets.problems(config.domain, "test", config.seed))[:4]
     method = SearchConfig(name="oracle", algorithm="adaptive", choose="oracle")
     models = Models(ScriptPolicy(config.policy.path))
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, str, str]] = []
     table, _ = evaluate_adaptive(
-        problems, method, models, config, {}, lambda done, total, *_: told.append((done, total))
+        problems, method, models, config, {}, lambda *event: told.append(event)
     )
-    assert len(table) == 4 and told[-1] == (4, 4)
-    assert {total for _, total in told} == {4}
+    assert len(table) == 4 and told[-1][:3] == (4, 4, "searches")
+    assert {total for _, total, *_ in told} == {4}
+    assert "of 8 solved" in told[-1][3] and told[-1][3].endswith("2 trials a problem")

@@ -189,6 +189,10 @@ def test_shards_whose_time_is_the_result_run_one_at_a_time(
     monkeypatch.setattr(stages, "kept_receipt", lambda spec: None)
     show = StageProgress(Console(file=io.StringIO()))
     shop = Workshop(config, stages._task_runner(config.runtime), show, Budget(config.runtime))
-    specs = [{"stage": stage, "shard": name} for name in "ab"]
-    assert shop.run_shards(specs, {"units": 2, "unit": "searches"}) == [{}, {}]
+    ranges = {"a": (0, 50), "b": (50, 60)}
+    specs = [{"stage": stage, "shard": k, "start": i, "stop": j} for k, (i, j) in ranges.items()]
+    there = {"a": True, "b": False}
+    assert shop.run_shards(specs, {"units": 60, "unit": "searches"}, there) == [{}, {}]
     assert seen == [window]
+    assert show._stage is not None
+    assert (show._stage.done, show._stage.total) == (50, 60)

@@ -131,17 +131,20 @@ def test_an_engine_that_does_not_start_is_the_users_to_mend(qstar: Qstar, config
 @pytest.mark.slow
 def test_another_model_is_given_to_another_worker(config: Path) -> None:
     """As in rounds: a process that has an engine of vLLM cannot change to another one."""
+    sets = ["qvm.path=reference:countdown-qvm", "qvm.backend=vllm", "evaluation.shard_problems=4"]
+    sets += ["qvm.engine={enforce_eager: true}", "domain.test_problems=8"]
     workers = set()
     with WorkerPool(1, str(PYTHON), 1) as pool:
         for dtype in ("float32", "bfloat16"):
-            run = load_config(config, [f"policy.dtype={dtype}", "rollouts.drift_requests=0"])
-            stages = pipeline.plan(run, until="rollouts")
+            run = load_config(config, [*sets, f"qvm.score_dtype={dtype}"])
+            stages = pipeline.plan(run)
             if pipeline.published(stages["problems"]) is None:
-                train, test = pipeline.shards(stages["problems"], run)
-                receipts = [pool.run(spec, PATIENCE_S) for spec in (train, test)]
+                parts = pipeline.shards(stages["problems"], run)
+                receipts = [pool.run(spec, PATIENCE_S) for spec in parts]
                 pipeline.publish(stages["problems"], run, receipts)
-            for spec in pipeline.shards(stages["rollouts"], run)[:2]:
-                assert pool.run(spec, PATIENCE_S)["rows"] == 40
+            shards = pipeline.shards(stages["evaluation"], run)
+            for spec in [s for s in shards if s["method"] == shards[-1]["method"]]:
+                assert pool.run(spec, PATIENCE_S)["rows"] == 4
                 [worker] = pool._idle
                 workers.add(worker._process.pid)
     assert len(workers) == 2

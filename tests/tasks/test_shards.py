@@ -61,10 +61,15 @@ def test_a_spent_budget_is_no_failure_with_a_trace() -> None:
         def run(self, *_: Any) -> dict[str, Any]:
             raise TokensSpent("the 10 policy tokens of this run are spent")
 
-    state, _ = work(SPEC, Spent())
-    assert isinstance(state, State) and (state.name, state.is_failed()) == ("Stopped", True)
-    assert state.message == "the 10 policy tokens of this run are spent; kept for the next run"
-    assert isinstance(state.data, TokensSpent)
+    spent = "the 10 policy tokens of this run are spent"
+    for stage, message in (
+        ("rollouts", f"{spent}; what was sampled is kept"),
+        ("timing", spent),  # it begins anew
+    ):
+        state, _ = work({**SPEC, "stage": stage}, Spent())
+        assert isinstance(state, State) and state.is_cancelled()
+        assert (state.name, state.message) == ("Stopped", message)
+        assert isinstance(state.data, TokensSpent)
 
 
 def test_pretraining_always_runs(monkeypatch: pytest.MonkeyPatch) -> None:
