@@ -50,7 +50,8 @@ from qstar_core.evaluation.few_shot_chart import few_shot_chart  # noqa: E402
 from qstar_core.keys import content_id  # noqa: E402
 from qstar_core.loading import load_policy, load_value  # noqa: E402
 from qstar_core.mdp import Problem  # noqa: E402
-from qstar_core.policies.checkpoint import identity, resolve_checkpoint  # noqa: E402
+from qstar_core.policies.checkpoint import resolve_checkpoint  # noqa: E402
+from qstar_core.policies.identity import identity  # noqa: E402
 
 CHUNK = 25  # questions whose trials are kept together
 DRAWN = ("policy", "linucb", few_shot.FIXED)

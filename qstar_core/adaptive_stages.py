@@ -16,7 +16,8 @@ from qstar_core.config import RunConfig, SearchConfig
 from qstar_core.config_adaptive import AdaptiveConfig, asks_q, expanded
 from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
-from qstar_core.policies.checkpoint import identity, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import identity
 from qstar_core.policies.served import addresses
 from qstar_core.stage import Stage, add
 

@@ -13,7 +13,7 @@ from qstar_core.config import PolicyConfig, PoolConfig, RunConfig
 from qstar_core.domains import DOMAINS, problem_sets
 from qstar_core.errors import UserError
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import backbone, identity
+from qstar_core.policies.identity import backbone, identity
 from qstar_core.policies.served import addresses
 from qstar_core.prm_stages import add_prm
 from qstar_core.rollouts import import_file

@@ -17,7 +17,7 @@ from qstar_core.errors import UserError
 from qstar_core.estimate import drawn_tokens, estimate, shard_tokens
 from qstar_core.expert_iteration import Round, rounds, summary
 from qstar_core.planning import made_first, plan, plan_comparison, plan_policy
-from qstar_core.policies.checkpoint import BY_KEY
+from qstar_core.policies.identity import BY_KEY
 from qstar_core.rollouts.figures import check_quarantined, combined
 from qstar_core.sharding import Spec, count, parts
 from qstar_core.stage import COMMANDS, ROWS_VERSION, SWEEPS, Stage, kind_of

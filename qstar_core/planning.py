@@ -22,7 +22,8 @@ from qstar_core.domains import problem_sets
 from qstar_core.errors import UserError
 from qstar_core.label_stages import add_qvm, grader, policy_shape, up_to_the_labels
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import check_made, identity, sft_base
+from qstar_core.policies.checkpoint import check_made
+from qstar_core.policies.identity import identity, sft_base
 from qstar_core.prm_stages import FROM_FILE, FROM_ROLLOUTS, trains
 from qstar_core.stage import SWEEPS, Stage, add, kind_of
 

@@ -13,7 +13,7 @@ from typing import Any
 from qstar_core.annotations.formats import EXAMPLE
 from qstar_core.config import LabelsConfig, RunConfig, SearchConfig
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import backbone
+from qstar_core.policies.identity import backbone
 from qstar_core.rollouts import import_file
 from qstar_core.stage import Stage, add
 

@@ -14,7 +14,8 @@ import psutil
 
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
-from qstar_core.policies.checkpoint import backbone, resolve_checkpoint, sft_base
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import backbone, sft_base
 from qstar_core.stage import Stage
 from qstar_core.store import open_store
 from qstar_core.store.uri import is_remote

@@ -17,7 +17,7 @@ from qstar_core.domains.problem_table import read_problems
 from qstar_core.finishing import put
 from qstar_core.loading import expect, planned_annotations
 from qstar_core.mdp import Problem
-from qstar_core.policies.checkpoint import backbone
+from qstar_core.policies.identity import backbone
 from qstar_core.policies.licence import licence_of
 from qstar_core.store import dataset, open_store
 from qstar_core.training.needed import ADAPTER, VALUE_MODEL, check_installed

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
-from qstar_core.policies.checkpoint import identity
+from qstar_core.policies.identity import identity
 from qstar_core.provenance import garbage
 from qstar_core.stage import fine_tuned, kind_of
 from tests.models import copied, tiny_policy

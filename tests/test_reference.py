@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from qstar_core.policies.checkpoint import REFERENCE, fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import REFERENCE, resolve_checkpoint
+from qstar_core.policies.identity import fingerprint
 from qstar_core.store.dataset import sha256_of
 from qstar_core.values.measuring import by_step
 from qstar_core.values.score import TransformersValue

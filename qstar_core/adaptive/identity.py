@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import fingerprint
+from qstar_core.policies.identity import fingerprint
 
 EMBEDDING_VERSION = 1
 """Raised when equal texts and weights would give other embeddings."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from qstar_core.config import PrmConfig, QvmConfig, RunConfig, SearchConfig
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import fingerprint
 
 SCORING_ONLY = ("backend", "engine", "score_dtype")
 """Fields of ``qvm`` that its training does not look at."""

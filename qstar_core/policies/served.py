@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from qstar_core.config import PolicyConfig, ServerConfig
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
-from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import fingerprint
 
 EXAMPLE = "for example --set policy.server.urls=[http://127.0.0.1:8000/v1]"
 

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 
 from qstar_core.policies import Sample, SampleRequest
 from qstar_core.policies.batching import in_batches
-from qstar_core.policies.checkpoint import policy_fingerprint
 from qstar_core.policies.decoding import ATTENTION, Decoding, use_attention
+from qstar_core.policies.identity import policy_fingerprint
 from qstar_core.policies.sampling import draw, uniforms
 from qstar_core.policies.steps import StepSplit
 from qstar_core.policies.text import Vocabulary

@@ -21,7 +21,7 @@ from typing import Any
 
 from qstar_core.errors import UserError
 from qstar_core.policies import Sample, SampleRequest, vllm_engine
-from qstar_core.policies.checkpoint import policy_fingerprint
+from qstar_core.policies.identity import policy_fingerprint
 from qstar_core.policies.steps import split_tokens
 from qstar_core.policies.text import Vocabulary
 

@@ -20,7 +20,7 @@ from qstar_core.domains.problem_table import read_problems
 from qstar_core.finishing import put
 from qstar_core.loading import expect
 from qstar_core.mdp import Problem
-from qstar_core.policies.checkpoint import sft_base
+from qstar_core.policies.identity import sft_base
 from qstar_core.policies.licence import licence_of
 from qstar_core.policies.text import Vocabulary
 from qstar_core.rollouts.regrade import regrade

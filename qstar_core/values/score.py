@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from qstar_core.errors import UserError
-from qstar_core.policies.checkpoint import fingerprint
+from qstar_core.policies.identity import fingerprint
 from qstar_core.policies.transformers import DTYPES, pick_device
 from qstar_core.values.model import load_tokenizer
 from qstar_core.values.packing import Tokens

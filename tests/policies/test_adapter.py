@@ -8,7 +8,8 @@ import pytest
 
 from qstar_core.config import PolicyConfig
 from qstar_core.errors import UserError
-from qstar_core.policies.checkpoint import identity, resolve_adapter
+from qstar_core.policies.checkpoint import resolve_adapter
+from qstar_core.policies.identity import identity
 from qstar_core.store import open_store
 from tests.models import tiny_policy
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import fingerprint
 from qstar_core.policies.licence import licence_of
 from qstar_core.store import open_store
 from qstar_core.store.copying import fetch

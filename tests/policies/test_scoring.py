@@ -13,7 +13,8 @@ from qstar_core import pipeline
 from qstar_core.config import PrmConfig, QvmConfig, RunConfig, SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.policies import scoring
-from qstar_core.policies.checkpoint import fingerprint, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import fingerprint
 from tests.models import copied
 
 QVM = "reference:countdown-qvm"

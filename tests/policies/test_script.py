@@ -14,7 +14,7 @@ from qstar_core.config import PolicyConfig, RunConfig
 from qstar_core.errors import UserError
 from qstar_core.loading import load_policy
 from qstar_core.policies import Policy, SampleRequest, StepRule
-from qstar_core.policies.checkpoint import backbone, identity
+from qstar_core.policies.identity import backbone, identity
 from qstar_core.policies.script import TOKEN, ScriptPolicy
 from tests.policies.contract import PolicyContract
 

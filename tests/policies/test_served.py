@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from qstar_core import pipeline
 from qstar_core.config import PolicyConfig, RunConfig, ServerConfig
 from qstar_core.errors import UserError
-from qstar_core.policies.checkpoint import identity
+from qstar_core.policies.identity import identity
 from qstar_core.policies.served import addresses, model_name
 from tests.models import tiny_policy
 

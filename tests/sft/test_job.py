@@ -13,7 +13,8 @@ from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.loading import load_policy
 from qstar_core.policies import SampleRequest
-from qstar_core.policies.checkpoint import fingerprint, identity, resolve_checkpoint
+from qstar_core.policies.checkpoint import resolve_checkpoint
+from qstar_core.policies.identity import fingerprint, identity
 from qstar_core.sft import job
 from qstar_core.store import dataset, open_store
 from tests.models import tiny_policy
