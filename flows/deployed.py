@@ -144,6 +144,7 @@ def reproduce(dataset: Dataset, overrides: Overrides = []) -> Result:  # noqa: B
         dataset: Folder or s3:// URI of a published data set.
         overrides: Fields of its configuration, path.to.field=value, for files that lie elsewhere.
     """
+    from qstar_core.provenance import outcome as outcomes
     from qstar_core.provenance import rerun
 
     show_progress()
@@ -159,7 +160,7 @@ def reproduce(dataset: Dataset, overrides: Overrides = []) -> Result:  # noqa: B
                 for stage in planned.stages:
                     its = planned.rounds.get(stage.uri, planned.config)
                     replace(shop, config=its, announced=False).make(stage)
-            outcome = rerun.compare(planned)
+            outcome = outcomes.compare(planned)
     except UserError as error:
         return failed(error, dataset)
     rows = outcome.rows.equal if outcome.rows is not None else 0

@@ -18,7 +18,8 @@ from qstar_core.pipeline import ALONE
 from qstar_core.provenance import rerun
 from qstar_core.provenance.diff import Difference, diff
 from qstar_core.provenance.manifests import folder_of, read
-from qstar_core.provenance.rerun import Outcome, Rerun
+from qstar_core.provenance.outcome import Outcome, compare, environment_differences
+from qstar_core.provenance.rerun import Rerun
 from qstar_core.provenance.rows import ROW
 from qstar_core.provenance.verify import check, verify
 from qstar_core.store.uri import is_remote
@@ -142,7 +143,7 @@ def reproduce(
         if from_inputs:
             rerun.take_inputs(planned)
         _make(planned, [planned.target] if from_inputs else planned.stages, verbose)
-        outcome = rerun.compare(planned)
+        outcome = compare(planned)
         print_outcome(console, outcome)
         return outcome.equal
     finally:
@@ -162,7 +163,7 @@ def _intact(console: Console, folder: str, deep: bool) -> bool:
 
 
 def _say_environment(console: Console, planned: Rerun) -> None:
-    for name, then, now in rerun.environment_differences(planned.manifest):
+    for name, then, now in environment_differences(planned.manifest):
         say(console, f"Note: made with {name} {_value(then)}, here it is {_value(now)}")
     if planned.target.name in ALONE:
         say(console, "Note: its searches end with the seconds of the machine, so rows will differ")

@@ -1,4 +1,4 @@
-"""What a manifest describes, planned once more in another place, and compared with what is there.
+"""What a manifest describes, planned once more in another place.
 
 The configuration is the manifest's with another ``out``; limits of a run (``runtime.max_tokens``,
 ``runtime.max_hours``, ``runtime.max_price``) are lifted. The same key promises the same rows; where
@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qstar_core import environment, pipeline
+from qstar_core import pipeline
 from qstar_core.config import RunConfig
 from qstar_core.config_file import load_config
 from qstar_core.errors import UserError
 from qstar_core.keys import content_id
 from qstar_core.pipeline import Stage
-from qstar_core.provenance.diff import Difference, diff
 from qstar_core.provenance.manifests import (
     Manifest,
     differences,
@@ -40,8 +39,6 @@ COMPARED = ("comparison", "timing", "comparison_report")
 """Kinds that only the plan of a comparison has."""
 PAGES = ("report", "comparison_report")
 """Kinds without rows, whose pages tell measured seconds."""
-DOCUMENTS = (".md", ".html")
-"""Ends of the names of files for people: said when they differ, but no part of the result."""
 OF_PRM = ("labels", "annotations")
 """Kinds that ``qstar train-prm`` makes for a configuration whose runs need no reward model."""
 SETS = ("domain.train_file", "domain.test_file", "domain.prompt")  # or names
@@ -262,59 +259,3 @@ def take_inputs(rerun: Rerun) -> None:
         elif not os.path.lexists(planned):
             Path(planned).parent.mkdir(parents=True, exist_ok=True)
             os.symlink(os.path.abspath(source), planned, target_is_directory=True)
-
-
-def environment_differences(manifest: Manifest) -> list[tuple[str, Any, Any]]:
-    """Python, platform, packages and commit of then that are others now: name, then, now."""
-    then = manifest.get("environment", {})
-    now = environment.describe()
-    found: dict[str, tuple[str, Any, Any]] = {}
-    for each in then if isinstance(then, list) else [then]:
-        compared = {n: each[n] for n in ("python", "platform", "commit", "modified") if n in each}
-        compared["packages"] = each.get("packages", {})
-        ours = {name: now.get(name) for name in compared}
-        # packages that only one of the two environments has made none of the rows differ
-        ours["packages"] = {n: v for n, v in now["packages"].items() if n in compared["packages"]}
-        for field, before, after in differences(compared, ours):
-            found.setdefault(field, (field.removeprefix("packages."), before, after))
-    return list(found.values())
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A rerun beside what was published.
-
-    Attributes:
-        rows: the comparison of the rows; None where there are none.
-        files: names of other files (weights, documents) that have another content.
-        of: how many other files there are.
-    """
-
-    rows: Difference | None
-    files: list[str]
-    of: int
-
-    @property
-    def equal(self) -> bool:
-        """Whether everything is equal, documents apart."""
-        decisive = [name for name in self.files if not name.endswith(DOCUMENTS)]
-        return not decisive and (self.rows is None or self.rows.same)
-
-
-def compare(rerun: Rerun) -> Outcome:
-    """Compares the published data set with the rerun, which has been made.
-
-    Raises:
-        Damaged: a file cannot be read.
-    """
-    made = read(rerun.target.uri)
-    then, now = (
-        {e["name"]: e["sha256"] for e in each["files"] if not e["name"].endswith(".parquet")}
-        for each in (rerun.manifest, made)
-    )
-    tables = any(e["name"].endswith(".parquet") for e in rerun.manifest["files"])
-    return Outcome(
-        rows=diff(rerun.uri, rerun.target.uri) if tables else None,
-        files=sorted(n for n in {*then, *now} if then.get(n) != now.get(n)),
-        of=len({*then, *now}),
-    )

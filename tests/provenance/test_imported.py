@@ -10,6 +10,7 @@ import pytest
 from qstar_core.config import RunConfig
 from qstar_core.errors import UserError
 from qstar_core.pipeline import Stage
+from qstar_core.provenance import outcome as outcomes
 from qstar_core.provenance import rerun
 from qstar_core.provenance.garbage import planned
 from qstar_core.provenance.verify import verify
@@ -50,7 +51,7 @@ def test_what_was_imported_is_intact_and_made_again_equal(
         assert again.target.key == stages[name].key
         assert rerun.key_differences(again) == []
         make(again.config, name)
-        outcome = rerun.compare(again)
+        outcome = outcomes.compare(again)
         assert outcome.equal
         assert outcome.rows is not None
         assert outcome.rows.equal == again.manifest["rows"]

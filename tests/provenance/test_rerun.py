@@ -13,6 +13,7 @@ from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.jobs import JOBS
 from qstar_core.keys import content_id
+from qstar_core.provenance import outcome as outcomes
 from qstar_core.provenance import rerun
 from qstar_core.provenance.diff import diff
 from qstar_core.provenance.manifests import Manifest, read, relatives
@@ -21,11 +22,11 @@ from qstar_core.stage import ROWS_VERSION
 from .runs import TREE, config_of, edit, make, swap
 
 
-def again(planned: rerun.Rerun, from_inputs: bool = False) -> rerun.Outcome:
+def again(planned: rerun.Rerun, from_inputs: bool = False) -> outcomes.Outcome:
     if from_inputs:
         rerun.take_inputs(planned)
     make(planned.config, planned.target.name)
-    return rerun.compare(planned)
+    return outcomes.compare(planned)
 
 
 def test_labels_are_made_again_with_all_before_them(labels: Path, tmp_path: Path) -> None:
@@ -186,16 +187,16 @@ def test_what_needs_a_comparison_is_planned_with_it(rollouts: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("several", [False, True])
 def test_other_versions_of_packages_are_said(several: bool) -> None:
-    now = rerun.environment.describe()
+    now = outcomes.environment.describe()
     then: dict[str, Any] = {**now, "python": "2.7", "interpreter": "/else", "cores": 99}
     then["packages"] = {**now["packages"], "torch": "0.1", "gone": "1"}
     manifest = {"environment": [now, then] if several else then}
-    found = rerun.environment_differences(manifest)
+    found = outcomes.environment_differences(manifest)
     assert ("python", "2.7", now["python"]) in found
     assert ("torch", "0.1", now["packages"]["torch"]) in found
     assert {name for name, *_ in found} == {"python", "torch", "gone"}
-    assert rerun.environment_differences({"environment": now}) == []
-    assert rerun.environment_differences({"environment": []}) == []
+    assert outcomes.environment_differences({"environment": now}) == []
+    assert outcomes.environment_differences({"environment": []}) == []
 
 
 def test_another_grader_regrades_and_samples_nothing(
@@ -228,8 +229,8 @@ def test_labels_of_the_same_rollouts_are_relatives(out: Path, labels: Path) -> N
 
 
 def test_documents_that_differ_are_said_and_decide_nothing() -> None:
-    assert rerun.Outcome(None, ["CARD.md"], 2).equal
-    assert not rerun.Outcome(None, ["CARD.md", "model.safetensors"], 2).equal
+    assert outcomes.Outcome(None, ["CARD.md"], 2).equal
+    assert not outcomes.Outcome(None, ["CARD.md", "model.safetensors"], 2).equal
 
 
 def test_stages_of_one_kind_are_told_apart_by_what_made_them(labels: Path, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_the_rounds_of_expert_iteration_are_made_again(tmp_path: Path) -> None:
     planned = rerun.prepare(whole.uri, str(tmp_path / "again"))
     assert rerun.key_differences(planned) == []
     make_all(planned.stages, planned.config, planned.rounds)
-    outcome = rerun.compare(planned)
+    outcome = outcomes.compare(planned)
     assert outcome.equal and outcome.rows is not None
     assert outcome.rows.equal == 2 * len(config.evaluation.methods)
     changed = rerun.prepare(whole.uri, str(tmp_path / "other"), ["rollouts.temperature=0.5"])
