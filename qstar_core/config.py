@@ -251,6 +251,14 @@ class RunConfig(Section):
                 raise ValueError(f"rounds: {self.rounds} needs rollouts of each policy; {reason}")
         return self
 
+    def value_holdouts(self) -> list[list[Any]]:
+        """(share, seed) of the training problems that value models of this run are measured on.
+
+        Each pair says by `qstar_core.values.data.held_out` which they are.
+        """
+        pairs = {(model.holdout, model.seed_of(self.seed)) for model in (self.qvm, self.prm)}
+        return [list(pair) for pair in sorted(pairs)]
+
     def compared(self) -> EvaluationConfig:
         """The evaluation with the methods and the baseline that ``qstar compare`` takes."""
         asked, usual = self.comparison, self.evaluation

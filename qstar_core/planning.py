@@ -170,6 +170,7 @@ def add_sft(stages: dict[str, Stage], config: RunConfig) -> Stage:
         "chat": config.policy.chat,
         "seed": config.seed,
         "grader": grader(config),
+        "unseen": config.value_holdouts(),
         **config.sft.rows(),
     }
     add(stages, config.out, "sft", decided, "problems", "rollouts")

@@ -74,11 +74,20 @@ def sft(spec: Spec, config: RunConfig, progress: Progress) -> dict[str, Any]:
 
 
 def select(spec: Spec, config: RunConfig, problems: dict[str, Problem]) -> pl.DataFrame:
-    """The solutions to train on, graded by today's grader; columns `selection.SELECTED`."""
+    """The solutions to train on, graded by today's grader; columns `selection.SELECTED`.
+
+    Problems that value models of the run are measured on are not among them: the next round's model
+    starts from the policy that is trained here, and would have seen them.
+    """
+    from qstar_core.values.data import held_out  # torch is heavy
+
     files = dataset.data_files(spec["inputs"]["rollouts"])
     rollouts = pl.scan_parquet(files)
     if config.rollouts.import_file is not None:  # it may have held-out problems too
         rollouts = rollouts.filter(pl.col("split") == "train")
+    holdouts = config.value_holdouts()
+    unseen = [p for p in sorted(problems) if any(held_out(p, *holdout) for holdout in holdouts)]
+    rollouts = rollouts.filter(~pl.col("problem_id").is_in(unseen))
     rollouts = regrade(rollouts, config.domain.name, lambda: problems)
     forms = forms_of(rollouts, problems, config) if config.sft.distinct == "form" else None
     return selection.select(rollouts, config.sft, config.seed, forms)

@@ -17,6 +17,7 @@ from qstar_core.policies.checkpoint import resolve_checkpoint
 from qstar_core.policies.identity import fingerprint, identity
 from qstar_core.sft import job
 from qstar_core.store import dataset, open_store
+from qstar_core.values.data import held_out
 from tests.models import tiny_policy
 from tests.sft.examples import plays, problems, run_of
 
@@ -82,6 +83,17 @@ def test_solutions_that_differ_by_the_order_of_lines_count_once(tmp_path: Path) 
         texts = [text.splitlines() for text in part["text"]]
         forms = {countdown.solution_form(problem, lines) for lines in texts}
         assert len(forms) == len(texts)
+
+
+def test_what_value_models_are_measured_on_is_left_out(tmp_path: Path) -> None:
+    spec, config = run_of(tmp_path)
+    known = {problem.id: problem for problem in problems(12)}
+    found = set(job.select(spec, config, known)["problem_id"])
+    prm = config.prm.model_copy(update={"holdout": 0.5, "seed": 3})
+    less = set(job.select(spec, config.model_copy(update={"prm": prm}), known)["problem_id"])
+    unseen = {p for p in known if held_out(p, config.qvm.holdout, 0) or held_out(p, 0.5, 3)}
+    assert less == found - unseen and less != found
+    assert not any(held_out(problem, config.qvm.holdout, config.seed) for problem in found)
 
 
 def test_the_form_of_a_solution() -> None:
