@@ -27,6 +27,12 @@ def several_alone(rows: dict[str, Any]) -> dict[str, Any]:
     return {name: rows[name] for name in rows if (name, rows[name]) != ("processes", 1)}
 
 
+INTERVAL_VERSION = 2
+"""Of the weights by the labels' intervals, raised when they change."""
+BEST_VERSION = 2
+"""Of how the held-out loss that chooses the best weights is computed."""
+
+
 class TrainingConfig(Section):
     """How a value model is trained; `qstar_core.values.train` is what does it."""
 
@@ -91,7 +97,12 @@ class TrainingConfig(Section):
 
     def rows(self) -> dict[str, Any]:
         """The fields that can change a row; one process is that of keys made before."""
-        return several_alone(super().rows())
+        rows = several_alone(super().rows())
+        if self.weighting == "interval":
+            rows["interval_version"] = INTERVAL_VERSION
+        if self.keep_best:
+            rows["best_version"] = BEST_VERSION
+        return rows
 
     def seed_of(self, run: int) -> int:
         """The seed of the training in a run with a seed."""

@@ -34,6 +34,8 @@ BASE = {"qvm": "init", "prm": "init", "sft": "base"}
 PRETRAINED = "checkpoint"
 """Kind of a policy of ``qstar pretrain``."""
 REFERENCE_NAME = "reference:"
+VALUES = ("qvm.path", "prm.path")
+"""Fields that name value models; what an unknown LLM has read is known of none."""
 
 Manifest = dict[str, Any]
 
@@ -43,7 +45,8 @@ def check_given(stage: Stage, config: RunConfig) -> list[str]:
 
     Args:
         stage: which searches; its problems are published.
-        config: of the run, which names models by ``policy.path``, ``qvm.path`` or ``prm.path``.
+        config: of the run, which names models by ``policy.path``, ``qvm.path`` or ``prm.path``; by
+            ``qvm.init`` or ``prm.init`` what those that it trains started from.
 
     Returns:
         What is not known of these models, a sentence each.
@@ -52,25 +55,29 @@ def check_given(stage: Stage, config: RunConfig) -> list[str]:
         UserError: there are such problems, or near-duplicates, and ``qvm.allow`` or ``prm.allow``
             does not say so.
     """
-    given = [("policy", config.policy.path), ("qvm", config.qvm.path)]
-    given += [("prm", config.prm.path)] if "prm" in stage.rows else []
+    served = config.policy.backend == "server"
+    given = {"policy.path": None if served else config.policy.path, "qvm.path": config.qvm.path}
+    if "prm" in stage.rows:
+        given["prm.path"] = config.prm.path
+    if "qvm" in stage.inputs:
+        given["qvm.init"] = config.qvm.init
+    if "prm" in stage.inputs:
+        given["prm.init"] = config.prm.init
     test = read_problems(stage.inputs["problems"], "test")
     notes: list[str] = []
-    for section, path in given:
-        if path is not None and not (section == "policy" and config.policy.backend == "server"):
-            notes += check_model(section, path, test, config)
+    for field, path in given.items():
+        if path is not None:
+            notes += check_model(field, path, test, config)
     return list(dict.fromkeys(notes))
 
 
-def check_model(
-    section: str, path: str, test: Sequence[Problem], config: RunConfig
-) -> Iterator[str]:
-    """`check_given` of one model and of those that it started from."""
-    allow = "prm" if section == "prm" else "qvm"
+def check_model(field: str, path: str, test: Sequence[Problem], config: RunConfig) -> Iterator[str]:
+    """`check_given` of one model, named by a field, and of those that it started from."""
+    allow = "prm" if field.startswith("prm.") else "qvm"
     for at, manifest in history(path):
-        who = f"{section}.path: {at}"
+        who = f"{field}: {at}"
         if manifest is None:
-            if section != "policy" and at == path:
+            if field in VALUES and at == path:
                 yield (
                     f"{who} does not say what it was trained on, so whether test problems are "
                     "among that is not known"

@@ -27,7 +27,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from peft import LoraConfig as Adapter
 from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -35,23 +34,24 @@ from transformers import (
     PrinterCallback,
     TrainerCallback,
 )
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils.logging import disable_progress_bar
-from trl.trainer.sft_config import SFTConfig as Arguments
 from trl.trainer.sft_trainer import SFTTrainer
 
-from qstar_core.config import LoraConfig, SftConfig
+from qstar_core.config import SftConfig
 from qstar_core.errors import UserError
-from qstar_core.optimizers import MAX_GRADIENT_NORM, TRAINING_ATTENTION
+from qstar_core.optimizers import TRAINING_ATTENTION
 from qstar_core.policies.text import Vocabulary
-from qstar_core.precision import computes_in_bf16, training_device
+from qstar_core.precision import training_device
+from qstar_core.sft.arguments import adapter, arguments, needing_less, pace, updates
 from qstar_core.sft.sequences import Sequences, check_fits
 from qstar_core.training import checkpoints
 from qstar_core.training.guards import deterministic, told_when_full
+from qstar_core.training.memory import peak_memory_mib
 from qstar_core.training.packing import check_apart
 from qstar_core.training.processes import count, is_first
 
 Progress = Callable[[int, int, str], None]
-LOOKS = 10  # at the held-out loss, unless eval_every says otherwise
 
 
 class Trainer(checkpoints.Sealed, SFTTrainer):
@@ -61,6 +61,27 @@ class Trainer(checkpoints.Sealed, SFTTrainer):
         """The best checkpoint so far, which is published in the end."""
         best = self.state.best_model_checkpoint
         return [Path(best).name] if best else []
+
+    _begun: tuple[float, int] | None = None  # seconds and tokens at the first log
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint without the pickled arguments, which nothing reads."""
+        super()._save(output_dir, state_dict)
+        folder = Path(str(self.args.output_dir if output_dir is None else output_dir))
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the peak memory of this process in MiB and, from the second time on, the pace."""
+        logs = {**logs, "memory_mib": peak_memory_mib()}
+        if rate := self.pace():
+            logs["tokens_per_second"] = rate
+        super().log(logs, start_time)
+
+    def pace(self) -> float:
+        """Tokens per second of all processes, padding left out, since the first log; 0 then."""
+        now, seen = time.monotonic(), int(self.state.num_input_tokens_seen)
+        began, before = self._begun = self._begun or (now, seen)
+        return (seen - before) / max(1e-9, now - began)
 
     def _send_telemetry(self) -> None:
         pass
@@ -89,15 +110,12 @@ class Watch(TrainerCallback):
                     next_step=f"--set sft.learning_rate={args.learning_rate / 10:g} is gentler",
                 )
             self.note = f"{'held-out loss' if name == 'eval_loss' else 'loss'} {value:.4f}"
+            if rate := logs.get("tokens_per_second"):
+                self.note += f", {rate:,.0f} tokens/s"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tells the update."""
         self.progress(state.global_step, state.max_steps, self.note)
-
-
-def updates(rows: int, config: SftConfig) -> int:
-    """Updates that the epochs take over some solutions, or packs of them."""
-    return max(1, math.ceil(math.ceil(rows / config.batch_size) * config.epochs))
 
 
 def train(
@@ -129,8 +147,8 @@ def train(
     Returns:
         Figures: loss (mean of the last updates, nats per token), heldout_loss and published_update
         (of the published checkpoint), history (update, loss, heldout_loss), updates, tokens,
-        seconds, and those of `checkpoints.figures`; none of a process that is not the first of
-        several.
+        tokens_per_second, memory_mib (the peak), seconds, and those of `checkpoints.figures`; none
+        of a process that is not the first of several.
 
     Raises:
         UserError: what does not fit the model, a loss that is no number, or too little memory.
@@ -199,17 +217,6 @@ def build(
     return trainer
 
 
-def adapter(config: LoraConfig) -> Adapter:
-    """The LoRA adapter in PEFT's words."""
-    return Adapter(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
-        lora_dropout=config.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-
-
 def rows_of(trainer: Trainer) -> int:
     """Solutions, or packs of them, of an epoch."""
     data = trainer.train_dataset
@@ -217,57 +224,9 @@ def rows_of(trainer: Trainer) -> int:
     return len(data)
 
 
-def pace(args: Arguments, total: int, config: SftConfig) -> None:
-    """Sets what goes by the number of updates, which is known when the data are packed."""
-    args.warmup_steps = round(config.warmup * total)
-    args.eval_steps = args.save_steps = config.eval_every or max(1, total // LOOKS)
-    args.logging_steps = min(10, args.eval_steps)
-
-
 def dataset(sequences: Sequences) -> Dataset:
     """Sequences as TRL takes them."""
     return Dataset.from_dict({"input_ids": sequences.ids, "completion_mask": sequences.masks})
-
-
-def arguments(held_out: bool, resume: Path, config: SftConfig, seed: int) -> Arguments:
-    """The configuration in TRL's words; `pace` completes it."""
-    parts = config.batch_size // count() if config.packing else config.accumulation
-    each = config.batch_size // (parts * count())
-    found = Arguments(
-        output_dir=str(resume),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=each,
-        per_device_eval_batch_size=each,
-        gradient_accumulation_steps=parts,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        lr_scheduler_type="cosine",
-        max_grad_norm=MAX_GRADIENT_NORM,
-        max_length=config.max_length,
-        packing=config.packing,
-        completion_only_loss=True,
-        bf16=computes_in_bf16(config.bf16),
-        gradient_checkpointing=config.gradient_checkpointing,
-        eval_strategy="steps" if held_out else "no",
-        eval_steps=1,
-        save_steps=1,
-        eval_on_start=held_out,
-        save_strategy="steps",
-        save_total_limit=2,
-        load_best_model_at_end=held_out and config.keep_best,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        logging_nan_inf_filter=False,
-        seed=seed,
-        data_seed=seed,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-    )
-    found._n_gpu = min(1, found.n_gpu)  # one process, one GPU: TRL refuses nn.DataParallel
-    return found
 
 
 def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
@@ -292,17 +251,7 @@ def _figures(trainer: Trainer, data: Sequences) -> dict[str, Any]:
         "heldout_loss": looks.get(update),
         "tokens": data.trained_tokens,
         "rows": rows_of(trainer),
+        "tokens_per_second": round(trainer.pace(), 1),
+        "memory_mib": round(peak_memory_mib()),
         "history": history,
     }
-
-
-def needing_less(config: SftConfig) -> list[str]:
-    """What lets a training do with less memory; each of it makes another policy, by its key."""
-    found = []
-    if not config.gradient_checkpointing:
-        found.append("set sft.gradient_checkpointing=true")
-    if not config.packing and config.accumulation < config.batch_size:
-        found.append(f"raise sft.accumulation to {config.batch_size}, or a number that divides it")
-    if config.lora is None:
-        found.append("set sft.lora.rank=16")
-    return [*found, f"lower sft.max_length below {config.max_length:,}"]

@@ -19,6 +19,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ from qstar_core.store.local import sync
 log = logging.getLogger(__name__)
 
 SEAL = "complete.json"
-BEST = "best.safetensors"
+BEST = "best-{}.safetensors"
+"""The best weights so far, by their update. A checkpoint needs those of its time."""
 WEIGHTS = "model.safetensors"
 
 
@@ -65,13 +67,14 @@ def seal(checkpoint: Path, notes: dict[str, Any], needs: Sequence[str] = ()) -> 
         notes: what else is to be known when training goes on from it.
         needs: names of what has to be beside it then: a file, or another sealed checkpoint.
     """
+    folder = checkpoint.parent
     files = sorted(f for f in checkpoint.iterdir() if f.is_file() and f.name != SEAL)
     for file in files:
         sync(file)
     content = {
         "files": {f.name: sha256_of(f) for f in files},
         "versions": versions(),
-        "needs": list(needs),
+        "needs": {n: sha256_of(f) if (f := folder / n).is_file() else None for n in needs},
         "notes": notes,
     }
     scratch = checkpoint / f"{SEAL}.writing"
@@ -133,13 +136,34 @@ def _broken(place: Path) -> str:
             return "of other versions of the packages or another device"
         if any(sha256_of(place / name) != sha256 for name, sha256 in content["files"].items()):
             return "damaged"
-        needed = [place.parent / name for name in content["needs"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        needed = {place.parent / name: sha256 for name, sha256 in content["needs"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "incomplete"
-    there = (
-        each == place or (not _broken(each) if each.is_dir() else each.is_file()) for each in needed
-    )
+    there = (each == place or _whole(each, sha256) for each, sha256 in needed.items())
     return "" if all(there) else "without the best weights so far"
+
+
+def _whole(path: Path, sha256: str | None) -> bool:
+    """Whether what a checkpoint needs is as it was: a file, or another checkpoint."""
+    if sha256 is None:
+        return path.is_dir() and not _broken(path)
+    return path.is_file() and sha256_of(path) == sha256
+
+
+def sweep(folder: Path, kept: Sequence[str]) -> None:
+    """Removes best weights that no checkpoint needs any more.
+
+    Args:
+        folder: of the checkpoints of a training.
+        kept: names of files that stay in any case.
+    """
+    needed = set(kept)
+    for _, place in _all(folder):
+        with suppress(OSError, ValueError, KeyError):
+            needed |= set(_sealed(place)["needs"])
+    for file in folder.glob(BEST.format("*")):
+        if file.name not in needed:
+            file.unlink(missing_ok=True)
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:
@@ -177,4 +201,6 @@ class Sealed(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            seal(folder, self.notes(), self.needs())
+            needs = self.needs()
+            seal(folder, self.notes(), needs)
+            sweep(folder.parent, needs)

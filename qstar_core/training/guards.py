@@ -12,8 +12,9 @@ from qstar_core.errors import UserError
 
 WORKSPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Without it torch calls no matrix product on CUDA deterministic."""
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")
-"""In the words of torch on a CPU, which has no type of its own for it."""
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+"""In the words of torch on a CPU, which has no type of its own for it, and of CUDA and cuBLAS where
+it is not torch that ran out."""
 
 
 @contextmanager

@@ -21,7 +21,8 @@ def check_labels(labels: pl.DataFrame) -> None:
             f"{len(wrong):,} of {len(labels):,} labels are outside of [0, 1], the first one y = "
             f"{first['y']} of step {first.get('step_index', '?')} of rollout {first['rollout_id']}",
             safe="the labels are kept; nothing was trained",
-            next_step="make the labels anew; those of your own have to be scaled to [0, 1]",
+            next_step="remove their data set and run qstar label CONFIG; own labels have to be "
+            "scaled to [0, 1]",
         )
 
 

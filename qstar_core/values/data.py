@@ -143,11 +143,23 @@ def encode(
         ):
             ends = _last_tokens(len(prompts[problem]), actions, offsets)
             if ended:
-                ids.append(tokenizer.eos_token_id)
+                ids.append(_end_of_text(tokenizer))
                 ends[-1] = len(ids) - 1
             all_ids.append(ids)
             all_ends.append(ends)
     return Sequences(all_ids, all_ends, frame["y"].to_list(), _weights(frame, weighting), frame)
+
+
+def _end_of_text(tokenizer: Any) -> int:
+    """The token that a policy ends its text with."""
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer names no end-of-text token, and the policy "
+            "has ended texts with one",
+            safe="problems, rollouts and labels are kept",
+            next_step="set eos_token in its tokenizer_config.json",
+        )
+    return int(tokenizer.eos_token_id)
 
 
 def _last_tokens(start: int, actions: list[str], offsets: list[tuple[int, int]]) -> list[int]:
@@ -181,11 +193,12 @@ def _weights(frame: pl.DataFrame, weighting: str) -> list[list[float]]:
             safe="the labels are kept",
             next_step="--set qvm.weighting=none",
         )
-    bounds = zip(whole, frame["low"].to_list(), frame["high"].to_list(), strict=True)
-    return [
-        [w * interval_weight(*both) for both in zip(low, high, strict=True)]
-        for w, low, high in bounds
-    ]
+    bounds = zip(frame["low"].to_list(), frame["high"].to_list(), strict=True)
+    by_width = [[interval_weight(*b) for b in zip(low, high, strict=True)] for low, high in bounds]
+    most = max((weight for weights in by_width for weight in weights[:-1]), default=1.0)
+    for weights in by_width:
+        weights[-1] = most  # the last step's label is its grade, and in no doubt
+    return [[w * each for each in weights] for w, weights in zip(whole, by_width, strict=True)]
 
 
 def training_order(data: Sequences, size: int, updates: int, seed: int, by: str) -> Order:

@@ -91,7 +91,9 @@ def interval_weight(low: float, high: float) -> float:
 
     The width of a 95 % interval is in proportion to the standard error of the label, so this is
     the weight by inverse variance, with which a weighted mean of independent measurements has the
-    least variance (Aitken 1935). Wilson intervals are never of width 0.
+    least variance (Aitken 1935). Wilson intervals are never of width 0. It is meant for labels that
+    are means of independent samples (``mean_of_rollouts``, ``soft``, ``stronger_policy``). The last
+    step of a trajectory, whose label is a grade, counts as the surest of the other steps.
 
     Args:
         low: lower bound.

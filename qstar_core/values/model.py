@@ -19,15 +19,15 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
+from transformers.pytorch_utils import Conv1D
 
 from qstar_core.errors import UserError
+from qstar_core.values.calibration import HEADS
 from qstar_core.values.data import Sequences
 from qstar_core.values.losses import Batch
-
-HEAD = "score"
-"""Name of the head in transformers' token classification."""
 
 
 def initialise(backbone: Path, seed: int) -> PreTrainedModel:
@@ -59,7 +59,8 @@ def check_family(model_type: str, backbone: Path) -> None:
     """
     heads = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
     if model_type not in heads:
-        known = sorted(set(heads) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+        encoders = set(MODEL_FOR_MASKED_LM_MAPPING_NAMES)  # with a causal head all the same
+        known = sorted(set(heads) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - encoders)
         raise UserError(
             f"{backbone}: transformers has no token classification for models of type "
             f"{model_type}, so no value model can start from it",
@@ -68,8 +69,41 @@ def check_family(model_type: str, backbone: Path) -> None:
         )
 
 
+def check_causal(model: PreTrainedModel, backbone: Path) -> None:
+    """Makes sure that a step's value does not depend on what follows it.
+
+    Raises:
+        UserError: it does; the model is an encoder.
+    """
+    if is_causal(model):
+        return
+    raise UserError(
+        f"{backbone}: {type(model).__name__} is not causal: the logit at a token changes with the "
+        "tokens after it, so a step's value would depend on what follows it",
+        safe="problems, rollouts and labels are kept; nothing was trained",
+        next_step="set qvm.init to a causal LM; for example reference:countdown-policy is one",
+    )
+
+
+@torch.no_grad()
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether a token's logit stays when the last token changes, by two short sequences.
+
+    In a batch of one shape a causal model gives equal bits; the tolerance, epsilon ** 0.75 of the
+    precision, is for those that route tokens to experts and so change the shapes within.
+    """
+    ids = torch.arange(2, 8).repeat(2, 1) % model.config.get_text_config().vocab_size
+    ids[1, -1] = 1
+    logits = model(input_ids=ids.to(model.device)).logits[:, :-1].double()
+    allowed: float = torch.finfo(model.dtype).eps ** 0.75 * max(1.0, float(logits.abs().max()))
+    moved = float((logits[0] - logits[1]).abs().max())
+    return moved <= allowed
+
+
 def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> torch.nn.Module:
     """The model with a LoRA adapter on all linear layers but the head; that and the head train.
+
+    GPT-2's ``Conv1D`` is a linear layer too.
 
     ``merge_and_unload()`` of the result is a plain model again.
 
@@ -78,13 +112,30 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> torch.
         rank: of the adapter's matrices, at least 1.
         alpha: its output is multiplied by alpha / rank.
         seed: of its random weights.
+
+    Raises:
+        UserError: its layers are of a kind that an adapter is not put on.
     """
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    names = {n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    inner = sorted(names - {HEAD})
-    lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=inner, modules_to_save=[HEAD])
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}
+    heads = [name for name in HEADS if name in linear]
+    inner = sorted(linear.keys() - heads)
+    if not heads or not inner:
+        raise UserError(
+            f"{type(model).__name__} has no linear layers that a LoRA adapter could be put on",
+            safe="problems, rollouts and labels are kept",
+            next_step="--set qvm.lora_rank=0   trains all of its weights",
+        )
+    transposed = any(isinstance(linear[name], Conv1D) for name in inner)
+    lora = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=inner,
+        modules_to_save=heads,
+        fan_in_fan_out=transposed,
+    )
     return get_peft_model(model, lora)
 
 
@@ -120,8 +171,9 @@ def check_tokens(model: PreTrainedModel, data: Sequences, backbone: Path) -> Non
         raise UserError(
             f"{backbone}: a trajectory has {longest} tokens, and the model's context is {context}",
             safe=safe,
-            next_step="lower rollouts.max_new_tokens, or set qvm.init to a model with a longer "
-            "context",
+            next_step="set qvm.init to a model with a longer context; or, where trajectories are "
+            "sampled, lower rollouts.max_new_tokens; where they are imported or annotated, leave "
+            "longer ones out of the file",
         )
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from qstar_core.errors import UserError
 from qstar_core.policies.identity import fingerprint
 from qstar_core.policies.transformers import DTYPES, pick_device
-from qstar_core.values.model import load_tokenizer
+from qstar_core.values.model import is_causal, load_tokenizer
 from qstar_core.values.packing import Tokens
 from qstar_core.values.prefix_scorer import PrefixScorer
 
@@ -82,21 +81,6 @@ def load(folder: Path, dtype: str, device: str) -> PreTrainedModel:
             "for example reference:countdown-qvm",
         )
     return model
-
-
-@torch.inference_mode()
-def is_causal(model: PreTrainedModel) -> bool:
-    """Whether a token's logit stays when the last token changes, by two short sequences.
-
-    In a batch of one shape a causal model gives equal bits; the tolerance, epsilon ** 0.75 of the
-    precision, is for those that route tokens to experts and so change the shapes within.
-    """
-    ids = torch.arange(2, 8).repeat(2, 1) % model.config.get_text_config().vocab_size
-    ids[1, -1] = 1
-    logits = model(input_ids=ids.to(model.device)).logits[:, :-1].double()
-    allowed: float = torch.finfo(model.dtype).eps ** 0.75 * max(1.0, float(logits.abs().max()))
-    moved = float((logits[0] - logits[1]).abs().max())
-    return moved <= allowed
 
 
 def encode(tokenizer: Any, texts: Sequence[tuple[str, bool]]) -> list[Tokens]:

@@ -31,6 +31,7 @@ from qstar_core.optimizers import TRAINING_ATTENTION
 from qstar_core.precision import training_device
 from qstar_core.training import checkpoints
 from qstar_core.training.guards import deterministic, told_when_full
+from qstar_core.training.memory import peak_memory_mib
 from qstar_core.training.packing import check_apart
 from qstar_core.training.processes import count, is_first
 from qstar_core.values.batches import collate
@@ -48,13 +49,14 @@ from qstar_core.values.data import (
 from qstar_core.values.measuring import measure
 from qstar_core.values.model import (
     add_lora,
+    check_causal,
     check_tokens,
     initialise,
     load_tokenizer,
     step_logits,
 )
 from qstar_core.values.trackers import Progress, Reporter
-from qstar_core.values.trainer import ValueTrainer, arguments, peak_memory_mib
+from qstar_core.values.trainer import ValueTrainer, arguments
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def train_qvm(
         model.set_attn_implementation(TRAINING_ATTENTION[device.type])
         for part in (data, heldout):
             check_tokens(model, part, backbone)
+        check_causal(model, backbone)
         model.to(device)  # type: ignore[arg-type]
         if config.pack_tokens:
             check_apart(model, data.ids, f"{around.section}.pack_tokens", "0", rows=2)

@@ -14,7 +14,6 @@ evaluation and checkpoints are Trainer's. Ours are:
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,6 +31,7 @@ from qstar_core.errors import UserError
 from qstar_core.optimizers import MAX_GRADIENT_NORM, Together, build_adamw, build_optimizers
 from qstar_core.precision import computes_in_bf16
 from qstar_core.training import checkpoints
+from qstar_core.training.memory import peak_memory_mib
 from qstar_core.training.processes import count
 from qstar_core.values.batches import collate
 from qstar_core.values.data import Order, Sequences
@@ -185,8 +185,8 @@ class ValueTrainer(checkpoints.Sealed):
             f"the {what} of update {self.state.global_step + 1:,} of {self.state.max_steps:,} is "
             f"{value}: training has diverged at a learning rate of {rate:g}",
             safe="problems, rollouts, labels and the checkpoints before are kept",
-            next_step=f"lower the learning rate, for example to {rate / 4:g}, or raise "
-            "warmup_steps; then run the same command again",
+            next_step=f"--set qvm.learning_rate={rate / 4:g}   is gentler, and a larger "
+            "qvm.warmup_steps too",
         )
 
     def floating_point_ops(self, inputs: Batch) -> int:
@@ -198,24 +198,32 @@ class ValueTrainer(checkpoints.Sealed):
         """The held-out loss; the weights are kept where it is the lowest so far."""
         self.trained.eval()
         total = count = 0.0
-        for start in range(0, len(self.heldout), self.config.batch_size):
-            places = range(start, min(start + self.config.batch_size, len(self.heldout)))
+        size = self.args.per_device_train_batch_size  # what memory suffices for
+        for start in range(0, len(self.heldout), size):
+            places = range(start, min(start + size, len(self.heldout)))
             batch = collate(self.heldout, places, self.config.pack_tokens, self.config.loss)
             batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-            total += float(loss_sum(self.config.loss, step_logits(self.trained, batch), batch))
+            with torch.autocast(self.args.device.type, torch.bfloat16, self.bf16):
+                logits = step_logits(self.trained, batch)
+            total += float(loss_sum(self.config.loss, logits, batch))
             count += float(denominator(self.config.loss, batch))
         found = {"eval_loss": total / count if count else 0.0}  # 0: nothing to be compared
         if self.best is None or found["eval_loss"] <= self.best["loss"]:
             self.best = {"loss": found["eval_loss"], "update": self.state.global_step}
             if self.args.should_save:
-                checkpoints.save_weights(self.trained, self.folder / checkpoints.BEST)
+                checkpoints.save_weights(self.trained, self.folder / self.best_name())
         self.log(found)
         return found
 
     def take_best(self) -> None:
         """Goes back to the weights of the lowest held-out loss."""
         self.accelerator.wait_for_everyone()  # the first process has written them
-        checkpoints.load_weights(self.trained, self.folder / checkpoints.BEST)
+        checkpoints.load_weights(self.trained, self.folder / self.best_name())
+
+    def best_name(self) -> str:
+        """The file of the best weights so far."""
+        assert self.best is not None
+        return checkpoints.BEST.format(int(self.best["update"]))
 
     def resume(self, notes: dict[str, Any]) -> None:
         """Takes back the notes of the checkpoint that training goes on from."""
@@ -227,7 +235,7 @@ class ValueTrainer(checkpoints.Sealed):
 
     def needs(self) -> list[str]:
         """The best weights so far."""
-        return [checkpoints.BEST] if self.best else []
+        return [self.best_name()] if self.best else []
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The trained weights of a checkpoint, and nothing that has to be unpickled."""
@@ -248,13 +256,6 @@ class ValueTrainer(checkpoints.Sealed):
     def pace(self) -> float:
         """Tokens per second, padding left out, since the beginning."""
         return self.tokens / max(1e-9, time.monotonic() - self._began)
-
-
-def peak_memory_mib() -> float:
-    """The most memory so far in MiB: that of the GPU in use, else what was resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # Linux counts in KiB
 
 
 def arguments(

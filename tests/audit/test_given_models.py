@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qstar_core import pipeline
-from qstar_core.audit.given_models import history
+from qstar_core.audit.given_models import check_given, history
 from qstar_core.config import RunConfig
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
@@ -86,6 +86,19 @@ def test_a_model_is_held_to_what_it_started_from(tmp_path: Path) -> None:
     stage = search(tmp_path / "here", [TRAINED[1]])
     with pytest.raises(UserError, match=f"qvm.path: {first}: 1 of 1 test problems"):
         pipeline.check_held_out(stage, run_on(qvm=second))
+
+
+@pytest.mark.parametrize("section", ["qvm", "prm"])
+def test_a_model_of_this_run_is_held_to_what_it_started_from(tmp_path: Path, section: str) -> None:
+    write_problems(tmp_path / "one", TRAINED[:4], [], RunConfig())
+    first = model(tmp_path / "one", "sft", KEYS[0], str(tiny_policy()))
+    policy = {"path": str(tiny_policy())}
+    own = RunConfig.model_validate({"policy": policy, section: {"init": first}})
+    found = search(tmp_path / "here", [TRAINED[1]])
+    trains = Stage("evaluation", "k", "u", {**found.inputs, section: "its model"}, {})
+    with pytest.raises(UserError, match=f"{section}.init: {first}: 1 of 1 test problems"):
+        check_given(trains, own)
+    assert not check_given(found, own)  # nothing is trained from it here
 
 
 def test_a_model_that_names_itself_ends_its_history(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from qstar_core.config import SftConfig
 from qstar_core.errors import UserError
 from qstar_core.policies.text import Vocabulary
 from qstar_core.sft import train as training
+from qstar_core.sft.arguments import arguments, pace
 from qstar_core.sft.sequences import Sequences
 from qstar_core.training import checkpoints
 from tests.models import copied, tiny_policy
@@ -119,6 +120,25 @@ def test_a_broken_training_resumes_and_ends_in_equal_weights(
     assert equal(whole, again)
     assert resumed["history"] == figures["history"]
     assert resumed["published_update"] == figures["published_update"]
+
+
+def test_pace_and_memory_are_told_and_nothing_pickled_but_torchs_own_is_kept(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    chosen = config(eval_every=8)
+    _, figures = trained(tmp_path, chosen, progress=lambda done, of, note: told.append(note))
+    assert figures["tokens_per_second"] > 0 and figures["memory_mib"] > 0
+    assert any("tokens/s" in note for note in told)
+    kept = {file.name for file in (tmp_path / "resume" / "checkpoint-16").iterdir()}
+    assert "training_args.bin" not in kept and {"model.safetensors", "optimizer.pt"} <= kept
+
+
+@pytest.mark.parametrize(("every", "logged"), [(3, 3), (7, 7), (8, 8), (20, 10), (22, 2), (23, 1)])
+def test_looks_fall_on_logged_updates(tmp_path: Path, every: int, logged: int) -> None:
+    args = arguments(True, tmp_path, config(), 0)
+    pace(args, 100, config(eval_every=every))
+    assert (args.eval_steps, args.save_steps, args.logging_steps) == (every, every, logged)
 
 
 def test_a_damaged_checkpoint_is_left_out_with_a_remark(tmp_path: Path) -> None:

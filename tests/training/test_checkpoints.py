@@ -55,11 +55,30 @@ def test_other_versions_begin_anew(tmp_path: Path, package: str) -> None:
 
 
 def test_one_whose_best_weights_are_gone_is_left_out(tmp_path: Path) -> None:
-    made(tmp_path, 3, checkpoints.BEST)
-    (tmp_path / checkpoints.BEST).write_bytes(b"")
+    best = tmp_path / checkpoints.BEST.format(2)
+    best.write_bytes(b"weights")
+    made(tmp_path, 3, best.name)
     assert checkpoints.newest(tmp_path)[0] is not None
-    (tmp_path / checkpoints.BEST).unlink()
+    best.unlink()
     assert "without the best" in checkpoints.newest(tmp_path)[2][0]
+
+
+def test_one_whose_best_weights_are_damaged_is_left_out(tmp_path: Path) -> None:
+    best = tmp_path / checkpoints.BEST.format(2)
+    best.write_bytes(b"weights")
+    made(tmp_path, 3, best.name)
+    best.write_bytes(b"weightz")
+    assert "without the best" in checkpoints.newest(tmp_path)[2][0]
+
+
+def test_best_weights_stay_as_long_as_a_checkpoint_needs_them(tmp_path: Path) -> None:
+    names = [checkpoints.BEST.format(number) for number in (1, 2, 3)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    made(tmp_path, 2, names[1])
+    checkpoints.sweep(tmp_path, [names[2]])
+    assert sorted(f.name for f in tmp_path.glob("best-*")) == names[1:]
+    assert checkpoints.newest(tmp_path)[0] is not None
 
 
 def test_one_whose_best_checkpoint_is_damaged_is_left_out_with_it(tmp_path: Path) -> None:

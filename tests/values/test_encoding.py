@@ -70,3 +70,11 @@ def test_a_tokenizer_that_cannot_tell_is_refused() -> None:
     slow: Any = Slow()
     with pytest.raises(UserError, match="old: its tokenizer does not say"):
         encode(frame(["a"], True), {"p": "b"}, slow)
+
+
+def test_a_tokenizer_without_an_end_of_text_token_is_refused() -> None:
+    bare = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER.backend_tokenizer)
+    encode(frame(["add 3\n"], False), {"p": "Frage: 3 4?\n"}, bare)
+    with pytest.raises(UserError, match="names no end-of-text token") as caught:
+        encode(frame(["add 3\n"], True), {"p": "Frage: 3 4?\n"}, bare)
+    assert "eos_token" in caught.value.next_step

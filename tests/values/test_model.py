@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from qstar_core.errors import UserError
 from qstar_core.optimizers import Together, build_adamw, build_optimizers
-from qstar_core.values.model import add_lora, check_family, initialise
+from qstar_core.values.model import add_lora, check_causal, check_family, initialise
 from tests.models import tiny_policy
 
 from .families import FAMILIES, small
@@ -37,7 +37,37 @@ def test_a_family_without_a_head_is_refused_with_those_that_have_one() -> None:
         check_family("gptj", Path("model"))
     for family in ("llama", "qwen2", "qwen3", "mistral", "deepseek_v3"):
         assert family in e.value.next_step
-    assert "albert" not in e.value.next_step  # no causal LM
+    for family in ("albert", "bert,", "roberta", "xlm-roberta", "electra"):  # no causal LMs
+        assert family not in e.value.next_step
+
+
+def test_an_encoder_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    AutoModelForMaskedLM.from_config(small("bert")).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="BertForTokenClassification is not causal") as caught:
+        check_causal(initialise(tmp_path, 0), tmp_path)
+    assert "set qvm.init to a causal LM" in caught.value.next_step
+    check_causal(initialise(tiny_policy(), 0), tiny_policy())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "bloom"])
+def test_an_adapter_where_the_head_has_another_name(tmp_path: Path, family: str) -> None:
+    AutoModelForCausalLM.from_config(small(family)).save_pretrained(tmp_path)
+    model, ids = initialise(tmp_path, 0), torch.arange(5, 25)[None]
+    before = model(ids).logits
+    adapted = add_lora(model, 2, 16, seed=0)
+    torch.testing.assert_close(adapted(input_ids=ids).logits, before)
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert {name for name in trained if "classifier.modules_to_save" in name}
+    assert not any("lora_" in name and "classifier" in name for name in trained)
+    assert len([name for name in trained if "lora_" in name]) >= 2 * 2 * 2  # of two layers
+
+
+def test_a_model_without_linear_layers_gets_no_adapter() -> None:
+    model = initialise(tiny_policy(), 0)
+    model.score = torch.nn.Identity()
+    with pytest.raises(UserError, match="no linear layers") as caught:
+        add_lora(model, 2, 16, seed=0)
+    assert "qvm.lora_rank=0" in caught.value.next_step
 
 
 def test_nothing_is_dropped_at_random() -> None:

@@ -345,11 +345,14 @@ def test_steps_of_narrow_intervals_weigh_more(labels: pl.DataFrame) -> None:
     prompts = {p.id: p.prompt for p in PROBLEMS}
     frame = data.subsample_negatives(data.trajectories(labels), 0.5, 0)
     encoded = data.encode(frame, prompts, tokenizer, "interval")
+    inner = [(low[:-1], high[:-1]) for low, high in frame["low", "high"].iter_rows()]
+    surest = max(1 / (b - a) ** 2 for both in inner for a, b in zip(*both, strict=True))
     for weights, low, high, whole in zip(
         encoded.weights, frame["low"], frame["high"], frame["weight"], strict=True
     ):
-        widths = [b - a for a, b in zip(low, high, strict=True)]
-        assert weights == pytest.approx([whole / width**2 for width in widths])
+        widths = [b - a for a, b in zip(low[:-1], high[:-1], strict=True)]
+        assert weights[:-1] == pytest.approx([whole / width**2 for width in widths])
+        assert weights[-1] == pytest.approx(whole * surest)  # a grade is in no doubt
     with pytest.raises(UserError, match="success_low"):
         data.encode(frame.drop("low", "high"), prompts, tokenizer, "interval")
 
