@@ -94,7 +94,7 @@ def is_causal(model: PreTrainedModel) -> bool:
     """
     ids = torch.arange(2, 8).repeat(2, 1) % model.config.get_text_config().vocab_size
     ids[1, -1] = 1
-    logits = model(input_ids=ids.to(model.device)).logits[:, :-1].double()
+    logits = model(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1].double()
     allowed: float = torch.finfo(model.dtype).eps ** 0.75 * max(1.0, float(logits.abs().max()))
     moved = float((logits[0] - logits[1]).abs().max())
     return moved <= allowed

@@ -185,8 +185,8 @@ class ValueTrainer(checkpoints.Sealed):
             f"the {what} of update {self.state.global_step + 1:,} of {self.state.max_steps:,} is "
             f"{value}: training has diverged at a learning rate of {rate:g}",
             safe="problems, rollouts, labels and the checkpoints before are kept",
-            next_step=f"--set qvm.learning_rate={rate / 4:g}   is gentler, and a larger "
-            "qvm.warmup_steps too",
+            next_step=f"lower the learning rate: --set qvm.learning_rate={rate / 4:g}, or raise "
+            "qvm.warmup_steps",
         )
 
     def floating_point_ops(self, inputs: Batch) -> int:
