@@ -33,7 +33,7 @@ RUNS = ("demo", "game24", "label-audit", "expert-iteration", "adaptive-search")
 
 TRAINING = {"epochs": 1.0, "batch_size": 16, "holdout": 0.3, "bf16": False}
 SMALL: dict[str, Any] = {
-    "domain": {"train_problems": 16, "test_problems": 4},
+    "domain": {"train_problems": 24, "test_problems": 4},
     "rollouts": {"samples": 4},
     "qvm": {**TRAINING, "warmup_steps": 1},
     "prm": {**TRAINING, "warmup_steps": 1},
