@@ -39,14 +39,15 @@ def best_of_n(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
     tree = Tree(problem, config)
     finished: dict[int, Node] = {}
 
-    def take(ends: Ends) -> Asking[None]:
+    def take(ends: Ends) -> Asking[bool]:
         new = {node.id: node for _, node in ends if node.id not in finished}
         for node in (yield from judge(list(new.values()), tree)):
             node.order = len(finished)
             finished[node.id] = node
+        return all(key in finished for key in new)
 
-    yield from draw_rounds(tree, ledger, take)
-    return tree.result(list(finished.values()), ledger, done=bool(finished) and not ledger.over)
+    enough = yield from draw_rounds(tree, ledger, take)
+    return tree.result(list(finished.values()), ledger, done=enough and bool(finished))
 
 
 def judge(nodes: Sequence[Node], tree: Tree) -> Asking[list[Node]]:

@@ -19,24 +19,28 @@ Ends = list[tuple[int, Node]]
 """Policy tokens spent when a rollout was there, and the node at its end; equal ones share it."""
 
 
-def draw_rounds(tree: Tree, ledger: Ledger, take: Callable[[Ends], Asking[None]]) -> Asking[int]:
+def draw_rounds(tree: Tree, ledger: Ledger, take: Callable[[Ends], Asking[bool]]) -> Asking[bool]:
     """Draws rollouts until there are N or the budget is over.
 
     Args:
         tree: takes them; its configuration has N.
         ledger: what is left.
-        take: given the rollouts of each round; may ask for their values.
+        take: given the rollouts of each round; may ask for their values, and tells whether it got
+            all of them.
 
     Returns:
-        How many were asked for.
+        Whether the budget was enough for all N, also where it was spent to the last token. One
+        that ended then and left out a rollout, be it as cut off, was not.
     """
-    drawn = 0
+    drawn, enough = 0, False
     while drawn < tree.config.n and not ledger.over:
         size = min(tree.config.n - drawn, round_size(drawn, ledger))
         rollouts = yield from rollout(tree.root.state, size)
         drawn += size
-        yield from take([(one.spent, tree.add_drawn(one)) for one in rollouts])
-    return drawn
+        paid = len(rollouts) == size or not ledger.over
+        valued = yield from take([(one.spent, tree.add_drawn(one)) for one in rollouts])
+        enough = paid and valued
+    return drawn >= tree.config.n and enough
 
 
 def round_size(drawn: int, ledger: Ledger) -> int:

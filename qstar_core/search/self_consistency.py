@@ -47,12 +47,14 @@ def self_consistency(problem: Problem, config: SearchConfig, ledger: Ledger) -> 
     tree = Tree(problem, config)
     votes: list[Vote] = []
 
-    def take(ends: Ends) -> Asking[None]:
-        votes.extend((yield from weigh(ends, tree)))
+    def take(ends: Ends) -> Asking[bool]:
+        cast = yield from weigh(ends, tree)
+        votes.extend(cast)
+        return len(cast) == len(ends)
 
-    drawn = yield from draw_rounds(tree, ledger, take)
+    enough = yield from draw_rounds(tree, ledger, take)
     finished, leads = count(votes, tree)
-    result = tree.result(finished, ledger, done=drawn >= config.n)
+    result = tree.result(finished, ledger, done=enough and bool(votes))
     return replace(result, leads=leads)
 
 

@@ -116,6 +116,41 @@ def test_value_calls_that_run_out_leave_the_rest_unranked() -> None:
     assert result.stop_reason == "budget"
 
 
+@pytest.mark.parametrize("algorithm", ["best_of_n", "self_consistency"])
+@settings(max_examples=40, deadline=None)
+@given(tree=trees(), n=st.integers(1, 20))
+def test_finished_is_a_search_whose_budget_was_enough_for_all_n(
+    algorithm: str, tree: Tree, n: int
+) -> None:
+    """Also one that spends it to the last token."""
+    config = make_config(algorithm=algorithm, n=n)
+
+    def stop(tokens: int) -> tuple[str, int]:
+        given = Budget(tokens, 10**6, 10**6), make_policy((Q, tree)), TableValue((Q, tree))
+        [result] = run([Q], config, *given, run_seed=2)
+        return result.stop_reason, result.policy_tokens
+
+    reason, needed = stop(10**6)
+    assert reason == "finished"
+    assert stop(needed) == ("finished", needed)
+    for less in (needed - 1, needed // 2):
+        assert less < 1 or stop(less) == ("budget", less)
+
+
+@pytest.mark.parametrize("algorithm", ["best_of_n", "self_consistency"])
+def test_value_calls_that_are_just_enough_are_enough(algorithm: str) -> None:
+    config = make_config(algorithm=algorithm, vote="q", n=module.FIRST_ROUND)
+
+    def stop(calls: int) -> tuple[str, int]:
+        given = make_policy((Q, EXAMPLE)), TableValue((Q, EXAMPLE))
+        [result] = run([Q], config, Budget(10**6, calls, 10**6), *given, run_seed=2)
+        return result.stop_reason, result.value_calls
+
+    _, needed = stop(10**6)
+    assert stop(needed) == ("finished", needed)
+    assert stop(needed - 1) == ("budget", needed - 1)
+
+
 def test_round_size_follows_the_mean_cost() -> None:
     ledger = Ledger(Budget(100, 10, 10))
     assert module.round_size(0, ledger) == module.FIRST_ROUND
