@@ -2,20 +2,22 @@
 
 Each iteration walks from the question to a state that has not been expanded, by the largest
 U(s, a) = W(a) / n(a) + bonus, samples K actions there, and adds the value of the best of them to
-all actions on the way. The bonus is
+all actions on the way. With N(s) = the sum of n(a) over the actions of s, the bonus is
 
 * ``puct`` (Silver et al., 2017; step-level as in AlphaMath, arXiv 2405.03553):
   c * P(a) * sqrt(N(s)) / (1 + n(a)), P = softmax of the actions' log-probabilities per token;
-* ``uct`` (Kocsis and Szepesvari, 2006): c * sqrt(ln(N(s)) / n(a)).
+* ``uct`` (Kocsis and Szepesvari, 2006): c * sqrt(ln(N(s) + 1) / n(a)).
 
-1. An action starts with n = 1 and W = f of its own, so no action is without a value; f = g +
-   lambda * Q as in A*. The value of a new state is the largest f of its actions, or its own f
-   where no action could be sampled.
+1. An action starts with n = 1 and W = f of its own, so no action is without a value, and N(s)
+   counts those first ones; f = g + lambda * Q as in A*. The value of a new state is the largest f
+   of its actions, or its own f where no action could be sampled.
 2. A terminal action is finished when it is first walked to; its f is added again as its value,
    and it is closed: later walks pass it by, since nothing can be learnt there any more. So is a
    state whose actions are all closed.
-3. The search ends with N finished trajectories, when everything is closed, or with the budget;
-   then every terminal action that was sampled counts. The largest f is returned, as in A*.
+3. The search ends with N terminal actions walked to, when everything is closed, or with the
+   budget. Whichever it is, every terminal action that was sampled has been paid for and counts as
+   finished, those walked to first; so a larger budget never returns a smaller f. The largest f is
+   returned, as in A*.
 """
 
 from __future__ import annotations
@@ -64,8 +66,7 @@ def mcts(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         back_up(path, value)
     there = {node.id for node in finished}
     late = [n for n in tree.nodes if n.terminal and n.id not in there and n.f is not None]
-    counted = finished if len(finished) >= config.n else finished + late
-    return tree.result(counted, ledger, done=len(finished) >= config.n)
+    return tree.result(finished + late, ledger, done=len(finished) >= config.n)
 
 
 def walk(root: Branch, config: SearchConfig) -> list[Branch]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qstar_core.config import SearchConfig
 from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies.scripted import ScriptedPolicy
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
@@ -23,6 +24,7 @@ from tests.search.trees import (
     make_policy,
     make_problem,
     optimum,
+    table,
     trees,
 )
 from tests.search.variants import VARIANTS, name
@@ -162,6 +164,37 @@ def test_mcts_with_an_ample_budget_walks_to_every_end(tree: Tree, exploration_ru
     assert result.best is not None and result.best.score == optimum(tree)
     assert len(result.finished) == sum(node.terminal for node in result.nodes)
     assert len({t.state.text for t in result.finished}) == len(result.finished)
+
+
+def test_mcts_counts_an_end_that_it_has_not_walked_to() -> None:
+    """The policy prefers X, so the first walk goes there; Y, sampled with it, is better."""
+    problem, tree = make_problem(), {"X": 0.5, "Y": 1.0}
+    policy = ScriptedPolicy({problem.prompt: [("X", 0.9), ("Y", 0.1)]})
+    config = make_config(algorithm="mcts", n=1, exploration=10.0)
+    [result] = run([problem], config, AMPLE, policy, TableValue((problem, tree)), run_seed=1)
+    walked = [node.text for node in result.nodes if node.terminal and node.order >= 0]
+    assert walked == ["X"] and result.stop_reason == "finished"
+    assert [trajectory.score for trajectory in result.finished] == [0.5, 1.0]
+    assert result.best is not None and result.best.state.steps[-1].text == "Y"
+
+
+@settings(max_examples=60, deadline=None)
+@given(tree=trees(), n=st.integers(1, 4), exploration_rule=st.sampled_from(["puct", "uct"]))
+def test_mcts_returns_no_less_with_more_tokens(tree: Tree, n: int, exploration_rule: str) -> None:
+    """Also where the policy prefers the first action of every state, whatever it is worth."""
+    problem, value = make_problem(), TableValue((make_problem(), tree))
+    rows = table(problem.prompt, tree)
+    skewed = {state: [(row[0][0], 5.0), *row[1:]] for state, row in rows.items()}
+    config = make_config(
+        algorithm="mcts", k=5, n=n, exploration=10.0, exploration_rule=exploration_rule
+    )
+    before = 0.0
+    for tokens in (8, 16, 24, 40, 60, 10**6):
+        budget, policy = Budget(tokens, 10**6, 10**6), ScriptedPolicy(skewed)
+        [result] = run([problem], config, budget, policy, value, run_seed=1)
+        score = result.best.score if result.best else 0.0
+        assert score >= before
+        before = score
 
 
 def test_votes() -> None:
