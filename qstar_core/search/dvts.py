@@ -2,11 +2,13 @@
 
 From Beeching et al., "Scaling test-time compute with open models" (Hugging Face, 2024): beam
 search tends to end in copies of one beam, so the B beams are kept apart. Each takes the best of
-its own K proposals, whatever the others have.
+its own K proposals, whatever the others have; where that is terminal, the subtree has ended.
 
-1. The subtrees of one pass start in the question with samples of their own, as many as their K; a
-   subtree prefers a first step that no other subtree of this pass has taken.
-2. Ranking, further passes and their end are those of `qstar_core.search.beam`.
+1. The subtrees of one pass start in the question with samples of their own, as many as their K.
+   Where several stand in one state, each prefers a step that none before it has taken there.
+2. A terminal proposal that is not the best of its subtree counts as finished all the same: it was
+   paid for.
+3. Ranking, numbering, further passes and their end are those of `qstar_core.search.beam`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,6 @@ def one_pass(
                 continue
             tip = min(family, key=lambda node: (node.id in taken, -(node.f or 0.0), node.id))
             taken.add(tip.id)
-            finish(family, finished)  # whatever was generated to its end counts
+            finish(family, finished)
             if not tip.terminal:
                 tips.append(tip)
