@@ -140,14 +140,25 @@ def sample_actions(
     for steps, before in zip(proposals, counts, strict=True):
         found.append([Action(s) for s in distinct(steps) if (s.text, s.ended) not in before])
         before.update((step.text, step.ended) for step in steps)
+    return (yield from valued(states, found, config))
+
+
+def valued(
+    states: Sequence[State], choices: Sequence[Sequence[Action]], config: SearchConfig
+) -> Asking[list[list[Action]]]:
+    """The actions of each state with the values they are ranked by.
+
+    Those that the value calls did not suffice for are left out.
+    """
+    found = [list(actions) for actions in choices]
     if config.lam > 0:
-        found = yield from _valued(states, found, "q")
+        found = yield from _scored(states, found, "q")
     if config.reward == "prm":
-        found = yield from _valued(states, found, "prm")
+        found = yield from _scored(states, found, "prm")
     return found
 
 
-def _valued(
+def _scored(
     states: Sequence[State], choices: Sequence[Sequence[Action]], model: Scorer
 ) -> Asking[list[list[Action]]]:
     """The actions of each state with the value that a model gives them."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
-from qstar_core.search.astar import sample_actions
+from qstar_core.search.astar import Action, valued
 from qstar_core.search.budget import Ledger
-from qstar_core.search.requests import Asking
+from qstar_core.search.requests import Asking, distinct, propose
 from qstar_core.search.trace import Node, Search, Tree
 
 Pass = Callable[[Tree, SearchConfig, Ledger, dict[int, Node]], Asking[None]]
@@ -20,8 +20,11 @@ def extend(
 ) -> Asking[list[list[Node]]]:
     """K actions of each node, as ranked children with f = g + lambda * Q.
 
+    An action is scored when it first comes. One that is in the tree already, or that a node
+    before it has brought in this round, costs its tokens and no value call.
+
     Args:
-        nodes: states that are not terminal.
+        nodes: states that are not terminal; the same one may come several times.
         tree: takes the children; one that is there already is found again.
         config: of the method.
         ledger: tells the tokens spent, the stamp of new nodes.
@@ -30,18 +33,25 @@ def extend(
         The distinct children of each node in the order of their samples; fewer, or none, when the
         budget ends.
     """
-    sampled = yield from sample_actions([node.state for node in nodes], config)
+    states = [node.state for node in nodes]
+    sampled = [distinct(steps) for steps in (yield from propose(states, config.k))]
+    choices: list[list[Action]] = [[] for _ in nodes]
+    asked: set[tuple[int, str, bool]] = set()
+    for node, steps, new in zip(nodes, sampled, choices, strict=True):
+        for step in steps:
+            key = (node.id, step.text, step.ended)
+            if key not in asked and tree.child(node, step.text, step.ended) is None:
+                asked.add(key)
+                new.append(Action(step))
+    actions = yield from valued(states, choices, config)
     tree.clock = ledger.policy_tokens
-    families = []
-    for node, actions in zip(nodes, sampled, strict=True):
-        family: dict[int, Node] = {}
-        for action in actions:
-            child = tree.add(node, *action)
-            if child.f is None:
-                tree.rank(child, action.q)
-            family[child.id] = child
-        families.append(list(family.values()))
-    return families
+    for node, found in zip(nodes, actions, strict=True):
+        for action in found:
+            tree.rank(tree.add(node, *action), action.q)
+    return [
+        [child for step in steps if (child := tree.child(node, step.text, step.ended)) is not None]
+        for node, steps in zip(nodes, sampled, strict=True)
+    ]
 
 
 def finish(children: Iterable[Node], finished: dict[int, Node]) -> None:

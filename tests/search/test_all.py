@@ -31,6 +31,8 @@ from tests.search.variants import VARIANTS, name
 
 EXHAUSTIVE = [v for v in VARIANTS if v["algorithm"] in ("beam", "dvts", "best_first", "astar")]
 
+TREE_SEARCHES = [*EXHAUSTIVE, *(v for v in VARIANTS if v["algorithm"] == "mcts")]
+
 
 class Recorder:
     """A policy or value model that is asked in batches of a given size and notes what it wrote."""
@@ -131,6 +133,24 @@ def test_results_depend_neither_on_the_others_nor_on_order_or_batch(
     assert search(forest, config, budget, active=1) == together
     assert search(forest, config, budget, active=2, step=-1) == together
     assert search(forest, config, budget, batch=1) == together
+
+
+@pytest.mark.parametrize("variant", TREE_SEARCHES, ids=name)
+@settings(max_examples=25, deadline=None)
+@given(tree=trees(), k=st.integers(1, 6), n=st.integers(1, 30))
+def test_no_action_is_scored_twice(variant: dict[str, Any], tree: Tree, k: int, n: int) -> None:
+    """Neither in a later pass nor by two subtrees in one round, by neither of the two models."""
+    problem = make_problem()
+    config = make_config(**variant, k=k, n=n, reward="prm")
+    value, prm = TableValue((problem, tree)), TableValue((problem, tree))
+    policy = make_policy((problem, tree))
+    [result] = run([problem], config, AMPLE, policy, value, run_seed=1, prm=prm)
+    assert result.error == ""
+    scored = {node.state.text for node in result.nodes[1:]}
+    for model in [value] if config.algorithm == "best_first" else [value, prm]:
+        assert len(model.asked) == len(set(model.asked))
+        assert scored <= set(model.asked)  # lookahead scores some that become no nodes
+    assert result.value_calls == len(value.asked) + len(prm.asked)
 
 
 @pytest.mark.parametrize("variant", EXHAUSTIVE, ids=name)
