@@ -20,7 +20,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.keys import content_id, sample_seed
 from qstar_core.mdp import Problem, State, Step, state_id
-from qstar_core.policies import Sample, SampleRequest
+from qstar_core.policies import Sample, SampleRequest, StepRule
 from qstar_core.policies.steps import step_rule
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
@@ -174,12 +174,13 @@ class Slot:
 
         From the first sample that does not fit the budget on, all are dropped.
         """
+        rule = step_rule(self.problem.domain)
         actions: list[Step] = []
         rollouts: list[Drawn] = []
         for sample in samples:
             if not self.ledger.charge_tokens(sample.tokens):
                 break
-            steps = whole_steps(sample)
+            steps = whole_steps(sample, rule)
             if isinstance(request, Propose):
                 actions += steps[:1]
             elif path := episode(self.problem, request.state, steps):
@@ -220,15 +221,17 @@ def start(place: int, problem: Problem, rules: Rules, began: float = 0.0) -> Slo
     return slot
 
 
-def whole_steps(sample: Sample) -> tuple[Step, ...]:
+def whole_steps(sample: Sample, rule: StepRule) -> tuple[Step, ...]:
     """The steps of a sample without a last one that was cut off by the token limit."""
-    cut = sample.finish == "length" and sample.steps and not is_whole(sample.steps[-1])
+    cut = sample.finish == "length" and sample.steps and not is_whole(sample.steps[-1], rule)
     return sample.steps[:-1] if cut else sample.steps
 
 
-def is_whole(step: Step) -> bool:
-    """Whether a step came to its end: a newline, or the end of the text."""
-    return step.ended or "\n" in step.text
+def is_whole(step: Step, rule: StepRule) -> bool:
+    """Whether a step came to its end: what the rule ends it with, or the end of the text."""
+    by_newline = rule.newline and "\n" in step.text
+    by_tokens = 0 < rule.tokens <= step.tokens
+    return step.ended or by_newline or by_tokens
 
 
 def episode(problem: Problem, state: State, steps: Sequence[Step]) -> tuple[Step, ...]:

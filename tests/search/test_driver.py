@@ -12,6 +12,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.errors import UserError
 from qstar_core.mdp import Problem
+from qstar_core.policies import StepRule
 from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
 from qstar_core.search.slot import whole_steps
@@ -52,7 +53,7 @@ def test_budgets_are_never_exceeded(
     assert len(proposals) == result.expansions <= expansions
     assert all(r.max_new_tokens <= tokens for batch in policy.batches for r in batch)
     assert sum(node.state.steps[-1].tokens for node in result.nodes[1:]) <= result.policy_tokens
-    generated = {s.text for sample in policy.samples for s in whole_steps(sample)}
+    generated = {s.text for sample in policy.samples for s in whole_steps(sample, StepRule())}
     if result.best is not None:
         assert {step.text for step in result.best.state.steps} <= generated
         assert result.best.state.steps[-1].ended

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from qstar_core.domains import mbpp
 from qstar_core.keys import content_id, sample_seed
-from qstar_core.mdp import State, Step
-from qstar_core.policies import Sample
+from qstar_core.mdp import Problem, State, Step
+from qstar_core.policies import Sample, StepRule
 from qstar_core.search import slot as module
 from qstar_core.search.budget import Budget
 from qstar_core.search.requests import Drawn
@@ -92,11 +93,29 @@ def test_a_record_that_cannot_be_written_ends_its_search_alone(
 
 
 def test_whole_steps_leave_out_a_cut_off_last_step() -> None:
-    line, cut, end = Step("a\n", 2), Step("a", 1), Step("a", 2, ended=True)
-    assert whole_steps(Sample((line, cut), "length")) == (line,)
-    assert whole_steps(Sample((line, line), "length")) == (line, line)
-    assert whole_steps(Sample((line, end), "end")) == (line, end)
-    assert whole_steps(Sample((), "length")) == ()
+    line, cut, end, rule = Step("a\n", 2), Step("a", 1), Step("a", 2, ended=True), StepRule()
+    assert whole_steps(Sample((line, cut), "length"), rule) == (line,)
+    assert whole_steps(Sample((line, line), "length"), rule) == (line, line)
+    assert whole_steps(Sample((line, end), "end"), rule) == (line, end)
+    assert whole_steps(Sample((), "length"), rule) == ()
+
+
+def test_a_step_of_so_many_tokens_is_not_whole_for_a_newline_in_it() -> None:
+    rule = StepRule(newline=False, tokens=4)
+    full, cut, end = Step("a\nb", 4), Step("c\nd", 3), Step("e\n", 2, ended=True)
+    assert whole_steps(Sample((full, cut), "length"), rule) == (full,)
+    assert whole_steps(Sample((full, full), "length"), rule) == (full, full)
+    assert whole_steps(Sample((full, end), "end"), rule) == (full, end)
+
+
+def test_a_search_of_programs_drops_a_step_that_the_token_limit_cut_off() -> None:
+    problem = Problem("mbpp", "Write a function.\n", "{}", "test")
+    one = start(0, problem, Rules(make_config(k=2, lam=0.0), AMPLE, 7, 32, 96))
+    one.sample_requests()
+    full, cut = Step("def f(x):\n    y", mbpp.STEP_TOKENS), Step("def f(x):\n", 10)
+    one.take_samples(0, [Sample((full,), "steps"), Sample((cut,), "length")])
+    assert one.answers == [[full]]
+    assert one.ledger.policy_tokens == mbpp.STEP_TOKENS + 10
 
 
 def test_episode_ends_at_the_first_terminal_state() -> None:
