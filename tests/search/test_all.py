@@ -24,6 +24,7 @@ from tests.search.trees import (
     make_policy,
     make_problem,
     optimum,
+    step_reward,
     table,
     trees,
 )
@@ -164,15 +165,44 @@ def test_tree_searches_find_an_optimum_with_exact_q(variant: dict[str, Any], tre
     assert result.stop_reason == "finished"
 
 
-@settings(max_examples=40, deadline=None)
-@given(tree=trees(), n=st.integers(1, 3))
-def test_astar_expands_no_more_than_best_first_with_exact_q(tree: Tree, n: int) -> None:
-    [a], [b] = (
-        search([tree], make_config(algorithm=algorithm, n=n), AMPLE)
-        for algorithm in ("astar", "best_first")
+def every_f(tree: Tree, rewards: tuple[float, ...] = ()) -> list[float]:
+    """f = min R_P + reward of every trajectory, the largest first."""
+    found = []
+    for text, below in tree.items():
+        path = (*rewards, step_reward(text))
+        found += every_f(below, path) if isinstance(below, dict) else [min(path) + below]
+    return sorted(found, reverse=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(tree=trees(), n=st.integers(1, 8), heuristic=st.sampled_from(["edge", "lookahead"]))
+def test_astar_finishes_the_n_largest_f_with_exact_q(tree: Tree, n: int, heuristic: str) -> None:
+    """The largest first: f = min R_P + Q* never falls short of what follows, nor grows on the way.
+
+    How many expansions that takes says nothing against best-first, which is after another optimum.
+    """
+    config = make_config(n=n, reward="rules", aggregation="min", heuristic=heuristic)
+    [result] = search([tree], config, AMPLE)
+    scores = [trajectory.score for trajectory in result.finished]
+    assert scores == every_f(tree)[:n]
+    if len(scores) == n:
+        expanded = [node for node in result.nodes[1:] if node.order >= 0 and not node.terminal]
+        assert all(node.f is not None and node.f >= scores[-1] for node in expanded)
+
+
+def test_best_first_goes_by_q_alone_where_astar_goes_by_f() -> None:
+    """Q speaks for d, R_P against it: best-first needs one more expansion, for a smaller f."""
+    tree: Tree = {"a\n": {"C": 0.75}, "d\n": {"e\n": {"C": 1.0}}}
+    assert [step_reward(text) for text in "adeC"] == [0.0, -0.5, -0.25, 0.0]
+    star, best = (
+        search([tree], make_config(algorithm=name, reward="rules"), AMPLE)[0]
+        for name in ("astar", "best_first")
     )
-    assert a.expansions <= b.expansions
-    assert a.best is not None and a.best.score == optimum(tree)
+    assert star.best is not None and best.best is not None
+    assert [step.text for step in star.best.state.steps] == ["a\n", "C"]
+    assert [step.text for step in best.best.state.steps] == ["d\n", "e\n", "C"]
+    assert every_f(tree) == [0.75, 0.5]
+    assert (star.expansions, best.expansions) == (2, 3)
 
 
 @settings(max_examples=30, deadline=None)

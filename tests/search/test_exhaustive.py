@@ -4,7 +4,9 @@ The policy is a script: in each state it writes all legal lines and some false o
 its own. What a search can guarantee when it sees every action and Q is exact:
 
 * A* (both heuristics): an optimum in f at its first finished trajectory, since f = min R_P + Q*
-  never falls short of what can still be reached. Best-first: likewise, in Q alone.
+  never falls short of what can still be reached; its first N are the N largest. As f is exact
+  here, it expands no more on the way to the first than any search. Best-first: an optimum in Q
+  alone.
 * Beam search and DVTS: an optimum where the problem can be solved, or where Q alone is ranked (all
   that is left is then worth nothing). A beam as wide as there are states: always.
 * MCTS: an optimum once every action is closed; an earlier end may come at a worse trajectory.
@@ -121,6 +123,15 @@ def best_f(script: Script, text: str, legal: bool, rules: bool) -> float:
     )
 
 
+def every_f(script: Script, text: str, legal: bool) -> list[float]:
+    """f = min R_P + Q of all trajectories that go on from a text."""
+    numbers, target = claimed(text)
+    if len(numbers) == 1:
+        return [float(legal) + float(legal and numbers[0] == target)]
+    lines = {line: legal and true for line, _, true in script.lines(text)}
+    return [f for line, so in lines.items() for f in every_f(script, f"{text}{line}\n", so)]
+
+
 def search(problem: Problem, script: Script, **fields: Any) -> SearchResult:
     config = SearchConfig.model_validate({"name": "m", "k": 40, "n": 1, **fields})
     [result] = run([problem], config, AMPLE, script, ExactValue(), run_seed=0)
@@ -210,14 +221,53 @@ def test_mcts_that_is_walked_to_the_end(
     assert result.stop_reason == "exhausted"
 
 
-@settings(max_examples=25, deadline=None)
-@given(numbers=four, target=targets, seed=seeds)
-def test_astar_expands_no_more_than_best_first(numbers: list[int], target: int, seed: int) -> None:
-    """With the legality of lines as g, and false lines among the proposals."""
+def expansions_until(result: SearchResult, optimum: float) -> int:
+    """States expanded before the first trajectory with so large an f = min R_P + Q was finished."""
+    count = 0
+    for node in sorted((n for n in result.nodes if n.order >= 0), key=lambda n: n.order):
+        steps = [step.text for step in node.state.steps]
+        if not node.terminal:
+            count += 1
+        elif min(countdown.rule_rewards(result.problem, steps)) + (node.q or 0.0) == optimum:
+            return count
+    raise AssertionError("it was not found")
+
+
+def both_until_the_optimum(numbers: list[int], target: int, seed: int) -> tuple[int, int]:
+    """Expansions of A* and of best-first until they have finished an optimum in f."""
     problem, script = countdown.make_problem(numbers, target), Script(seed)
-    assume(countdown.solvable(*countdown.start(problem)))
-    a, b = (search(problem, script, algorithm=name) for name in ("astar", "best_first"))
-    assert a.expansions <= b.expansions
+    optimum = best_f(script, problem.prompt, True, True)
+    fields: dict[str, Any] = {"reward": "rules", "n": 10**6}
+    star = search(problem, script, algorithm="astar", **fields)
+    best = search(problem, script, algorithm="best_first", **fields)
+    return expansions_until(star, optimum), expansions_until(best, optimum)
+
+
+@settings(max_examples=25, deadline=None)
+@given(numbers=three, target=targets, seed=seeds)
+def test_astar_goes_straight_to_an_optimum_and_best_first_takes_no_fewer_expansions(
+    numbers: list[int], target: int, seed: int
+) -> None:
+    """With the legality of lines as R_P f is exact, also where a problem has no solution."""
+    star, best = both_until_the_optimum(numbers, target, seed)
+    assert star == len(numbers) - 1 <= best
+
+
+def test_best_first_wanders_among_false_lines_where_there_is_no_solution() -> None:
+    """All Q are 0 then, and only R_P tells the lines that are true."""
+    found = [both_until_the_optimum([6, 4, 1], 29, seed) for seed in range(12)]
+    assert not countdown.solvable(*countdown.start(countdown.make_problem([6, 4, 1], 29)))
+    assert {star for star, _ in found} == {2}
+    assert max(best for _, best in found) > 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(numbers=three, target=targets, seed=seeds, n=st.integers(2, 30))
+def test_astar_finishes_the_n_largest_f(numbers: list[int], target: int, seed: int, n: int) -> None:
+    problem, script = countdown.make_problem(numbers, target), Script(seed)
+    result = search(problem, script, algorithm="astar", reward="rules", n=n)
+    every = sorted(every_f(script, problem.prompt, True), reverse=True)
+    assert [trajectory.score for trajectory in result.finished] == every[:n]
 
 
 def test_the_enumeration_on_a_problem_worked_by_hand() -> None:
