@@ -6,7 +6,8 @@ Runs ``qstar compare`` with deployments/equal-budget-4.yaml and deployments/equa
 (what is there is kept; an hour on 2 cores otherwise) and prints one table: accuracy in %, marked +
 or - where it differs from best-of-N's at the same budget after Holm's correction, the oracle
 pass@N of best-of-N's rollouts, and with how many tokens each method reaches what best-of-N has with
-its largest budget.
+its largest budget: the smallest budget that is enough, and the tokens that are spent of it (mean
+per problem).
 """
 
 from __future__ import annotations
@@ -48,7 +49,11 @@ def print_table(found: dict[str, Any], baseline: str) -> None:
     largest = budgets[-1]
     reached = {row["method"]: row for row in found["reach"] if row["target_budget"] == largest}
     head = "".join(f"{budget:>9,.0f}" for budget in budgets)
-    print(f"{'method':<16}{head}   reaches {baseline} at {largest:,.0f} with (difference, 95 %)")
+    spent = rows[baseline, largest]["policy_tokens"]
+    print(
+        f"{'method':<16}{head}   reaches {baseline} at {largest:,.0f} (spends {spent:,.0f}) with "
+        "a budget of (spends; difference, 95 %)"
+    )
     for method in dict.fromkeys(name for name, _ in rows):
         cells = ""
         for budget in budgets:
@@ -61,7 +66,7 @@ def print_table(found: dict[str, Any], baseline: str) -> None:
             if row["budget"] is not None:
                 low, high = 100 * row["difference_low"], 100 * row["difference_high"]
                 difference = f"{100 * row['difference']:+.1f}, {low:+.1f} to {high:+.1f}"
-                note = f"{row['budget']:,.0f} ({difference})"
+                note = f"{row['budget']:,.0f} ({row['policy_tokens']:,.0f}; {difference})"
         print(f"{method:<16}{cells}   {note}")
     oracle = "".join(f"{100 * rows[baseline, budget]['oracle']:>8.1f} " for budget in budgets)
     print(f"{'oracle pass@N':<16}{oracle}   of the rollouts of {baseline}")
