@@ -233,8 +233,10 @@ def anytime(result: SearchResult, grades: Mapping[int, Grade]) -> list[dict[str,
 
     A search with a smaller budget is the beginning of the one with the larger budget, and at its
     end the finished trajectory with the largest f is returned; so the answer after x tokens is the
-    best terminal node that was there by then. Where f changes with what comes later, as the share
-    of votes does, the search has noted itself what led when (`SearchResult.leads`).
+    best terminal node that was there by then: a node's stamp is what was spent when its own action
+    or rollout was sampled, not when the round of requests it belongs to was over. Where f changes
+    with what comes later, as the share of votes does, the search has noted itself what led when
+    (`SearchResult.leads`).
 
     Args:
         result: of the search.

@@ -20,7 +20,7 @@ from qstar_core.search import (
     self_consistency,
 )
 from qstar_core.search.budget import Budget, Ledger
-from qstar_core.search.requests import Answer, Drawn, Propose, Request, Rollout, Score
+from qstar_core.search.requests import Answer, Drawn, Propose, Proposed, Request, Rollout, Score
 from qstar_core.search.trace import Node, Search, SearchResult, Tree
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Ledger",
     "Node",
     "Propose",
+    "Proposed",
     "Request",
     "Rollout",
     "Score",

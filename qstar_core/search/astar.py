@@ -33,12 +33,16 @@ Departures from the paper and decisions it leaves open:
    state`` every node counts its own samples, and one that is not followed never returns. With
    lambda = 0 none does. Such a search is exhausted once every action came twice; before that, N
    finished trajectories or the budget end it.
+11. The stamp of a node is what was spent when its action was sampled, in lookahead mode for h. When
+   such a search ends, the terminal actions of states that it never popped are added to the tree
+   with their f: they were generated, though they are not finished. With an aggregation other than
+   min such an f may be larger than the one that is returned.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -56,11 +60,13 @@ class Action(NamedTuple):
 
     Attributes:
         step: the step.
+        spent: policy tokens that were spent when it was there.
         q: its Q; None when lambda is 0.
         reward: its R_P if a model says it (``reward: prm``), else None.
     """
 
     step: Step
+    spent: int
     q: float | None = None
     reward: float | None = None
 
@@ -86,8 +92,7 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
         actions = kept.pop(node.id, None)
         if actions is None:
             [actions] = yield from sample_actions([node.state], config, [counts[node.id]])
-        tree.clock = ledger.policy_tokens
-        children = [tree.add(node, *action) for action in actions]
+        children = add_all(tree, node, actions)
         if (again := f_again(node, counts[node.id], tree)) is not None:
             heappush(frontier, entry(node, again))
         if counts[node.id]:
@@ -111,7 +116,25 @@ def astar(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
                 continue
             tree.rank(child, h)
             heappush(frontier, entry(child, child.f or 0.0))
+    add_ends(tree, kept)
     return tree.result(finished, ledger, done=len(finished) >= config.n)
+
+
+def add_all(tree: Tree, node: Node, actions: Sequence[Action]) -> list[Node]:
+    """The children of a node by some actions, each with the stamp of its action."""
+    children = []
+    for action in actions:
+        tree.clock = action.spent
+        children.append(tree.add(node, action.step, action.q, action.reward))
+    return children
+
+
+def add_ends(tree: Tree, kept: Mapping[int, Sequence[Action]]) -> None:
+    """Adds the terminal ones of the actions that were sampled for h, of states never popped."""
+    for place, actions in kept.items():
+        node = tree.nodes[place]
+        for child in add_all(tree, node, [a for a in actions if tree.ends(node, a.step)]):
+            tree.rank(child, child.q)
 
 
 def entry(node: Node, f: float) -> tuple[float, int, int, Node]:
@@ -137,9 +160,10 @@ def sample_actions(
     proposals = yield from propose(states, config.k)
     counts = [Counts() for _ in states] if counts is None else counts
     found = []
-    for steps, before in zip(proposals, counts, strict=True):
-        found.append([Action(s) for s in distinct(steps) if (s.text, s.ended) not in before])
-        before.update((step.text, step.ended) for step in steps)
+    for proposed, before in zip(proposals, counts, strict=True):
+        first = [Action(one.step, one.spent) for one in distinct(proposed)]
+        found.append([a for a in first if (a.step.text, a.step.ended) not in before])
+        before.update((one.step.text, one.step.ended) for one in proposed)
     return (yield from valued(states, found, config))
 
 

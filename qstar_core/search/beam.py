@@ -36,7 +36,7 @@ def one_pass(
     """From the question until no beam is left."""
     beams, places = [tree.root], config.width
     while beams and not ledger.over:
-        families = yield from extend(beams, tree, config, ledger)
+        families = yield from extend(beams, tree, config)
         children = {child.id: child for family in families for child in family}
         finish(children.values(), finished)
         ranked = sorted(children.values(), key=lambda node: (-(node.f or 0.0), node.id))

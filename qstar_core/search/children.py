@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from qstar_core.config import SearchConfig
 from qstar_core.mdp import Problem
-from qstar_core.search.astar import Action, valued
+from qstar_core.search.astar import Action, add_all, valued
 from qstar_core.search.budget import Ledger
 from qstar_core.search.requests import Asking, distinct, propose
 from qstar_core.search.trace import Node, Search, Tree
@@ -15,9 +15,7 @@ Pass = Callable[[Tree, SearchConfig, Ledger, dict[int, Node]], Asking[None]]
 """One walk from the question; adds the trajectories it finishes, by the ids of their nodes."""
 
 
-def extend(
-    nodes: Sequence[Node], tree: Tree, config: SearchConfig, ledger: Ledger
-) -> Asking[list[list[Node]]]:
+def extend(nodes: Sequence[Node], tree: Tree, config: SearchConfig) -> Asking[list[list[Node]]]:
     """K actions of each node, as ranked children with f = g + lambda * Q.
 
     An action is scored when it first comes. One that is in the tree already, or that a node
@@ -27,31 +25,30 @@ def extend(
         nodes: states that are not terminal; the same one may come several times.
         tree: takes the children; one that is there already is found again.
         config: of the method.
-        ledger: tells the tokens spent, the stamp of new nodes.
 
     Returns:
         The distinct children of each node in the order of their samples; fewer, or none, when the
         budget ends.
     """
     states = [node.state for node in nodes]
-    sampled = [distinct(steps) for steps in (yield from propose(states, config.k))]
+    sampled = [distinct(proposed) for proposed in (yield from propose(states, config.k))]
     choices: list[list[Action]] = [[] for _ in nodes]
     asked: set[tuple[int, str, bool]] = set()
-    for node, steps, new in zip(nodes, sampled, choices, strict=True):
-        for step in steps:
+    for node, proposed, new in zip(nodes, sampled, choices, strict=True):
+        for step, spent in ((one.step, one.spent) for one in proposed):
             key = (node.id, step.text, step.ended)
             if key not in asked and tree.child(node, step.text, step.ended) is None:
                 asked.add(key)
-                new.append(Action(step))
+                new.append(Action(step, spent))
     actions = yield from valued(states, choices, config)
-    tree.clock = ledger.policy_tokens
     for node, found in zip(nodes, actions, strict=True):
-        for action in found:
-            tree.rank(tree.add(node, *action), action.q)
-    return [
-        [child for step in steps if (child := tree.child(node, step.text, step.ended)) is not None]
-        for node, steps in zip(nodes, sampled, strict=True)
-    ]
+        for child in add_all(tree, node, found):
+            tree.rank(child, child.q)
+    families = []
+    for node, proposed in zip(nodes, sampled, strict=True):
+        family = [tree.child(node, one.step.text, one.step.ended) for one in proposed]
+        families.append([child for child in family if child is not None])
+    return families
 
 
 def finish(children: Iterable[Node], finished: dict[int, Node]) -> None:

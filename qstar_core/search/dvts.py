@@ -32,7 +32,7 @@ def one_pass(
     """From the question until no subtree is left."""
     tips = [tree.root] * config.width
     while tips and not ledger.over:
-        families = yield from extend(tips, tree, config, ledger)
+        families = yield from extend(tips, tree, config)
         taken: set[int] = set()
         tips = []
         for family in families:

@@ -60,7 +60,7 @@ def mcts(problem: Problem, config: SearchConfig, ledger: Ledger) -> Search:
             finished.append(tip.node)
             tip.closed = True
         else:
-            [children] = yield from extend([tip.node], tree, config, ledger)
+            [children] = yield from extend([tip.node], tree, config)
             grow(tip, children)
             value = max((child.f or 0.0 for child in children), default=value)
         back_up(path, value)

@@ -8,7 +8,7 @@
 3. Whether the budget was over is on record for every round, not worked out. Seconds are on record
    only where there is a limit on them; without one a record is the same on every machine.
 4. Samples that were paid for and dropped leave no text. What they cost is in the tokens that were
-   spent when the next rollout was there.
+   spent when the next sample was there.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def compact(log: Sequence[Exchange], nodes: Sequence[Node], budget: Budget) -> d
         and its ``requests``; and ``unused``, the steps that are no nodes. A request has ``kind``
         (propose, score, prm or rollout), ``node`` (the state), ``asked`` (how many), ``answers``
         (children; for rollouts their last nodes; for scores the steps to be scored), ``values``
-        (of as many of those as were scored) and ``spent`` (for rollouts, the policy tokens that
-        the search had spent when each was there).
+        (of as many of those as were scored) and ``spent`` (for proposals and rollouts, the policy
+        tokens that the search had spent when each was there).
     """
     places = _Places({}, len(nodes))
     for node in nodes[1:]:
@@ -117,7 +117,7 @@ def _request(request: Request, answer: Any, places: _Places) -> dict[str, Any]:
         ends = [places.at(state, (step,)) for step in request.steps]
         kind, asked, values = score_kind(request), len(ends), list(answer)
     elif isinstance(request, Propose):
-        ends = [places.at(state, (step,)) for step in answer]
+        ends, spent = [places.at(state, (a.step,)) for a in answer], [a.spent for a in answer]
         kind, asked = "propose", request.k
     else:
         ends, spent = [places.at(state, d.steps) for d in answer], [d.spent for d in answer]

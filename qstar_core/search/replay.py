@@ -19,7 +19,7 @@ from qstar_core.mdp import Problem, Step
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.record import SPENT, score_kind
-from qstar_core.search.requests import Drawn, Request, Rollout, Score
+from qstar_core.search.requests import Drawn, Proposed, Request, Rollout, Score
 from qstar_core.search.trace import SearchResult
 
 Row = Mapping[str, Any]
@@ -70,12 +70,13 @@ class _Record:
         if logged["kind"] in SCORES:
             return list(logged["values"])
         paths = [self.path(place, logged["node"]) for place in logged["answers"]]
-        if logged["kind"] == "propose":
-            return [path[0] for path in paths]
         spent = logged.get("spent") or []
         if len(spent) != len(paths):
-            raise _other_code("it wants the tokens spent by each rollout, which are not logged")
-        return [Drawn(path, tokens) for path, tokens in zip(paths, spent, strict=True)]
+            raise _other_code("it wants the tokens spent by each sample, which are not logged")
+        drawn = zip(paths, spent, strict=True)
+        if logged["kind"] == "propose":
+            return [Proposed(path[0], tokens) for path, tokens in drawn]
+        return [Drawn(path, tokens) for path, tokens in drawn]
 
     def wanted(self, logged: Row) -> tuple[Any, ...]:
         """What a request asked for, as `_wanted` says it of the request itself."""

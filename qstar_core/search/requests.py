@@ -3,7 +3,7 @@
 It yields a list of requests that can be answered together and is sent the list of their answers,
 in the same order. ``propose``, ``score`` and ``rollout`` wrap that exchange with types::
 
-    [steps] = yield from propose([state], k)
+    [proposed] = yield from propose([state], k)
 
 An answer may be shorter than what was asked: samples that the policy cut off in the middle of a
 step are left out, and so is all that the budget does not cover.
@@ -20,7 +20,7 @@ from qstar_core.mdp import State, Step
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """k sampled actions in a state; the answer is ``list[Step]``, duplicates not merged."""
+    """k sampled actions in a state; the answer is ``list[Proposed]``, duplicates not merged."""
 
     state: State
     k: int
@@ -62,6 +62,19 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed:
+    """A sampled action.
+
+    Attributes:
+        step: the action.
+        spent: policy tokens that the search had spent when it was there, counted as for `Drawn`.
+    """
+
+    step: Step
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """A whole continuation of a state.
 
@@ -76,18 +89,18 @@ class Drawn:
 
 
 Request = Propose | Score | Rollout
-Answer = list[Step] | list[float] | list[Drawn]
+Answer = list[Proposed] | list[float] | list[Drawn]
 T = TypeVar("T")
 Asking = Generator[list[Request], list[Answer], T]
 """A generator that asks and returns a T."""
 
 
-def propose(states: Sequence[State], k: int) -> Asking[list[list[Step]]]:
+def propose(states: Sequence[State], k: int) -> Asking[list[list[Proposed]]]:
     """Asks for k actions in each state."""
     if not states:
         return []
     answers = yield [Propose(state, k) for state in states]
-    return cast("list[list[Step]]", answers)
+    return cast("list[list[Proposed]]", answers)
 
 
 def score(
@@ -106,9 +119,9 @@ def rollout(state: State, n: int, temperature: float | None = None) -> Asking[li
     return cast("list[Drawn]", answer)
 
 
-def distinct(steps: Iterable[Step]) -> list[Step]:
-    """The steps without those that repeat an earlier text and ending."""
-    first: dict[tuple[str, bool], Step] = {}
-    for step in steps:
-        first.setdefault((step.text, step.ended), step)
+def distinct(proposed: Iterable[Proposed]) -> list[Proposed]:
+    """The actions without those that repeat an earlier text and ending."""
+    first: dict[tuple[str, bool], Proposed] = {}
+    for one in proposed:
+        first.setdefault((one.step.text, one.step.ended), one)
     return list(first.values())

@@ -21,6 +21,7 @@ from typing import cast
 from qstar_core.config import SearchConfig
 from qstar_core.domains import DOMAINS
 from qstar_core.mdp import Problem, Step
+from qstar_core.search.astar import Action, add_all
 from qstar_core.search.budget import Ledger
 from qstar_core.search.mcts import Branch, back_up, grow, walk
 from qstar_core.search.requests import Asking, Drawn, Rollout, distinct, propose
@@ -76,9 +77,9 @@ def rollout_mcts(
         path = walk(root, config)
         tip = path[-1]
         tip.node.order = number
-        [steps] = yield from propose([tip.node.state], config.k)
-        tree.clock = ledger.policy_tokens
-        children = [tree.add(tip.node, step) for step in distinct(steps)]
+        [proposed] = yield from propose([tip.node.state], config.k)
+        actions = [Action(one.step, one.spent) for one in distinct(proposed)]
+        children = add_all(tree, tip.node, actions)
         yield from evaluate(children, rollouts, gathered)
         grow(tip, children)
         for branch in tip.branches:

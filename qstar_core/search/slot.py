@@ -25,7 +25,7 @@ from qstar_core.policies.steps import step_rule
 from qstar_core.search import ALGORITHMS
 from qstar_core.search.budget import Budget, Ledger
 from qstar_core.search.record import Exchange, compact, exchange
-from qstar_core.search.requests import Answer, Drawn, Propose, Request, Rollout, Score
+from qstar_core.search.requests import Answer, Drawn, Propose, Proposed, Request, Rollout, Score
 from qstar_core.search.scorers import Group, fault
 from qstar_core.search.trace import Search, SearchResult
 
@@ -175,14 +175,14 @@ class Slot:
         From the first sample that does not fit the budget on, all are dropped.
         """
         rule = step_rule(self.problem.domain)
-        actions: list[Step] = []
+        actions: list[Proposed] = []
         rollouts: list[Drawn] = []
         for sample in samples:
             if not self.ledger.charge_tokens(sample.tokens):
                 break
             steps = whole_steps(sample, rule)
             if isinstance(request, Propose):
-                actions += steps[:1]
+                actions += [Proposed(step, self.ledger.policy_tokens) for step in steps[:1]]
             elif path := episode(self.problem, request.state, steps):
                 rollouts.append(Drawn(path, self.ledger.policy_tokens))
         return actions if isinstance(request, Propose) else rollouts

@@ -127,8 +127,7 @@ class Tree:
     config: SearchConfig
     nodes: list[Node] = field(default_factory=list)
     clock: int = 0
-    """Policy tokens spent so far, the stamp of new nodes; kept by the algorithm, and of rollouts
-    by `add_drawn`."""
+    """Policy tokens that were spent when what is added now was there: the stamp of new nodes."""
     _children: dict[tuple[int, str, bool], Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -161,7 +160,7 @@ class Tree:
             text=step.text,
             q=q,
             tokens=self.clock,
-            terminal=DOMAINS[self.problem.domain].is_terminal(self.problem, state.steps),
+            terminal=self.ends(parent, step),
         )
         self.nodes.append(node)
         self._children[key] = node
@@ -171,6 +170,12 @@ class Tree:
         elif reward is not None:
             self.set_reward(node, reward)
         return node
+
+    def ends(self, parent: Node, step: Step) -> bool:
+        """Whether a step of a node is terminal."""
+        after = (*parent.state.steps, step)
+        found: bool = DOMAINS[self.problem.domain].is_terminal(self.problem, after)
+        return found
 
     def child(self, parent: Node, text: str, ended: bool) -> Node | None:
         """The child of a node by the text and ending of its step, if there is one."""

@@ -82,28 +82,6 @@ def test_the_first_correct_trajectory_is_there_before_the_first_right_answer() -
             assert row["first_correct"] is not None
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        SearchConfig(name="votes", algorithm="self_consistency", n=40),
-        SearchConfig(name="weighed", algorithm="self_consistency", vote="q", n=40),
-        SearchConfig(name="best-of-N", algorithm="best_of_n", n=40),
-    ],
-    ids=lambda method: str(method.name),
-)
-def test_the_answer_by_tokens_is_that_of_a_search_with_so_many(method: SearchConfig) -> None:
-    problems = countdown_problems.generate("test", 20, CountdownRanges(numbers=(3,)), seed=4)
-    given = problems, method, NoisyPlayer(), NoisyValue(), RunConfig(), lambda *_: None, None
-    whole, _ = evaluate(*given, Budget(400, 10_000, 10_000))
-    curves = whole["anytime"].to_pylist()
-    assert any(len(curve) > 1 for curve in curves)
-    for tokens in (20, 40, 60, 90, 130, 200, 300, 400):
-        part, _ = evaluate(*given, Budget(tokens, 10_000, 10_000))
-        for curve, outcome in zip(curves, part["outcome"].to_pylist(), strict=True):
-            then = [moment["correct"] for moment in curve if moment["tokens"] <= tokens]
-            assert (outcome == "correct") is (bool(then) and then[-1])
-
-
 def test_votes_are_counted_in_the_order_in_which_they_were_cast() -> None:
     result = result_of((WRONG, 10), (RIGHT, 20))
     wrong, right = (node.id for node in result.nodes[1:])
@@ -147,6 +125,24 @@ METHODS = [
     SearchConfig(name="merged", algorithm="astar", merge="state"),
     SearchConfig(name="reopening", algorithm="astar", reopen=True),
 ]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [*METHODS, SearchConfig(name="majority", algorithm="self_consistency", n=40)],
+    ids=lambda method: method.name,
+)
+def test_the_answer_by_tokens_is_that_of_a_search_with_so_many(method: SearchConfig) -> None:
+    problems = countdown_problems.generate("test", 12, CountdownRanges(numbers=(3,)), seed=4)
+    given = problems, method, NoisyPlayer(), NoisyValue(), RunConfig(), lambda *_: None, None
+    whole, _ = evaluate(*given, Budget(600, 10_000, 10_000))
+    curves = whole["anytime"].to_pylist()
+    assert method.algorithm == "greedy" or any(len(curve) > 1 for curve in curves)
+    for tokens in (*range(10, 120, 5), 130, 157, 200, 251, 300, 347, 400, 500, 600):
+        part, _ = evaluate(*given, Budget(tokens, 10_000, 10_000))
+        for curve, outcome in zip(curves, part["outcome"].to_pylist(), strict=True):
+            then = [moment["correct"] for moment in curve if moment["tokens"] <= tokens]
+            assert (outcome == "correct") is (bool(then) and then[-1]), tokens
 
 
 def rows_of(method: SearchConfig, folder: Path, policy: Policy | None = None) -> list[Any]:

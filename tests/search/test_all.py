@@ -154,6 +154,28 @@ def test_no_action_is_scored_twice(variant: dict[str, Any], tree: Tree, k: int, 
     assert result.value_calls == len(value.asked) + len(prm.asked)
 
 
+@pytest.mark.parametrize("variant", TREE_SEARCHES, ids=name)
+@settings(max_examples=25, deadline=None)
+@given(
+    tree=trees(),
+    k=st.integers(1, 4),
+    n=st.integers(1, 6),
+    tokens=st.integers(2, 60),
+    reward=st.sampled_from(["none", "rules"]),
+)
+def test_stamps_say_what_a_search_with_fewer_tokens_would_have_had(
+    variant: dict[str, Any], tree: Tree, k: int, n: int, tokens: int, reward: str
+) -> None:
+    """Its tree is what was there by then, and it returns the largest f of its trajectories."""
+    config = make_config(**variant, k=k, n=n, reward=reward)
+    [whole] = search([tree], config, AMPLE)
+    [part] = search([tree], config, Budget(tokens, 10**6, 10**6))
+    then = {m.state.text: (m.f, m.tokens) for m in whole.nodes if m.terminal and m.tokens <= tokens}
+    assert {m.state.text: (m.f, m.tokens) for m in part.nodes if m.terminal} == then
+    best = None if part.best is None else part.best.score
+    assert best == max((f for f, _ in then.values() if f is not None), default=None)
+
+
 @pytest.mark.parametrize("variant", EXHAUSTIVE, ids=name)
 @settings(max_examples=40, deadline=None)
 @given(tree=trees())

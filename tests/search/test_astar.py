@@ -152,9 +152,12 @@ def test_edge_equals_lookahead_at_gamma_1_with_exact_q(
     )
     assert edge.best == lookahead.best
     assert edge.finished == lookahead.finished
+    there = lookahead.nodes[: len(edge.nodes)]
     assert [m.to_dict() | {"q": 0, "tokens": 0} for m in edge.nodes] == [
-        m.to_dict() | {"q": 0, "tokens": 0} for m in lookahead.nodes
+        m.to_dict() | {"q": 0, "tokens": 0} for m in there
     ]
+    left = lookahead.nodes[len(edge.nodes) :]
+    assert all(node.terminal and node.order < 0 and node.f is not None for node in left)
 
 
 def test_lookahead_reuses_the_sampled_children() -> None:

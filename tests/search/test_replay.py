@@ -22,7 +22,7 @@ from qstar_core.search.budget import Budget
 from qstar_core.search.driver import run
 from qstar_core.search.record import compact, exchange
 from qstar_core.search.replay import differences, replay
-from qstar_core.search.requests import Drawn, Propose, Rollout, Score
+from qstar_core.search.requests import Drawn, Propose, Proposed, Rollout, Score
 from tests.search import trees
 from tests.search.variants import VARIANTS, name
 
@@ -97,11 +97,13 @@ def test_a_trace_replays_with_an_ample_budget(variant: dict[str, Any]) -> None:
 
 
 def test_nothing_but_lookahead_leaves_steps_that_are_no_nodes() -> None:
+    tree: trees.Tree = {"a\n": {"x\n": {"U": 1.0}}, "b\n": {"y\n": {"V": 0.5}, "W": 0.25}}
     for variant in VARIANTS:
         config = trees.make_config(**{"n": 1, **variant})
-        record = search(trees.EXAMPLE, config).exchanges
+        record = search(tree, config).exchanges
         assert record is not None
-        assert bool(record["unused"]) is (variant.get("heuristic") == "lookahead")
+        left = ["y\n"] if variant.get("heuristic") == "lookahead" else []
+        assert [entry["text"] for entry in record["unused"]] == left
 
 
 def test_the_record_names_states_and_answers_by_their_numbers() -> None:
@@ -168,7 +170,11 @@ def test_any_request_can_be_recorded() -> None:
     root, middle = State(Q), State(Q, (a, b))
     log = [
         exchange([Rollout(root, 2)], [[Drawn((a, b, end), 6)]], Ledger(trees.AMPLE)),
-        exchange([Propose(middle, 1), Score(middle, (end,))], [[end], [0.5]], Ledger(trees.AMPLE)),
+        exchange(
+            [Propose(middle, 1), Score(middle, (end,))],
+            [[Proposed(end, 8)], [0.5]],
+            Ledger(trees.AMPLE),
+        ),
     ]
     record = compact(log, tree.nodes, trees.AMPLE)
     assert [(u["node"], u["parent"], u["text"]) for u in record["unused"]] == [
@@ -177,7 +183,7 @@ def test_any_request_can_be_recorded() -> None:
     ]
     [rolled], [proposed, judged] = (turn["requests"] for turn in record["rounds"])
     assert (rolled["node"], rolled["answers"], rolled["spent"]) == (0, [3], [6])
-    assert (proposed["node"], proposed["answers"]) == (2, [3])
+    assert (proposed["node"], proposed["answers"], proposed["spent"]) == (2, [3], [8])
     assert (judged["node"], judged["answers"], judged["values"]) == (2, [3], [0.5])
 
 
@@ -200,11 +206,15 @@ def test_another_configuration_is_noticed(changed: dict[str, Any], message: str)
     assert caught.value.next_step and caught.value.safe
 
 
-def test_rollouts_without_the_tokens_that_were_spent_by_then_are_not_replayed() -> None:
-    config = trees.make_config(algorithm="best_of_n", n=3)
+@pytest.mark.parametrize("algorithm", ["best_of_n", "astar"])
+def test_samples_without_the_tokens_that_were_spent_by_then_are_not_replayed(
+    algorithm: str,
+) -> None:
+    """So are the searches of versions that did not log them for proposals."""
+    config = trees.make_config(algorithm=algorithm, n=3)
     row = stored(search(trees.EXAMPLE, config), config)
-    del row["exchanges"]["rounds"][0]["requests"][0]["spent"]
-    with pytest.raises(UserError, match="tokens spent by each rollout, which are not logged"):
+    row["exchanges"]["rounds"][0]["requests"][0]["spent"] = []
+    with pytest.raises(UserError, match="tokens spent by each sample, which are not logged"):
         replay(row, config, "toy")
 
 
@@ -264,7 +274,8 @@ def test_a_budget_that_seconds_ended_ends_in_the_replay_too() -> None:
     searching = ALGORITHMS["astar"](Q, config, ledger)
     steps = [Step("a\n", 2), Step("b\n", 2), Step("c", 2, ended=True)]
     asked, log = next(searching), []
-    turns: list[tuple[list[Any], float]] = [([steps], 0.25), ([[0.5, 1.0, 0.75]], 0.75)]
+    proposed = [Proposed(step, 2 * place) for place, step in enumerate(steps, start=1)]
+    turns: list[tuple[list[Any], float]] = [([proposed], 0.25), ([[0.5, 1.0, 0.75]], 0.75)]
     with pytest.raises(StopIteration) as stop:
         for answers, ledger.seconds in turns:
             log.append(exchange(asked, answers, ledger))

@@ -8,7 +8,7 @@ from qstar_core.mdp import Problem, State, Step
 from qstar_core.policies import Sample, StepRule
 from qstar_core.search import slot as module
 from qstar_core.search.budget import Budget
-from qstar_core.search.requests import Drawn
+from qstar_core.search.requests import Drawn, Proposed
 from qstar_core.search.slot import Rules, Slot, episode, start, whole_steps
 from tests.search.trees import AMPLE, make_config, make_problem
 
@@ -32,7 +32,7 @@ def test_a_round_of_a_search() -> None:
     assert (place, len(asked.seeds), asked.max_steps, asked.max_new_tokens) == (0, 2, 1, 5)
     assert one.score_requests() == []
     one.take_samples(0, [Sample((Step("a\n", 2),), "steps"), Sample((Step("b", 2),), "length")])
-    assert one.answers == [[Step("a\n", 2)]]  # the other one is cut off
+    assert one.answers == [[Proposed(Step("a\n", 2), 2)]]  # the other one is cut off
     one.advance()
     assert one.sample_requests() == []
     assert one.score_requests() == [(0, ("q", [("q\na\n", False)]))]
@@ -62,6 +62,16 @@ def test_whatever_is_refused_ends_the_search() -> None:
         assert one.sample_requests() == one.score_requests() == []
         one.take_values(0, ValueError("again"))
         assert "again" not in one.result.error
+
+
+def test_a_proposal_carries_what_was_spent_when_it_was_there() -> None:
+    one = start(0, make_problem(), Rules(make_config(k=4), Budget(12, 9, 9), 7, 5, 9))
+    one.sample_requests()
+    line, cut, other = Step("a\n", 2), Step("b", 3), Step("c\n", 4)
+    drawn = [Sample((line,), "steps"), Sample((cut,), "length"), Sample((other,), "steps", 1)]
+    one.take_samples(0, [*drawn, Sample((other,), "steps")])
+    assert one.answers == [[Proposed(line, 2), Proposed(other, 10)]]  # the last one did not fit
+    assert one.ledger.policy_tokens == 12
 
 
 def test_a_rollout_carries_what_was_spent_when_it_was_there() -> None:
@@ -114,7 +124,7 @@ def test_a_search_of_programs_drops_a_step_that_the_token_limit_cut_off() -> Non
     one.sample_requests()
     full, cut = Step("def f(x):\n    y", mbpp.STEP_TOKENS), Step("def f(x):\n", 10)
     one.take_samples(0, [Sample((full,), "steps"), Sample((cut,), "length")])
-    assert one.answers == [[full]]
+    assert one.answers == [[Proposed(full, mbpp.STEP_TOKENS)]]
     assert one.ledger.policy_tokens == mbpp.STEP_TOKENS + 10
 
 
