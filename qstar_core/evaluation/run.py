@@ -267,8 +267,10 @@ def _leads(result: SearchResult) -> Iterator[tuple[int, int]]:
 def first_correct(result: SearchResult, grades: Mapping[int, Grade]) -> int | None:
     """Policy tokens that were spent when the first correct trajectory was generated.
 
-    Every one that was generated to its end counts, also one that a tree search did not take up
-    before it ended, or that got no f. So the share of searches that have one by x tokens is what a
+    Every one that is in the tree counts: one that a tree search did not take up before it ended,
+    that lookahead sampled only for the h of a state, and a rollout that got no f. Those are all
+    that were generated to their end, but for the ends that a tree search dropped because the value
+    calls did not suffice for them. So the share of searches that have one by x tokens is what a
     choice that never errs would solve: the oracle's pass@N.
 
     Args:
@@ -276,7 +278,7 @@ def first_correct(result: SearchResult, grades: Mapping[int, Grade]) -> int | No
         grades: of its terminal nodes, from `grade_ends`.
 
     Returns:
-        Tokens, at least 0; None when no trajectory that was generated is correct.
+        Tokens, at least 0; None when no trajectory in the tree is correct.
     """
     right = [n.tokens for n in result.nodes if n.id in grades and grades[n.id].reward > 0]
     return min(right, default=None)

@@ -90,6 +90,23 @@ def test_votes_are_counted_in_the_order_in_which_they_were_cast() -> None:
     assert moments == [(10, False), (30, True), (50, False)]
 
 
+def test_an_end_that_lookahead_saw_counts_though_its_state_was_never_taken_up() -> None:
+    problems = countdown_problems.generate("test", 12, CountdownRanges(numbers=(3,)), seed=4)
+    method = SearchConfig(name="a", algorithm="astar", heuristic="lookahead", n=1)
+    given = NoisyPlayer(), NoisyValue(), RunConfig(), lambda *_: None, None
+    table, _ = evaluate(problems, method, *given, Budget(10_000, 10_000, 10_000))
+    seen = 0
+    for row in table.to_pylist():
+        orders = {node["node"]: node["order"] for node in row["nodes"]}
+        ends = [n for n in row["nodes"] if n["terminal"] and orders[n["parent"]] < 0]
+        right = [node["tokens"] for node in ends if node["correct"]]
+        assert all(row["first_correct"] <= tokens for tokens in right)
+        seen += len(right)
+        assert row["finished"] == 1
+        assert not [u for u in row["exchanges"]["unused"] if u["ended"]]
+    assert seen
+
+
 def test_a_trajectory_that_was_generated_counts_though_it_was_never_ranked() -> None:
     result = result_of((WRONG, 10), (RIGHT, 20))
     result.nodes[2].f = None
