@@ -15,6 +15,7 @@ from qstar_core.errors import UserError
 from qstar_core.policies import scoring
 from qstar_core.policies.identity import backbone, identity
 from qstar_core.policies.served import addresses
+from qstar_core.policies.steps import step_rule
 from qstar_core.prm_stages import add_prm
 from qstar_core.rollouts import import_file
 from qstar_core.stage import Stage, add
@@ -22,6 +23,8 @@ from qstar_core.store import open_store
 
 DECODING = 2
 """Version of the order of sums in policies/decoding; it shapes samples below float64."""
+WHOLE_STEPS = 2
+"""Version of what is a whole step where steps are so many tokens; it shapes pools of searches."""
 ON_POLICY = ("states", "binary_search")
 """Kinds of pools whose samples labels take for those of the policy of the rollouts."""
 
@@ -97,6 +100,8 @@ def _add_pool(stages: dict[str, Stage], config: RunConfig, pool: PoolConfig) -> 
     rows = {"rollouts": stages["rollouts"].key, "policy": policy, **pool.rows()}
     if imported:
         rows = {**_pool_sampling(config), **rows}
+    if pool.kind == "mcts" and step_rule(config.domain.name).tokens:
+        rows["whole_steps"] = WHOLE_STEPS
     if pool.by_outcome:
         rows["grader"] = grader(config)
     add(stages, config.out, pool.stage, {**rows, **policy_shape(own)}, "problems", "rollouts")

@@ -18,13 +18,13 @@ ROWS_VERSION = {
     "annotations": 1,
     "prm": 1,
     "sft": 1,
-    "episodes": 1,
+    "episodes": 2,
     "adaptive": 1,
-    "evaluation": 3,
+    "evaluation": 4,
     "report": 2,
     "rounds": 1,
-    "comparison": 2,
-    "timing": 2,
+    "comparison": 3,
+    "timing": 3,
     "comparison_report": 1,
 }
 """Raised by hand when a stage would give other rows for the same configuration."""

@@ -7,6 +7,7 @@ import pytest
 
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
+from qstar_core.label_stages import WHOLE_STEPS
 from tests.test_planning import fitted, plan
 
 
@@ -64,6 +65,18 @@ def test_how_a_pool_is_sampled_is_in_the_key_of_the_rollouts(tmp_path: Path, kin
     rows = plan(tmp_path, pools=[{"kind": kind}])[f"pool_{kind}"].rows
     assert not {"seed", "max_new_tokens"} & set(rows)
     assert ("temperature" in rows) == (kind == "stronger")  # its own
+
+
+def test_what_a_whole_step_of_so_many_tokens_is_decides_pools_of_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def versions() -> list[int | None]:
+        stages = plan(tmp_path, pools=[{"kind": "states"}, {"kind": "mcts"}])
+        return [stages[f"pool_{kind}"].rows.get("whole_steps") for kind in ("states", "mcts")]
+
+    assert versions() == [None, None]
+    monkeypatch.setattr(countdown, "STEP_TOKENS", 24, raising=False)  # as mbpp has it
+    assert versions() == [None, WHOLE_STEPS]
 
 
 @pytest.mark.parametrize(
