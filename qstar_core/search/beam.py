@@ -2,13 +2,13 @@
 
 At each depth every beam proposes K actions; of all the children the B with the largest f stay. A
 terminal child among them is finished and leaves the beam, its place with it: from there on the
-pass keeps one less (as in Snell et al., arXiv 2408.03314, section 5, with N = B * K and a value
-model in place of their PRM).
+pass keeps one less (Snell et al., arXiv 2408.03314, section 5, with N = B * K and a value model in
+place of their PRM; what becomes of the place is our reading).
 
 1. The same f ranks beams and finished trajectories as in A*: f = g + lambda * Q(last action).
    Among equal f the child that was generated first stays.
 2. A terminal child that is not among the B best takes no place, and counts as finished all the
-   same: it was paid for. The paper drops it. Trajectories are numbered in the order in which they
+   same: it was paid for. Trajectories are numbered in the order in which they
    were generated, whichever place they take.
 3. When a pass has ended, fewer than N are finished and the budget is not over, another pass starts
    from the question. Its samples are new ones, nodes that are there already are met again.

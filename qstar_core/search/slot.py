@@ -175,6 +175,8 @@ class Slot:
         From the first sample that does not fit the budget on, all are dropped.
         """
         rule = step_rule(self.problem.domain)
+        if isinstance(request, Propose):  # a smaller max_step_tokens makes shorter steps
+            rule = replace(rule, tokens=min(rule.tokens, self.rules.max_step_tokens))
         actions: list[Proposed] = []
         rollouts: list[Drawn] = []
         for sample in samples:

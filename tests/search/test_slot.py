@@ -128,6 +128,15 @@ def test_a_search_of_programs_drops_a_step_that_the_token_limit_cut_off() -> Non
     assert one.ledger.policy_tokens == mbpp.STEP_TOKENS + 10
 
 
+def test_a_smaller_limit_of_steps_makes_shorter_steps_of_programs() -> None:
+    problem = Problem("mbpp", "Write a function.\n", "{}", "test")
+    one = start(0, problem, Rules(make_config(k=2, lam=0.0), AMPLE, 7, 10, 96))
+    one.sample_requests()
+    full, cut = Step("def f(x):\n", 10), Step("def f(x):\n", 9)
+    one.take_samples(0, [Sample((full,), "length"), Sample((cut,), "length")])
+    assert one.answers == [[Proposed(full, 10)]]
+
+
 def test_episode_ends_at_the_first_terminal_state() -> None:
     problem = make_problem()
     root = State(problem)
