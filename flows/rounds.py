@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from flows.tables import COMPACT, plain
+from flows.value_models import short
 from qstar_core.labels.change import mean_change
 from qstar_core.stage import Stage, kind_of
 from qstar_core.store import dataset
@@ -72,22 +73,27 @@ def rounds_table(rows: list[Row]) -> Table:
     Args:
         rows: of `round_rows`.
     """
-    title = "Rounds of fitted Q iteration on held-out problems; regret of the argmax of siblings"
+    title = "Rounds of fitted Q iteration on held-out problems; regret among siblings"
     table = Table(title=title, **COMPACT)
     steps = {name: list(dict.fromkeys(s for row in rows for s in row[name])) for name in FIGURES}
-    columns = ["round", "updates", "loss", *(f"AUC\n{step}" for step in steps["auc"])]
-    columns += [f"regret\n{step}" for step in steps["regret"]] or ["regret"]
-    for column in [*columns, "mean change\nof labels"]:
+    columns = ["round", "updates", "loss", *_headed("AUC", steps["auc"])]
+    columns += _headed("regret", steps["regret"]) or ["regret"]
+    for column in [*columns, "change\nof y"]:
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        cells = [str(row["round"]), _shown(row["updates"], ",d"), _shown(row["loss"], ".4f")]
-        cells += [_shown(row["auc"].get(step), ".3f") for step in steps["auc"]]
-        cells += [_shown(row["regret"].get(step), ".4f") for step in steps["regret"]] or [UNKNOWN]
-        table.add_row(*map(plain, [*cells, _shown(row["change"], ".4f")]))
+        cells = [str(row["round"]), _shown(row["updates"], ",d"), short(row["loss"])]
+        cells += [short(row["auc"].get(step)) for step in steps["auc"]]
+        cells += [short(row["regret"].get(step)) for step in steps["regret"]] or [UNKNOWN]
+        table.add_row(*map(plain, [*cells, short(row["change"])]))
     return table
 
 
 FIGURES = ("auc", "regret")
+
+
+def _headed(figure: str, steps: list[str]) -> list[str]:
+    """Heads of the columns of a figure, its name above the first alone: all fit 80 characters."""
+    return [f"{'' if place else figure}\n{step}" for place, step in enumerate(steps)]
 
 
 def _shown(value: Any, form: str) -> str:
