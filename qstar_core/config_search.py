@@ -96,7 +96,8 @@ class EvaluationConfig(Section):
     max_policy_tokens: int = Field(default=400, ge=1)
     """Budget per problem and method: tokens the policy generates."""
     max_step_tokens: int = Field(default=32, ge=1)
-    """Tokens of one proposed step; a longer one is cut off and dropped."""
+    """Tokens of one proposed step; a longer one is cut off and dropped. Where steps are so many
+    tokens (MBPP), a smaller number makes them shorter."""
     max_value_calls: int = Field(default=10_000, ge=1)
     """Texts that the Q-value model and the process reward model score."""
     max_expansions: int = Field(default=10_000, ge=1)

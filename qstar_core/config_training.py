@@ -29,6 +29,8 @@ def several_alone(rows: dict[str, Any]) -> dict[str, Any]:
 
 INTERVAL_VERSION = 2
 """Of the weights by the labels' intervals, raised when they change."""
+LORA_VERSION = 2
+"""Of what an adapter is put on."""
 BEST_VERSION = 2
 """Of how the held-out loss that chooses the best weights is computed."""
 
@@ -100,6 +102,8 @@ class TrainingConfig(Section):
         rows = several_alone(super().rows())
         if self.weighting == "interval":
             rows["interval_version"] = INTERVAL_VERSION
+        if self.lora_rank:
+            rows["lora_version"] = LORA_VERSION
         if self.keep_best:
             rows["best_version"] = BEST_VERSION
         return rows

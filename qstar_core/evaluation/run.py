@@ -236,7 +236,8 @@ def anytime(result: SearchResult, grades: Mapping[int, Grade]) -> list[dict[str,
     best terminal node that was there by then: a node's stamp is what was spent when its own action
     or rollout was sampled, not when the round of requests it belongs to was over. Where f changes
     with what comes later, as the share of votes does, the search has noted itself what led when
-    (`SearchResult.leads`).
+    (`SearchResult.leads`). Where aggregation is not min, an end that lookahead saw and the search
+    did not finish may have a larger f than the answer, and leads here all the same.
 
     Args:
         result: of the search.

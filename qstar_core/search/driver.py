@@ -62,7 +62,8 @@ def run(
         run_seed: seed of the run.
         active: searches advanced together; changes the speed, never the results, unless the
             budget has a limit of seconds.
-        max_step_tokens: tokens of a proposed step at most; a longer one is cut off and dropped.
+        max_step_tokens: tokens of a proposed step at most; a longer one is cut off and dropped, and
+            where steps are so many tokens, it makes them shorter.
         max_new_tokens: tokens of a whole trajectory at most, in every method; with the prompt they
             must fit the policy's context.
         prm: the process reward model; only for methods with ``reward: prm``.

@@ -201,6 +201,5 @@ class Sealed(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            needs = self.needs()
-            seal(folder, self.notes(), needs)
-            sweep(folder.parent, needs)
+            seal(folder, self.notes(), self.needs())
+            sweep(folder.parent, self.needs())

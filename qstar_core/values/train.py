@@ -119,8 +119,8 @@ def train_qvm(
         model.set_attn_implementation(TRAINING_ATTENTION[device.type])
         for part in (data, heldout):
             check_tokens(model, part, backbone)
-        check_causal(model, backbone)
         model.to(device)  # type: ignore[arg-type]
+        check_causal(model, backbone)
         if config.pack_tokens:
             check_apart(model, data.ids, f"{around.section}.pack_tokens", "0", rows=2)
         judged = judges(heldout, config, seed)

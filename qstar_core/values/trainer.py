@@ -207,11 +207,15 @@ class ValueTrainer(checkpoints.Sealed):
                 logits = step_logits(self.trained, batch)
             total += float(loss_sum(self.config.loss, logits, batch))
             count += float(denominator(self.config.loss, batch))
-        found = {"eval_loss": total / count if count else 0.0}  # 0: nothing to be compared
+        loss = total / count if count else 0.0  # 0: nothing to be compared
+        if self.args.world_size > 1:  # all processes find the same weights best
+            loss = float(self.accelerator.reduce(torch.tensor(loss).to(self.args.device), "mean"))
+        found = {"eval_loss": loss}
         if self.best is None or found["eval_loss"] <= self.best["loss"]:
             self.best = {"loss": found["eval_loss"], "update": self.state.global_step}
             if self.args.should_save:
                 checkpoints.save_weights(self.trained, self.folder / self.best_name())
+                checkpoints.sweep(self.folder, self.needs())
         self.log(found)
         return found
 

@@ -90,7 +90,12 @@ def test_what_value_models_are_measured_on_is_left_out(tmp_path: Path) -> None:
     known = {problem.id: problem for problem in problems(12)}
     found = set(job.select(spec, config, known)["problem_id"])
     prm = config.prm.model_copy(update={"holdout": 0.5, "seed": 3})
-    less = set(job.select(spec, config.model_copy(update={"prm": prm}), known)["problem_id"])
+    unasked = config.model_copy(update={"prm": prm})
+    assert set(job.select(spec, unasked, known)["problem_id"]) == found
+    method = config.evaluation.methods[0].model_copy(update={"reward": "prm"})
+    evaluation = config.evaluation.model_copy(update={"methods": [method]})
+    asked = unasked.model_copy(update={"evaluation": evaluation})
+    less = set(job.select(spec, asked, known)["problem_id"])
     unseen = {p for p in known if held_out(p, config.qvm.holdout, 0) or held_out(p, 0.5, 3)}
     assert less == found - unseen and less != found
     assert not any(held_out(problem, config.qvm.holdout, config.seed) for problem in found)
