@@ -251,17 +251,6 @@ class RunConfig(Section):
                 raise ValueError(f"rounds: {self.rounds} needs rollouts of each policy; {reason}")
         return self
 
-    def value_holdouts(self) -> list[list[Any]]:
-        """(share, seed) of the training problems that value models of this run are measured on.
-
-        Each pair says by `qstar_core.values.data.held_out` which they are. A reward model counts
-        where a method of the evaluation asks for one that the run trains.
-        """
-        judged = any(method.reward == "prm" for method in self.evaluation.methods)
-        models = [self.qvm, *([self.prm] if judged and self.prm.path is None else [])]
-        pairs = {(model.holdout, model.seed_of(self.seed)) for model in models}
-        return [list(pair) for pair in sorted(pairs)]
-
     def compared(self) -> EvaluationConfig:
         """The evaluation with the methods and the baseline that ``qstar compare`` takes."""
         asked, usual = self.comparison, self.evaluation

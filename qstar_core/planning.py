@@ -24,7 +24,7 @@ from qstar_core.label_stages import add_qvm, grader, policy_shape, up_to_the_lab
 from qstar_core.policies import scoring
 from qstar_core.policies.checkpoint import check_made
 from qstar_core.policies.identity import identity, sft_base
-from qstar_core.prm_stages import FROM_FILE, FROM_ROLLOUTS, trains
+from qstar_core.prm_stages import FROM_FILE, FROM_ROLLOUTS, trains, value_holdouts
 from qstar_core.stage import SWEEPS, Stage, add, kind_of
 
 MERGING_VERSION = 2
@@ -170,7 +170,7 @@ def add_sft(stages: dict[str, Stage], config: RunConfig) -> Stage:
         "chat": config.policy.chat,
         "seed": config.seed,
         "grader": grader(config),
-        "unseen": config.value_holdouts(),
+        "unseen": value_holdouts(config),
         **config.sft.rows(),
     }
     add(stages, config.out, "sft", decided, "problems", "rollouts")

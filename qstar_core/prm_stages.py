@@ -35,6 +35,18 @@ def trains(config: RunConfig, methods: Sequence[SearchConfig], until: str | None
     return wanted and config.prm.path is None
 
 
+def value_holdouts(config: RunConfig) -> list[list[Any]]:
+    """(share, seed) of the training problems that value models of a run are measured on.
+
+    Each pair says by `qstar_core.values.data.held_out` which they are. A reward model counts where
+    the run trains one.
+    """
+    judged = trains(config, config.evaluation.methods, None)
+    models = [config.qvm, *([config.prm] if judged else [])]
+    pairs = {(model.holdout, model.seed_of(config.seed)) for model in models}
+    return [list(pair) for pair in sorted(pairs)]
+
+
 def add_prm(
     stages: dict[str, Stage], config: RunConfig, made_from: Mapping[str, Any], pools: Sequence[str]
 ) -> None:

@@ -23,6 +23,7 @@ from qstar_core.mdp import Problem
 from qstar_core.policies.identity import sft_base
 from qstar_core.policies.licence import licence_of
 from qstar_core.policies.text import Vocabulary
+from qstar_core.prm_stages import value_holdouts
 from qstar_core.rollouts.regrade import regrade
 from qstar_core.sft import selection
 from qstar_core.sft.sequences import Sequences, encode
@@ -85,7 +86,7 @@ def select(spec: Spec, config: RunConfig, problems: dict[str, Problem]) -> pl.Da
     rollouts = pl.scan_parquet(files)
     if config.rollouts.import_file is not None:  # it may have held-out problems too
         rollouts = rollouts.filter(pl.col("split") == "train")
-    holdouts = config.value_holdouts()
+    holdouts = value_holdouts(config)
     unseen = [p for p in sorted(problems) if any(held_out(p, *holdout) for holdout in holdouts)]
     rollouts = rollouts.filter(~pl.col("problem_id").is_in(unseen))
     rollouts = regrade(rollouts, config.domain.name, lambda: problems)

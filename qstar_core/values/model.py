@@ -69,8 +69,14 @@ def check_family(model_type: str, backbone: Path) -> None:
         )
 
 
-def check_causal(model: PreTrainedModel, backbone: Path) -> None:
+def check_causal(model: PreTrainedModel, folder: Path, next_step: str, safe: str = "") -> None:
     """Makes sure that a step's value does not depend on what follows it.
+
+    Args:
+        model: of token classification.
+        folder: it comes from.
+        next_step: what to do where it is not causal.
+        safe: what is kept then.
 
     Raises:
         UserError: it does; the model is an encoder.
@@ -78,10 +84,10 @@ def check_causal(model: PreTrainedModel, backbone: Path) -> None:
     if is_causal(model):
         return
     raise UserError(
-        f"{backbone}: {type(model).__name__} is not causal: the logit at a token changes with the "
+        f"{folder}: {type(model).__name__} is not causal: the logit at a token changes with the "
         "tokens after it, so a step's value would depend on what follows it",
-        safe="problems, rollouts and labels are kept; nothing was trained",
-        next_step="set qvm.init to a causal LM; for example reference:countdown-policy is one",
+        safe=safe,
+        next_step=next_step,
     )
 
 

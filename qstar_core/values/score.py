@@ -8,10 +8,9 @@ from typing import Any
 
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from qstar_core.errors import UserError
 from qstar_core.policies.identity import fingerprint
 from qstar_core.policies.transformers import DTYPES, pick_device
-from qstar_core.values.model import is_causal, load_tokenizer
+from qstar_core.values.model import check_causal, load_tokenizer
 from qstar_core.values.packing import Tokens
 from qstar_core.values.prefix_scorer import PrefixScorer
 
@@ -55,6 +54,12 @@ class TransformersValue:
         return [known[key] for key in asked]
 
 
+CAUSAL = (
+    "name a token-classification model of a causal LM in qvm.path or prm.path, for example "
+    "reference:countdown-qvm"
+)
+
+
 def load(folder: Path, dtype: str, device: str) -> PreTrainedModel:
     """A token-classification model for scoring, with SDPA attention if its architecture has it.
 
@@ -73,13 +78,7 @@ def load(folder: Path, dtype: str, device: str) -> PreTrainedModel:
         model.set_attn_implementation("sdpa")
     model.eval()
     model.requires_grad_(False)
-    if not is_causal(model):
-        raise UserError(
-            f"{folder}: {type(model).__name__} is not causal: the logit at a token changes with "
-            "the tokens after it, so a step's value would depend on what follows it",
-            next_step="name a token-classification model of a causal LM in qvm.path or prm.path, "
-            "for example reference:countdown-qvm",
-        )
+    check_causal(model, folder, CAUSAL)
     return model
 
 

@@ -58,6 +58,8 @@ from qstar_core.values.model import (
 from qstar_core.values.trackers import Progress, Reporter
 from qstar_core.values.trainer import ValueTrainer, arguments
 
+CAUSAL = "set qvm.init to a causal LM; for example reference:countdown-policy is one"
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -120,7 +122,7 @@ def train_qvm(
         for part in (data, heldout):
             check_tokens(model, part, backbone)
         model.to(device)  # type: ignore[arg-type]
-        check_causal(model, backbone)
+        check_causal(model, backbone, CAUSAL, "problems, rollouts and labels are kept")
         if config.pack_tokens:
             check_apart(model, data.ids, f"{around.section}.pack_tokens", "0", rows=2)
         judged = judges(heldout, config, seed)

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 from qstar_core.errors import UserError
 from qstar_core.optimizers import Together, build_adamw, build_optimizers
 from qstar_core.values.model import add_lora, check_causal, check_family, initialise
+from qstar_core.values.train import CAUSAL
 from tests.models import tiny_policy
 
 from .families import FAMILIES, small
@@ -44,9 +45,9 @@ def test_a_family_without_a_head_is_refused_with_those_that_have_one() -> None:
 def test_an_encoder_is_refused_before_it_is_trained(tmp_path: Path) -> None:
     AutoModelForMaskedLM.from_config(small("bert")).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="BertForTokenClassification is not causal") as caught:
-        check_causal(initialise(tmp_path, 0), tmp_path)
+        check_causal(initialise(tmp_path, 0), tmp_path, CAUSAL)
     assert "set qvm.init to a causal LM" in caught.value.next_step
-    check_causal(initialise(tiny_policy(), 0), tiny_policy())
+    check_causal(initialise(tiny_policy(), 0), tiny_policy(), CAUSAL)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "bloom"])

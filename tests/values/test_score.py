@@ -16,7 +16,8 @@ from transformers import (
 
 from qstar_core.errors import UserError
 from qstar_core.policies.pretrain import build_tokenizer
-from qstar_core.values.score import TransformersValue, is_causal, load
+from qstar_core.values.model import is_causal
+from qstar_core.values.score import TransformersValue, load
 from tests.models import tiny_qvm
 
 
