@@ -85,14 +85,21 @@ def summary(rows: Sequence[Row], reached: Sequence[Row], unit: str) -> list[str]
 
 def unanswered(rows: Sequence[Row]) -> list[str]:
     """Which methods had a budget too small to finish anything, so that 0 % is no surprise."""
-    found = []
+    found: dict[float, tuple[list[str], list[str]]] = {}
     for row in rows:
         without = row["outcomes"].get("no_answer", 0)
         if without >= UNANSWERED * row["n"]:
-            found.append(f"{row['method']} at {amount(row['budget'])} ({without} of {row['n']})")
-    if not found:
-        return []
-    return [f"The budget ended before any answer was there in searches of {_listed(found)}."]
+            whole, part = found.setdefault(row["budget"], ([], []))
+            if without == row["n"]:
+                whole.append(row["method"])
+            else:
+                part.append(f"{without} of {row['n']} of {row['method']}")
+    said = []
+    for budget, (whole, part) in found.items():
+        groups = [f"in all searches of {_listed(whole)}"] if whole else []
+        groups += [f"in {_listed(part)}"] if part else []
+        said.append(f"at {amount(budget)} {' and '.join(groups)}")
+    return [f"The budget ended before any answer was there {'; '.join(said)}."] if said else []
 
 
 def reach_sentence(row: Row, baseline: str, unit: str) -> str:

@@ -112,8 +112,19 @@ def test_budgets_that_were_too_small_are_named() -> None:
     rows[1]["outcomes"] = {"correct": 0, "no_answer": 30}
     rows[2]["outcomes"] = {"correct": 24, "no_answer": 6}
     assert unanswered(rows) == [
-        "The budget ended before any answer was there in searches of "
-        "A* at 100 (30 of 30) and A* at 200 (6 of 30)."
+        "The budget ended before any answer was there at 100 in all searches of A*; "
+        "at 200 in 6 of 30 of A*."
     ]
     rows[2]["outcomes"] = {"correct": 25, "no_answer": 5}
     assert "200" not in unanswered(rows)[0]
+
+
+def test_methods_whose_budget_was_too_small_are_said_once_a_budget() -> None:
+    """Every tree search of a long table fails at its smallest budget."""
+    rows = [row(method, 100, "worse") for method in ("beam", "DVTS", "A*", "MCTS")]
+    for at, without in zip(rows, (30, 30, 29, 28), strict=True):
+        at["outcomes"] = {"correct": 30 - without, "no_answer": without}
+    assert unanswered(rows) == [
+        "The budget ended before any answer was there at 100 "
+        "in all searches of beam and DVTS and in 29 of 30 of A* and 28 of 30 of MCTS."
+    ]
