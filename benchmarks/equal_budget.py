@@ -3,11 +3,11 @@
 Usage: python benchmarks/equal_budget.py [--set PATH.TO.FIELD=VALUE ...]
 
 Runs ``qstar compare`` with deployments/equal-budget-4.yaml and deployments/equal-budget-5.yaml
-(what is there is kept; an hour on 2 cores otherwise) and prints one table: accuracy in %, marked +
-or - where it differs from best-of-N's at the same budget after Holm's correction, the oracle
-pass@N of best-of-N's rollouts, and with how many tokens each method reaches what best-of-N has with
-its largest budget: the smallest budget that is enough, and the tokens that are spent of it (mean
-per problem).
+(what is there is kept; an hour and a half on 2 cores otherwise; progress goes to standard error)
+and prints a table of each: accuracy in %, marked + or - where it differs from best-of-N's at the
+same budget after Holm's correction, the oracle pass@N of best-of-N's rollouts, and with how many
+tokens each method reaches what best-of-N has with its largest budget: the smallest budget that is
+enough, and the tokens that are spent of it (mean per problem).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def figures(config: str, overrides: list[str]) -> dict[str, Any]:
     """Runs a comparison; returns the figures of its sweep over tokens."""
     sets = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "flows.cli", "compare", config, *sets]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
     stage = pipeline.plan_comparison(load_config(ROOT / config, overrides))["comparison_report"]
     manifest = dataset.read_complete(stage.uri)
     assert manifest is not None
