@@ -153,6 +153,10 @@ def results(
         int | None,
         typer.Option("--limit", min=0, help="Rows at most, 0 for all (50 for a table, else all)."),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", help="Of a comparison: one of its budgets (largest)."),
+    ] = None,
 ) -> None:
     """Print the scored results of a run, filtered: a row per problem and method."""
     from flows.results import show_results
@@ -161,7 +165,7 @@ def results(
     wanted = Wanted(
         methods=method or [], outcomes=outcome or [], problem=problem, only=only, lost=not_
     )
-    show_results(commands.console(), run, wanted, format_, limit)
+    show_results(commands.console(), run, wanted, format_, limit, budget)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from qstar_core.config import SearchConfig
 from qstar_core.errors import UserError
 from qstar_core.evaluation.trees import nest, shorten
 from qstar_core.evaluation.walks import Walked, kept, walked
-from qstar_core.evaluation.why import BEAMS, legend, names, why
+from qstar_core.evaluation.why import BEAMS, BY_F, again, legend, names, why
 from qstar_core.search.replay import differences, replay
 from qstar_core.stage import SWEEPS
 from qstar_core.store import dataset, open_store, scan
@@ -76,22 +76,31 @@ def searches(run: str, budget: float | None = None) -> str:
 
     Args:
         run: that data set, a report, or the output folder of a run. There the newest evaluation is
-            taken; without one, or with a budget, the newest comparison before it.
+            taken; without one, or with a budget, the newest comparison before it, by tokens or by
+            seconds as the budget is one of theirs.
         budget: one of those of a comparison.
     """
     manifest = dataset.read_manifest(run)
     if manifest is None:
-        store = open_store(run)
-        names = list(store.names())
+        names = list(open_store(run).names())
         stages = STAGES if budget is None else (*SWEEPS, "evaluation")
-        found = (_newest(run, [n for n in names if fnmatch(n, PLACE.format(s))]) for s in stages)
-        return next((folder for folder in found if folder is not None), run)
+        each = (_newest(run, [n for n in names if fnmatch(n, PLACE.format(s))]) for s in stages)
+        found = [folder for folder in each if folder is not None]
+        fitting = (folder for folder in found if budget is None or budget in _budgets(folder))
+        return next(fitting, found[0] if found else run)
     inputs = manifest.get("inputs", {})
     stage = next((name for name in STAGES if name in inputs), None)
     if stage is None:
         return run
     out = run.rstrip("/").rsplit("/", 2)[0] if is_remote(run) else Path(run).absolute().parents[1]
     return f"{out}/{stage}/{inputs[stage]}"
+
+
+def _budgets(uri: str) -> list[float]:
+    """The budgets of a comparison; none of an evaluation."""
+    manifest = dataset.read_manifest(uri) or {}
+    asked = (manifest.get("config") or {}).get("comparison") or {}
+    return list(asked.get(SWEEPS.get(manifest.get("kind", ""), ""), []))
 
 
 def _newest(run: str, manifests: list[str]) -> str | None:
@@ -199,7 +208,7 @@ def show(console: Console, row: Row, everything: bool) -> None:
         say(console, "The data set has no tree of this search.")
         return
     console.print(_tree(root, everything, notes(row), names(row["algorithm"])))
-    console.print(legend(row["algorithm"]), style="dim", highlight=False)
+    console.print(legend(row["algorithm"], row["nodes"]), style="dim", highlight=False)
     console.print(plain("\n" + " ".join(why(row))))
 
 
@@ -241,7 +250,7 @@ def replayed(uri: str, row: Row) -> list[str]:
 
 
 def notes(row: Row) -> dict[int, str]:
-    """What an algorithm says of its nodes beside f: the visits of MCTS, what beams kept."""
+    """What an algorithm says of its nodes beside f: visits of MCTS, what beams kept, reopening."""
     nodes = row["nodes"]
     if row["algorithm"] == "mcts":
         return {place: _statistics(action) for place, action in walked(nodes).items()}
@@ -249,7 +258,7 @@ def notes(row: Row) -> dict[int, str]:
         extended = kept(row)
         inner = [node["node"] for node in nodes if not node["terminal"]]
         return {place: "kept" if place in extended else "pruned" for place in inner}
-    return {}
+    return dict.fromkeys(again(nodes), "taken up again") if row["algorithm"] in BY_F else {}
 
 
 def _statistics(action: Walked) -> str:
@@ -285,5 +294,6 @@ def _label(node: Row, noted: Mapping[int, str], called: Mapping[str, str]) -> Te
     end = f" * {node['grade']}".rstrip() if node["terminal"] else ""
     label = plain(f"{order}{text}{end}")
     label.stylize("bold green" if node["chosen"] else "" if node["order"] >= 0 else "dim")
-    label.append(f"  {', '.join(numbers)}" if node["depth"] else "", style="dim")
+    shown = numbers if node["depth"] else numbers[: node["node"] in noted]
+    label.append(f"  {', '.join(shown)}" if shown else "", style="dim")
     return label

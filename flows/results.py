@@ -31,7 +31,12 @@ NUMBERS = ("policy_tokens",)
 
 
 def show_results(
-    console: Console, run: str, wanted: Wanted, form: Format, limit: int | None
+    console: Console,
+    run: str,
+    wanted: Wanted,
+    form: Format,
+    limit: int | None,
+    budget: float | None = None,
 ) -> None:
     """Prints scored results.
 
@@ -42,11 +47,12 @@ def show_results(
         wanted: which rows.
         form: of the output.
         limit: rows at most; None is `TABLE_ROWS` for a table, else all; 0 is all.
+        budget: one of those of a comparison; None is its largest.
 
     Raises:
-        UserError: no scored results there, or no such method or outcome.
+        UserError: no scored results there, or no such method, outcome or budget.
     """
-    uri = searches(run)
+    uri = searches(run, budget)
     frame = scan(uri)
     names = frame.collect_schema().names()
     if "outcome" not in names or "method" not in names:
@@ -54,16 +60,26 @@ def show_results(
             f"{uri} holds no scored results",
             next_step="name a data set evaluation of qstar run, a report, or an output folder",
         )
-    if "budget" in names:
-        frame = at_budget(frame, uri, None)
+    at = ""
+    if "budget" in names or budget is not None:
+        frame, at = _at(frame, uri, budget)
     found = results(frame, wanted)
     most = (TABLE_ROWS if form == "table" else 0) if limit is None else limit
     shown = found.head(most) if most else found
     if form == "table":
         console.print(results_table(shown))
-        say(console, *_closing(uri, found, len(shown)))
+        say(console, *_closing(uri, found, len(shown), at))
     else:
         _write(_text(shown, form))
+
+
+def _at(frame: pl.LazyFrame, uri: str, budget: float | None) -> tuple[pl.LazyFrame, str]:
+    """The rows of a comparison at one budget, and words for which that is."""
+    chosen = at_budget(frame, uri, budget)
+    every = frame.select(pl.col("budget").unique().sort()).collect()["budget"].to_list()
+    taken = every[-1] if budget is None else budget
+    others = ", ".join(f"{each:g}" for each in every if each != taken)
+    return chosen, f" at budget {taken:g}" + (f" (others: --budget {others})" if others else "")
 
 
 def results_table(rows: pl.DataFrame) -> Table:
@@ -83,9 +99,9 @@ def results_table(rows: pl.DataFrame) -> Table:
     return table
 
 
-def _closing(uri: str, found: pl.DataFrame, shown: int) -> list[str]:
+def _closing(uri: str, found: pl.DataFrame, shown: int, at: str) -> list[str]:
     problems = found["problem_id"].n_unique()
-    lines = [f"{len(found):,} results of {problems:,} problems: {uri}"]
+    lines = [f"{len(found):,} results of {problems:,} problems{at}: {uri}"]
     if shown < len(found):
         lines[0] = f"{shown:,} of " + lines[0]
         lines.append("Next: --limit 0 shows all, --format csv writes them for other programs")

@@ -126,7 +126,9 @@ def show_end(
         f"Report     {page}",
         "",
         f"Next: {opening}",
-        f"      qstar explain {shlex.quote(manifests[made[0]]['uri'])} 1",
-        f"      {command} --set comparison.price_per_million_tokens=0.5   (no search again)",
+        *(f"      qstar explain {shlex.quote(manifests[name]['uri'])} 1" for name in made),
     ]
+    if price is None:
+        priced = "--set comparison.price_per_million_tokens=0.5"
+        lines.append(f"      {command} {priced}   (no search again)")
     say(console, *lines)

@@ -55,7 +55,7 @@ def plan_table(
     table.add_column("state", no_wrap=True)
     measured = ["GPU\nhours"] if tokens_per_second is not None else []
     for name in ("shards", "units", "policy\ntokens <=", *measured):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=name != "units")
     total = 0
     for row in rows:
         there = row["state"] == "already there"

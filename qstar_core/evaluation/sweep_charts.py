@@ -15,7 +15,9 @@ from typing import Any
 from qstar_core.evaluation.charts import CHARACTER, LABEL_PITCH, WIDE, spread
 
 DODGE = 5.0
-"""Distance between the whiskers of two methods that spent the same."""
+"""Distance between the whiskers of two methods that spent the same, at most."""
+DODGED = 0.04
+"""Share of the plot's width over which the points at one amount are spread, at most."""
 MARGIN = 1.15
 """By which factor the axis goes on beyond the smallest and the largest amount."""
 STEPS: tuple[tuple[int, ...], ...] = ((1, 2, 5), (1, 5), (1,))
@@ -71,10 +73,11 @@ def sweep_chart(
         return None
     names = list(dict.fromkeys(str(row["method"]) for row in rows))
     plot = _plot(names, [_amount(row, spent) for row in rows], size)
+    apart = min(DODGE, DODGED * (plot.right - plot.left) / max(1, len(names) - 1))
     lines = [
         _line(name, [row for row in rows if row["method"] == name], spent, plot, shift)
         for place, name in enumerate(names)
-        for shift in [DODGE * (place - (len(names) - 1) / 2)]
+        for shift in [apart * (place - (len(names) - 1) / 2)]
     ]
     top_line = _oracle(lines, plot)
     labelled = [*([top_line] if top_line else []), *lines]

@@ -14,6 +14,8 @@ UNANSWERED = 0.2  # share of searches without an answer from which on it is said
 OVERRUN = 0.1
 """Share of a budget of seconds; a limit is noticed between two answers of the models."""
 OVERRAN = f"took over {100 * OVERRUN:.0f} % more seconds than the budget"
+HELD_BACK = 0.9
+"""Share of its largest budget of tokens that a baseline spends, below which that is said."""
 UNITS = {"tokens": "policy tokens", "seconds": "seconds"}
 
 
@@ -80,7 +82,26 @@ def summary(rows: Sequence[Row], reached: Sequence[Row], unit: str) -> list[str]
             f"{amount(fewest['budget'])} (picked after the fact from {len(final)} methods)."
         )
     own_rows = [row for row in rows if row["method"] == best["method"]]
-    return [*said, _at_equal_budgets(own_rows, base), *unanswered(rows)]
+    said.append(_at_equal_budgets(own_rows, base))
+    return [*said, *held_back(rows, unit), *unanswered(rows)]
+
+
+def held_back(rows: Sequence[Row], unit: str) -> list[str]:
+    """Whether the baseline ends before its largest budget does, so that others have more to spend.
+
+    Args:
+        rows: of `qstar_core.evaluation.sweep.sweep`.
+        unit: of their budgets; in seconds nothing tells what a method was allowed to spend.
+    """
+    own = [row for row in rows if row["verdict"] == "baseline"]
+    last = max(own, key=lambda row: float(row["budget"]), default=None)
+    if unit != "tokens" or last is None or last["policy_tokens"] >= HELD_BACK * last["budget"]:
+        return []
+    return [
+        f"{last['method']}, the baseline, spends {last['policy_tokens']:,.0f} of "
+        f"{amount(last['budget'], unit)} and ends by itself, so the others have more to spend; "
+        "best-of-N and self-consistency spend all with a larger n."
+    ]
 
 
 def unanswered(rows: Sequence[Row]) -> list[str]:

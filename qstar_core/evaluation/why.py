@@ -8,7 +8,9 @@ those of A* for all of them; `NAMES` says what they are called.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from qstar_core.evaluation.trees import shorten
@@ -18,6 +20,7 @@ Row = Mapping[str, Any]
 
 TEXT_CHARACTERS = 48
 BEAMS = ("beam", "dvts")
+BY_F = ("astar", "best_first")
 AS_STORED = {"f": "f", "g": "g", "h": "h", "q": "q"}
 SCORED = {"f": "score", "g": "rewards", "q": "Q"}  # h is the Q of the last action
 NAMES = {
@@ -48,9 +51,33 @@ LEGENDS = {
 }
 
 
-def legend(algorithm: str) -> str:
-    """What the numbers at the nodes of a tree mean."""
-    return f"{LEGENDS[algorithm]}; * marks the end of a trajectory; log p is in nats."
+def legend(algorithm: str, nodes: Sequence[Row] = ()) -> str:
+    """What the numbers at the nodes of a tree mean.
+
+    Args:
+        algorithm: that built it.
+        nodes: of the tree; what only some trees have is explained where it is there.
+    """
+    said = LEGENDS[algorithm]
+    if algorithm in BY_F and nodes:
+        orders = {node["order"] for node in nodes if node["order"] >= 0}
+        if len(orders) <= max(orders, default=-1):
+            said += ", and a number that is missing is a state that was taken up again"
+        if any(node["f"] is None for node in nodes if node["parent"] >= 0):
+            said += "; a state without f was not followed: known already, or a dead end"
+    return f"{said}; * marks the end of a trajectory; log p is in nats."
+
+
+def again(nodes: Sequence[Row]) -> list[int]:
+    """The states that were taken up again (``reopen``) and had new children by that.
+
+    Children of one expansion are inserted one after the other, so a state whose children have
+    those of another between them was expanded again. One that was taken up twice in a row is not
+    recognised.
+    """
+    parents = [node["parent"] for node in sorted(nodes, key=lambda node: node["node"])]
+    runs = Counter(b for a, b in pairwise(parents) if a != b)
+    return [place for place, count in runs.items() if count > 1]
 
 
 def names(algorithm: str) -> Mapping[str, str]:
@@ -130,7 +157,8 @@ def _runner_up(algorithm: str, best: Row, rival: Row) -> str:
     for name, called in _parts(algorithm).items():
         a, b = best[name], rival[name]
         if a is not None and b is not None and a != b:
-            parts.append(f"{called} ({a:.3f} against {b:.3f})")
+            digits = ".3f" if f"{a:.3f}" != f"{b:.3f}" else ".3g"
+            parts.append(f"{called} ({a:{digits}} against {b:{digits}})")
     return f"{said}; what sets them apart is {' and '.join(parts)}." if parts else f"{said}."
 
 

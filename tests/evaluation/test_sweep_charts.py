@@ -53,6 +53,17 @@ def test_points_lie_inside_and_whiskers_around_them(size: tuple[float, float]) -
     assert all(chart["left"] <= tick["at"] <= chart["right"] for tick in chart["x_ticks"])
 
 
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_many_methods_at_one_amount_stay_near_it(size: tuple[float, float]) -> None:
+    """Else a method would stand where another spent, say, a tenth less."""
+    rows = [row(f"method {place}", 100 * 2**k, 0.5) for k in range(3) for place in range(14)]
+    chart = sweep_chart(rows, spent_tokens, size)
+    assert chart is not None
+    xs = [line["points"][1]["x"] for line in chart["lines"]]
+    assert xs == sorted(set(xs))
+    assert xs[-1] - xs[0] < 0.05 * (chart["right"] - chart["left"])
+
+
 def test_doubling_the_tokens_is_the_same_way_everywhere() -> None:
     rows = [row("A*", tokens, 0.5) for tokens in (100, 200, 400)]
     chart = sweep_chart(rows, spent_tokens)

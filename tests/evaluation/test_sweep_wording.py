@@ -8,6 +8,7 @@ from qstar_core.evaluation.sweep_wording import (
     amount,
     cost_per_thousand,
     family,
+    held_back,
     overran,
     reach_sentence,
     summary,
@@ -19,7 +20,8 @@ def row(method: str, budget: float, verdict: str) -> dict[str, Any]:
     algorithm = "astar" if method == "A*" else "best_of_n"
     p = None if verdict == "baseline" else 0.01
     head = {"method": method, "algorithm": algorithm, "budget": budget, "verdict": verdict}
-    return {**head, "p_value": p, "n": 30, "outcomes": {"correct": 20, "wrong": 10, "no_answer": 0}}
+    outcomes = {"correct": 20, "wrong": 10, "no_answer": 0}
+    return {**head, "p_value": p, "n": 30, "policy_tokens": 0.95 * budget, "outcomes": outcomes}
 
 
 def reached(method: str, budget: float | None, target: float = 800.0) -> dict[str, Any]:
@@ -78,6 +80,20 @@ def test_nothing_to_compare() -> None:
     assert summary([], [], "tokens") == ["No problem was searched, so there is nothing to compare."]
     [said] = summary(BASE, [], "tokens")
     assert "No other method" in said
+
+
+def test_a_baseline_that_ends_by_itself_is_named_as_held_back() -> None:
+    """best-of-N with its default of 6 rollouts never spends 800 tokens."""
+    rows = [{**BASE[0], "policy_tokens": 197.0}, {**BASE[1], "policy_tokens": 198.2}, *STAR]
+    said = (
+        "best-of-N, the baseline, spends 198 of 800 policy tokens and ends by itself, so the "
+        "others have more to spend; best-of-N and self-consistency spend all with a larger n."
+    )
+    assert held_back(rows, "tokens") == [said]
+    assert said in summary(rows, [reached("A*", 200.0)], "tokens")
+    assert held_back(rows, "seconds") == []
+    assert held_back([*BASE, *STAR], "tokens") == []
+    assert held_back([], "tokens") == []
 
 
 @pytest.mark.parametrize(

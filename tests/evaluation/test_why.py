@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qstar_core.evaluation.why import legend, names, why
+from qstar_core.evaluation.why import again, legend, names, why
 from qstar_core.search import ALGORITHMS
 from tests.evaluation.examples import searches
 
@@ -47,6 +47,22 @@ def test_the_runner_up_and_where_the_paths_part() -> None:
         "0.875 and 0.250 there: Q favoured the returned path from there on. The returned "
         "trajectory is right."
     )
+
+
+def test_a_difference_is_told_with_the_digits_that_show_it() -> None:
+    best = end(3, 1, "x", 0.00042, chosen=True, correct=True)
+    text = said(ROOT, *INNER, best, end(5, 2, "z", 0.00031, correct=False))
+    assert "what sets them apart is h (0.00042 against 0.00031)." in text
+
+
+def test_states_with_children_of_two_expansions_were_taken_up_again() -> None:
+    """#0 has nodes 1 and 2, then #1 has 3, then #0 has 4."""
+    nodes = [ROOT, *INNER, node(3, 1, "x", f=1.5), node(4, 0, "late", f=1.2, order=4)]
+    assert again(nodes[:4]) == [] and again(nodes[::-1]) == [0]
+    assert "a number that is missing" in legend("astar", nodes)
+    assert "a number that is missing" not in legend("mcts", nodes)
+    assert "without f" not in legend("astar", nodes)
+    assert "a state without f was not followed" in legend("astar", [*nodes, node(5, 1, "same")])
 
 
 def test_last_steps_that_differ() -> None:

@@ -160,6 +160,31 @@ def test_a_budget_is_one_of_a_comparison_though_there_is_an_evaluation(
     assert explain.searches(str(tmp_path), 100.0) == comparison
 
 
+def test_a_budget_of_seconds_is_one_of_the_sweep_over_seconds(
+    comparison: str, tmp_path: Path
+) -> None:
+    rows = explain.scan(comparison).collect().with_columns(budget=0.05).unique("problem_id")
+    uri = str(tmp_path / "timing" / "k")
+    file = open_store(uri).scratch() / "part.parquet"
+    dataset.write_table(file, rows.to_arrow())
+    receipt = dataset.finish_shard(uri, "s", [file], {})
+    config = {"comparison": {"tokens": [100, 200], "seconds": [0.05]}}
+    head = {"kind": "timing", "uri": uri, "figures": {}, "config": config}
+    dataset.publish(uri, head, [receipt])
+    assert explain.searches(str(tmp_path), 0.05) == uri
+    assert explain.searches(str(tmp_path), 100.0) == comparison
+    assert explain.searches(str(tmp_path), 7.0) == comparison  # which says what there is
+
+
+def test_a_state_that_was_taken_up_again_is_marked(searches: str) -> None:
+    late = node(9, 0, "3 - 2 = 1\n", q=0.2, g=1.0, h=0.2, f=1.2, order=4)
+    row = explain.find(searches, "1", None)
+    text = shown({**row, "nodes": [*NODES, late]})
+    assert "#0 3 2 > 6  taken up again\n" in text
+    assert "a number that is missing is a state that was taken up again" in " ".join(text.split())
+    assert "taken up again" not in shown(row)
+
+
 @pytest.mark.parametrize(
     ("drawn", "taken"),
     [

@@ -79,12 +79,35 @@ def test_hostile_text_is_shown_not_obeyed(
     row = {**dict.fromkeys(COLUMNS, "\x1b[2J[red]x"), "outcome": "wrong", "policy_tokens": 1}
     frame = pl.DataFrame([row])
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("flows.results.searches", lambda run: run)
+    monkeypatch.setattr("flows.results.searches", lambda run, budget: run)
     monkeypatch.setattr("flows.results.scan", lambda uri: frame.lazy())
     for form in ("table", "json"):
         show_results(commands.console(), str(tmp_path), Wanted(), form, None)
         shown = capsys.readouterr().out
         assert "\x1b[2J" not in shown and "[red]x" in shown
+
+
+def test_a_comparison_has_its_results_at_each_budget(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = scan(evaluation(finished.out)).collect()
+    uri = str(tmp_path / "comparison" / "k")
+    budgets = [rows.with_columns(budget=pl.lit(b), policy_tokens=int(b)) for b in (100.0, 200.0)]
+    file = open_store(uri).scratch() / "part.parquet"
+    dataset.write_table(file, pl.concat(budgets).to_arrow())
+    receipt = dataset.finish_shard(uri, "s", [file], {})
+    dataset.publish(uri, {"kind": "comparison", "uri": uri, "figures": {}}, [receipt])
+    for budget, taken, other in ((None, 200, 100), (100.0, 100, 200)):
+        show_results(commands.console(), uri, Wanted(), "json", None, budget)
+        told = json.loads(capsys.readouterr().out)
+        assert [row["policy_tokens"] for row in told] == [taken] * 12
+        show_results(commands.console(), uri, Wanted(), "table", None, budget)
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"12 results of 4 problems at budget {taken} (others: --budget {other})" in said
+    with pytest.raises(UserError, match="no budget 300"):
+        show_results(commands.console(), uri, Wanted(), "json", None, 300.0)
+    with pytest.raises(UserError, match="one budget only"):
+        show_results(commands.console(), evaluation(finished.out), Wanted(), "json", None, 100.0)
 
 
 def test_the_evaluation_has_a_card(finished: Finished) -> None:

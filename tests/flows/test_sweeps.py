@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from flows import sweeps, tables
+from qstar_core import pipeline
 from qstar_core.config import ComparisonConfig, RunConfig
 from tests.flows.test_tables import text
 
@@ -176,11 +177,27 @@ def test_the_end_of_a_comparison_says_the_headline_and_what_to_do_next() -> None
             "figures": {"sweeps": {"comparison": figures}},
         },
     }
-    config = RunConfig(comparison=ComparisonConfig(price_per_million_tokens=0.5))
-    sweeps.show_end(Console(file=out, width=80), config, manifests, "qstar compare x.yaml")
+    sweeps.show_end(Console(file=out, width=80), RunConfig(), manifests, "qstar compare x.yaml")
     shown = out.getvalue()
     assert "A* reaches the accuracy of best-of-N at 12,800 policy tokens (58.1 %)" in shown
     assert "128.0 times fewer" in shown
     assert "Comparison out/comparison/k" in shown
     assert "report.html" in shown and "qstar explain out/comparison/k 1" in shown
     assert "qstar compare x.yaml --set comparison.price" in shown
+
+
+def test_each_sweep_can_be_explained_and_a_price_is_not_asked_for_twice() -> None:
+    out = io.StringIO()
+    figures = {"sweep": ROWS, "reach": REACHED}
+    manifests = {name: {"uri": f"out/{name}/k", "figures": {}} for name in pipeline.SWEEPS}
+    manifests["comparison_report"] = {
+        "uri": "out/comparison_report/k",
+        "files": [{"name": "report.html"}],
+        "figures": {"sweeps": dict.fromkeys(pipeline.SWEEPS, figures)},
+    }
+    config = RunConfig(comparison=ComparisonConfig(price_per_million_tokens=0.5))
+    sweeps.show_end(Console(file=out, width=80), config, manifests, "qstar compare x.yaml")
+    shown = out.getvalue()
+    assert "qstar explain out/comparison/k 1\n" in shown
+    assert "qstar explain out/timing/k 1\n" in shown
+    assert "comparison.price_per_million_tokens" not in shown

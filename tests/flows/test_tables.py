@@ -71,6 +71,17 @@ def test_plan_sums_what_is_still_to_generate() -> None:
     assert last.split()[-1] == "234"
 
 
+def test_a_plan_shows_its_tokens_whole_in_80_columns() -> None:
+    row = {"key": "0123456789", "state": "will run", "shards": 24}
+    rows = [
+        {**row, "stage": "qvm", "units": 252_000, "unit": "trajectories", "policy_tokens": 0},
+        {**row, "stage": "comparison", "units": 6, "unit": "searches", "policy_tokens": 1_566_000},
+        {**row, "stage": "comparison_report", "units": 1, "unit": "report", "policy_tokens": 0},
+    ]
+    shown = text(tables.plan_table(rows))
+    assert shown.count("1,566,000") == 2 and "252,000" in shown and "trajectories" in shown
+
+
 def test_a_plan_has_gpu_hours_where_a_speed_is_assumed_and_no_keys_where_none_are_known() -> None:
     row = {"key": "0123456789", "shards": 2, "units": 10, "unit": "rollouts", "state": "will run"}
     rows = [{**row, "stage": "rollouts", "policy_tokens": 3_600_000}]
