@@ -8,7 +8,8 @@ Usage: python benchmarks/search.py [--problems 500] [--alone 50] [--tokens 400] 
    active, and one at a time on the first ``--alone`` of the same problems, in the same process;
    in float64, which makes results independent of the batch, in float32 and in bfloat16. One at a
    time the time goes into starting small operations, whatever the precision; batched it goes into
-   matrix products, so their speed in each precision is the ceiling of the ratio.
+   the work, matrix products and reading and writing activations, which takes longer the more bytes
+   a number has (docs/scale-out.md has the shares): the ceiling of the ratio.
 2. The time of that run outside of the policy and the Q-value model.
 3. Scoring with shared and with kept prefixes beside one row per action: benchmarks/prefixes.py.
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from flows.explain import searches
+from flows.searches import searches
 from flows.tables import COMPACT, difference, percent, plain, say, verdict
 from qstar_core import pipeline
 from qstar_core.config import RunConfig

@@ -7,8 +7,6 @@ through `tables.say` or `tables.plain`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from flows.searches import at_budget, searches
 from flows.tables import plain, say
 from qstar_core.config import SearchConfig
 from qstar_core.errors import UserError
@@ -24,9 +23,7 @@ from qstar_core.evaluation.trees import nest, shorten
 from qstar_core.evaluation.walks import Walked, kept, walked
 from qstar_core.evaluation.why import BEAMS, BY_F, again, legend, names, why
 from qstar_core.search.replay import differences, replay
-from qstar_core.stage import SWEEPS
-from qstar_core.store import dataset, open_store, scan
-from qstar_core.store.uri import is_remote, join
+from qstar_core.store import dataset, scan
 
 Row = dict[str, Any]
 
@@ -34,9 +31,6 @@ TEXT_CHARACTERS = 60
 SHOWN_CHILDREN = 4  # of a node that is off the chosen path
 SUGGESTIONS = 5
 NUMBER_DIGITS = 7  # a longer one is the beginning of an id
-STAGES = ("evaluation", *SWEEPS)
-"""Stages whose data sets are searches."""
-PLACE = f"{{}}/*/{dataset.MANIFEST}"
 
 
 def explain(
@@ -69,44 +63,6 @@ def explain(
         say(console, "", f"Other methods of this problem, for --method: {names}")
     if again:
         say(console, *replayed(uri, row))
-
-
-def searches(run: str, budget: float | None = None) -> str:
-    """The data set with the searches of a run.
-
-    Args:
-        run: that data set, a report, or the output folder of a run. There the newest evaluation is
-            taken; without one, or with a budget, the newest comparison before it, by tokens or by
-            seconds as the budget is one of theirs.
-        budget: one of those of a comparison.
-    """
-    manifest = dataset.read_manifest(run)
-    if manifest is None:
-        names = list(open_store(run).names())
-        stages = STAGES if budget is None else (*SWEEPS, "evaluation")
-        each = (_newest(run, [n for n in names if fnmatch(n, PLACE.format(s))]) for s in stages)
-        found = [folder for folder in each if folder is not None]
-        fitting = (folder for folder in found if budget is None or budget in _budgets(folder))
-        return next(fitting, found[0] if found else run)
-    inputs = manifest.get("inputs", {})
-    stage = next((name for name in STAGES if name in inputs), None)
-    if stage is None:
-        return run
-    out = run.rstrip("/").rsplit("/", 2)[0] if is_remote(run) else Path(run).absolute().parents[1]
-    return f"{out}/{stage}/{inputs[stage]}"
-
-
-def _budgets(uri: str) -> list[float]:
-    """The budgets of a comparison; none of an evaluation."""
-    manifest = dataset.read_manifest(uri) or {}
-    asked = (manifest.get("config") or {}).get("comparison") or {}
-    return list(asked.get(SWEEPS.get(manifest.get("kind", ""), ""), []))
-
-
-def _newest(run: str, manifests: list[str]) -> str | None:
-    folders = [join(run, name.removesuffix(f"/{dataset.MANIFEST}")) for name in manifests]
-    made = {folder: dataset.read_manifest(folder) or {} for folder in folders}
-    return max(folders, key=lambda folder: str(made[folder].get("created", "")), default=None)
 
 
 def find(uri: str, problem: str, method: str | None, budget: float | None = None) -> Row:
@@ -151,22 +107,6 @@ def found(uri: str, problem: str, method: str | None, budget: float | None = Non
     there: list[Row] = sorted(rows.collect().to_dicts(), key=lambda r: methods.index(r["method"]))
     first = max(there, key=lambda row: (bool(row["nodes"]), row["algorithm"] == "astar"))
     return [first, *(row for row in there if row is not first)]
-
-
-def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFrame:
-    """The searches of a comparison at one of its budgets; None takes the largest.
-
-    Raises:
-        UserError: the data set has no such budget, or none at all.
-    """
-    if "budget" not in frame.collect_schema():
-        raise UserError(f"{uri} has one budget only", next_step="leave --budget out")
-    budgets = frame.select(pl.col("budget").unique().sort()).collect()["budget"].to_list()
-    chosen = budgets[-1] if budget is None else budget
-    if chosen not in budgets:
-        there = ", ".join(f"{each:g}" for each in budgets)
-        raise UserError(f"no budget {chosen:g} in {uri}", next_step=f"one of: {there}")
-    return frame.filter(pl.col("budget") == chosen)
 
 
 def _problem(prompts: dict[str, str], asked: str) -> str:
@@ -253,10 +193,11 @@ def notes(row: Row) -> dict[int, str]:
     """What an algorithm says of its nodes beside f: visits of MCTS, what beams kept, reopening."""
     nodes = row["nodes"]
     if row["algorithm"] == "mcts":
-        return {place: _statistics(action) for place, action in walked(nodes).items()}
+        seen = walked(nodes).items()
+        return {place: _statistics(action) for place, action in seen if place}
     if row["algorithm"] in BEAMS:
         extended = kept(row)
-        inner = [node["node"] for node in nodes if not node["terminal"]]
+        inner = [n["node"] for n in nodes if not n["terminal"] and n["parent"] >= 0]
         return {place: "kept" if place in extended else "pruned" for place in inner}
     return dict.fromkeys(again(nodes), "taken up again") if row["algorithm"] in BY_F else {}
 
@@ -289,11 +230,11 @@ def _label(node: Row, noted: Mapping[int, str], called: Mapping[str, str]) -> Te
         ("log p", node.get("logprob")),
     ]
     numbers = [noted[node["node"]]] if node["node"] in noted else []
-    numbers += [f"{name} {value:.3f}" for name, value in named if value is not None]
+    if node["depth"]:  # the question has no values
+        numbers += [f"{name} {value:.3f}" for name, value in named if value is not None]
     order = f"#{node['order']} " if node["order"] >= 0 else ""
     end = f" * {node['grade']}".rstrip() if node["terminal"] else ""
     label = plain(f"{order}{text}{end}")
     label.stylize("bold green" if node["chosen"] else "" if node["order"] >= 0 else "dim")
-    shown = numbers if node["depth"] else numbers[: node["node"] in noted]
-    label.append(f"  {', '.join(shown)}" if shown else "", style="dim")
+    label.append(f"  {', '.join(numbers)}" if numbers else "", style="dim")
     return label

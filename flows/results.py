@@ -15,7 +15,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from flows.explain import at_budget, searches
+from flows.searches import at_budget, searches
 from flows.tables import COMPACT, cell, escaped, plain, say
 from qstar_core.errors import UserError
 from qstar_core.evaluation.results import Wanted, results
@@ -60,15 +60,16 @@ def show_results(
             f"{uri} holds no scored results",
             next_step="name a data set evaluation of qstar run, a report, or an output folder",
         )
-    at = ""
+    at = again = ""
     if "budget" in names or budget is not None:
         frame, at = _at(frame, uri, budget)
+        again = "" if budget is None else f" --budget {budget:g}"
     found = results(frame, wanted)
     most = (TABLE_ROWS if form == "table" else 0) if limit is None else limit
     shown = found.head(most) if most else found
     if form == "table":
         console.print(results_table(shown))
-        say(console, *_closing(uri, found, len(shown), at))
+        say(console, *_closing(uri, found, len(shown), at, again))
     else:
         _write(_text(shown, form))
 
@@ -99,7 +100,7 @@ def results_table(rows: pl.DataFrame) -> Table:
     return table
 
 
-def _closing(uri: str, found: pl.DataFrame, shown: int, at: str) -> list[str]:
+def _closing(uri: str, found: pl.DataFrame, shown: int, at: str, again: str) -> list[str]:
     problems = found["problem_id"].n_unique()
     lines = [f"{len(found):,} results of {problems:,} problems{at}: {uri}"]
     if shown < len(found):
@@ -107,7 +108,9 @@ def _closing(uri: str, found: pl.DataFrame, shown: int, at: str) -> list[str]:
         lines.append("Next: --limit 0 shows all, --format csv writes them for other programs")
     if len(found):
         first = str(found["problem_id"][0])
-        lines.append(f"Next: qstar explain {shlex.quote(uri)} {first[:12]}   (its search tree)")
+        lines.append(
+            f"Next: qstar explain {shlex.quote(uri)} {first[:12]}{again}   (its search tree)"
+        )
     return lines
 
 

@@ -87,7 +87,7 @@ def reach_table(rows: Sequence[Row]) -> Table:
     table = Table(title=title, **COMPACT)
     table.add_column("baseline at", no_wrap=True)
     table.add_column("method")
-    names = ("smallest\nbudget", "accuracy\n%", "policy\ntokens", "times\nfewer")
+    names = ("smallest\nbudget", "accuracy\n%", "policy\ntokens", "times\nfewer\ntokens")
     for name in (*names, "difference to\nbaseline (95 %)"):
         table.add_column(name, justify="right", no_wrap=True)
     target = None

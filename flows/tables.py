@@ -28,7 +28,6 @@ COMPACT: dict[str, Any] = {
 }
 
 Row = Mapping[str, Any]
-
 SECONDS_PER_HOUR = 3600
 
 

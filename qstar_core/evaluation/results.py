@@ -56,12 +56,12 @@ def results(searches: pl.LazyFrame, wanted: Wanted) -> pl.DataFrame:
         wanted: which rows.
 
     Returns:
-        The columns `COLUMNS` in the order of the data set.
+        The columns `COLUMNS`, and the budget of a comparison, in the order of the data set.
 
     Raises:
         UserError: no such method or outcome; names those that there are.
     """
-    there = [name for name in COLUMNS if name in searches.collect_schema()]
+    there = [name for name in (*COLUMNS, "budget") if name in searches.collect_schema()]
     rows = searches.select(there).collect()
     _check(rows, wanted)
     if chosen := [name for name in (wanted.only, wanted.lost) if name is not None]:

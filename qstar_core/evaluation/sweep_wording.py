@@ -16,6 +16,8 @@ OVERRUN = 0.1
 OVERRAN = f"took over {100 * OVERRUN:.0f} % more seconds than the budget"
 HELD_BACK = 0.9
 """Share of its largest budget of tokens that a baseline spends, below which that is said."""
+DRAWING = ("best_of_n", "self_consistency")
+"""Algorithms that draw rollouts until they have n."""
 UNITS = {"tokens": "policy tokens", "seconds": "seconds"}
 
 
@@ -87,7 +89,7 @@ def summary(rows: Sequence[Row], reached: Sequence[Row], unit: str) -> list[str]
 
 
 def held_back(rows: Sequence[Row], unit: str) -> list[str]:
-    """Whether the baseline ends before its largest budget does, so that others have more to spend.
+    """Whether the baseline leaves much of its largest budget, which the others may spend.
 
     Args:
         rows: of `qstar_core.evaluation.sweep.sweep`.
@@ -97,11 +99,11 @@ def held_back(rows: Sequence[Row], unit: str) -> list[str]:
     last = max(own, key=lambda row: float(row["budget"]), default=None)
     if unit != "tokens" or last is None or last["policy_tokens"] >= HELD_BACK * last["budget"]:
         return []
-    return [
+    said = (
         f"{last['method']}, the baseline, spends {last['policy_tokens']:,.0f} of "
-        f"{amount(last['budget'], unit)} and ends by itself, so the others have more to spend; "
-        "best-of-N and self-consistency spend all with a larger n."
-    ]
+        f"{amount(last['budget'], unit)}; others may spend more"
+    )
+    return [f"{said}, unless its n is larger." if last["algorithm"] in DRAWING else f"{said}."]
 
 
 def unanswered(rows: Sequence[Row]) -> list[str]:

@@ -19,6 +19,7 @@ from qstar_core.evaluation.walks import Walked, kept, walked
 Row = Mapping[str, Any]
 
 TEXT_CHARACTERS = 48
+DECIMALS = 9
 BEAMS = ("beam", "dvts")
 BY_F = ("astar", "best_first")
 AS_STORED = {"f": "f", "g": "g", "h": "h", "q": "q"}
@@ -62,9 +63,10 @@ def legend(algorithm: str, nodes: Sequence[Row] = ()) -> str:
     if algorithm in BY_F and nodes:
         orders = {node["order"] for node in nodes if node["order"] >= 0}
         if len(orders) <= max(orders, default=-1):
-            said += ", and a number that is missing is a state that was taken up again"
+            said += ", and with --all a number that is missing is a state that was taken up again"
         if any(node["f"] is None for node in nodes if node["parent"] >= 0):
-            said += "; a state without f was not followed: known already, or a dead end"
+            said += "; a state without f was not followed: known already, a dead end, or the "
+            said += "budget ended first"
     return f"{said}; * marks the end of a trajectory; log p is in nats."
 
 
@@ -72,8 +74,8 @@ def again(nodes: Sequence[Row]) -> list[int]:
     """The states that were taken up again (``reopen``) and had new children by that.
 
     Children of one expansion are inserted one after the other, so a state whose children have
-    those of another between them was expanded again. One that was taken up twice in a row is not
-    recognised.
+    those of another between them was expanded again. Where no other state had new children in
+    between, or it had none itself, that is not recognised.
     """
     parents = [node["parent"] for node in sorted(nodes, key=lambda node: node["node"])]
     runs = Counter(b for a, b in pairwise(parents) if a != b)
@@ -157,8 +159,7 @@ def _runner_up(algorithm: str, best: Row, rival: Row) -> str:
     for name, called in _parts(algorithm).items():
         a, b = best[name], rival[name]
         if a is not None and b is not None and a != b:
-            digits = ".3f" if f"{a:.3f}" != f"{b:.3f}" else ".3g"
-            parts.append(f"{called} ({a:{digits}} against {b:{digits}})")
+            parts.append("{} ({} against {})".format(called, *_apart(a, b)))
     return f"{said}; what sets them apart is {' and '.join(parts)}." if parts else f"{said}."
 
 
@@ -205,12 +206,19 @@ def _by_beams(algorithm: str, node: Row, extended: set[int]) -> str:
     return f"{_quote(node)}{f} {'came to an end' if node['terminal'] else f'was {became}'}"
 
 
+def _apart(a: float, b: float) -> tuple[str, str]:
+    """Two numbers with three decimals, or as many as show that they differ."""
+    most = DECIMALS if a != b else 3
+    pairs = ((f"{a:.{digits}f}", f"{b:.{digits}f}") for digits in range(3, most + 1))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (f"{a:.3f}", f"{b:.3f}"))
+
+
 def _by_q(a: Row, b: Row, last: bool) -> str:
     """What Q said of the two actions; ``last`` if both end their trajectory."""
     said = f"{_quote(a)} and {_quote(b)}"
     if a["q"] is None or b["q"] is None:
         return f"{said}; Q was not asked there."
-    said += f" have Q {a['q']:.3f} and {b['q']:.3f} there"
+    said += " have Q {} and {} there".format(*_apart(a["q"], b["q"]))
     if last:
         return f"{said}, their last steps."
     if a["q"] > b["q"]:

@@ -111,6 +111,12 @@ def test_seconds_over_the_budget_are_marked(page: str) -> None:
     assert mark not in render(replace(data, seconds=replace(data.seconds, rows=soon)))
 
 
+def test_equal_accuracy_compares_what_the_sweep_is_of(page: str) -> None:
+    tokens, seconds = page.split('id="reach-seconds"')
+    assert "Times fewer tokens" in tokens and "Times smaller budget" not in tokens
+    assert "Times smaller budget" in seconds and "Times fewer tokens" not in seconds
+
+
 def test_an_empty_comparison() -> None:
     empty = Sweep("tokens", [], [])
     page = render(replace(comparison_data(), tokens=empty, seconds=None, lineage=[]))

@@ -86,11 +86,13 @@ def test_a_baseline_that_ends_by_itself_is_named_as_held_back() -> None:
     """best-of-N with its default of 6 rollouts never spends 800 tokens."""
     rows = [{**BASE[0], "policy_tokens": 197.0}, {**BASE[1], "policy_tokens": 198.2}, *STAR]
     said = (
-        "best-of-N, the baseline, spends 198 of 800 policy tokens and ends by itself, so the "
-        "others have more to spend; best-of-N and self-consistency spend all with a larger n."
+        "best-of-N, the baseline, spends 198 of 800 policy tokens; others may spend more, "
+        "unless its n is larger."
     )
     assert held_back(rows, "tokens") == [said]
     assert said in summary(rows, [reached("A*", 200.0)], "tokens")
+    greedy = [{**each, "algorithm": "greedy"} for each in rows]
+    assert held_back(greedy, "tokens")[0].endswith("; others may spend more.")
     assert held_back(rows, "seconds") == []
     assert held_back([*BASE, *STAR], "tokens") == []
     assert held_back([], "tokens") == []

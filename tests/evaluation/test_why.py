@@ -52,7 +52,11 @@ def test_the_runner_up_and_where_the_paths_part() -> None:
 def test_a_difference_is_told_with_the_digits_that_show_it() -> None:
     best = end(3, 1, "x", 0.00042, chosen=True, correct=True)
     text = said(ROOT, *INNER, best, end(5, 2, "z", 0.00031, correct=False))
-    assert "what sets them apart is h (0.00042 against 0.00031)." in text
+    assert "what sets them apart is h (0.0004 against 0.0003)." in text
+    best = end(3, 1, "x", 0.12345, chosen=True, correct=True)
+    text = said(ROOT, *INNER, best, end(4, 1, "z", 0.12338, correct=False))
+    assert "what sets them apart is h (0.1235 against 0.1234)." in text
+    assert '"x" and "z" have Q 0.1235 and 0.1234 there' in text
 
 
 def test_states_with_children_of_two_expansions_were_taken_up_again() -> None:

@@ -82,7 +82,8 @@ def comparison(searches: str, tmp_path: Path) -> str:
     swept = [{**row, "budget": b, "policy_tokens": int(b)} for b in (100.0, 200.0) for row in rows]
     dataset.write_table(file, pa.Table.from_pylist(swept))
     receipt = dataset.finish_shard(uri, "s", [file], {})
-    dataset.publish(uri, {"kind": "comparison", "uri": uri, "figures": {}}, [receipt])
+    head = {"kind": "comparison", "uri": uri, "figures": {}}
+    dataset.publish(uri, {**head, "config": {"comparison": {"tokens": [100, 200]}}}, [receipt])
     return uri
 
 
@@ -174,6 +175,27 @@ def test_a_budget_of_seconds_is_one_of_the_sweep_over_seconds(
     assert explain.searches(str(tmp_path), 0.05) == uri
     assert explain.searches(str(tmp_path), 100.0) == comparison
     assert explain.searches(str(tmp_path), 7.0) == comparison  # which says what there is
+    report = str(tmp_path / "comparison_report" / "r")
+    inputs = {"comparison": "k", "timing": "k"}
+    dataset.publish(report, {"kind": "comparison_report", "uri": report, "inputs": inputs}, [])
+    assert explain.searches(report, 0.05) == uri
+    assert explain.searches(report, 100.0) == explain.searches(report) == comparison
+
+
+def test_the_newest_comparison_that_has_the_budget_is_taken(
+    comparison: str, tmp_path: Path
+) -> None:
+    """Two configurations share a folder."""
+    uri = str(tmp_path / "comparison" / "newer")
+    file = open_store(uri).scratch() / "part.parquet"
+    rows = explain.scan(comparison).collect()
+    rows = rows.with_columns(rows["budget"] * 8)
+    dataset.write_table(file, rows.to_arrow())
+    receipt = dataset.finish_shard(uri, "s", [file], {})
+    head = {"kind": "comparison", "uri": uri, "figures": {}, "created": "9999"}
+    dataset.publish(uri, {**head, "config": {"comparison": {"tokens": [800, 1600]}}}, [receipt])
+    assert explain.searches(str(tmp_path), 100.0) == comparison
+    assert explain.searches(str(tmp_path), 800.0) == explain.searches(str(tmp_path), 7.0) == uri
 
 
 def test_a_state_that_was_taken_up_again_is_marked(searches: str) -> None:

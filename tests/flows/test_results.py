@@ -100,10 +100,11 @@ def test_a_comparison_has_its_results_at_each_budget(
     for budget, taken, other in ((None, 200, 100), (100.0, 100, 200)):
         show_results(commands.console(), uri, Wanted(), "json", None, budget)
         told = json.loads(capsys.readouterr().out)
-        assert [row["policy_tokens"] for row in told] == [taken] * 12
+        assert [(row["policy_tokens"], row["budget"]) for row in told] == [(taken, taken)] * 12
         show_results(commands.console(), uri, Wanted(), "table", None, budget)
         said = " ".join(capsys.readouterr().out.split())
         assert f"12 results of 4 problems at budget {taken} (others: --budget {other})" in said
+        assert ("--budget 100 (its search tree)" in said) is (budget is not None)
     with pytest.raises(UserError, match="no budget 300"):
         show_results(commands.console(), uri, Wanted(), "json", None, 300.0)
     with pytest.raises(UserError, match="one budget only"):
