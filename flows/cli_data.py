@@ -122,7 +122,7 @@ def explain(
 def results(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="Evaluation, report, or output folder (its newest)."),
+        typer.Argument(metavar="RUN", help="Evaluation or comparison, report, or output folder."),
     ],
     method: Annotated[
         list[str] | None, typer.Option("--method", help="Name of a method; repeatable.")

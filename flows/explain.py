@@ -89,7 +89,7 @@ def found(uri: str, problem: str, method: str | None, budget: float | None = Non
     """
     frame = scan(uri)
     if "budget" in frame.collect_schema() or budget is not None:
-        frame = at_budget(frame, uri, budget)
+        frame, _, _ = at_budget(frame, uri, budget)
     if "nodes" not in frame.collect_schema():
         raise UserError(
             f"{uri} holds no searches",

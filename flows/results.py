@@ -62,7 +62,9 @@ def show_results(
         )
     at = again = ""
     if "budget" in names or budget is not None:
-        frame, at = _at(frame, uri, budget)
+        frame, taken, others = at_budget(frame, uri, budget)
+        there = ", ".join(f"{each:g}" for each in others)
+        at = f" at budget {taken:g}" + (f" (others: --budget {there})" if others else "")
         again = "" if budget is None else f" --budget {budget:g}"
     found = results(frame, wanted)
     most = (TABLE_ROWS if form == "table" else 0) if limit is None else limit
@@ -72,15 +74,6 @@ def show_results(
         say(console, *_closing(uri, found, len(shown), at, again))
     else:
         _write(_text(shown, form))
-
-
-def _at(frame: pl.LazyFrame, uri: str, budget: float | None) -> tuple[pl.LazyFrame, str]:
-    """The rows of a comparison at one budget, and words for which that is."""
-    chosen = at_budget(frame, uri, budget)
-    every = frame.select(pl.col("budget").unique().sort()).collect()["budget"].to_list()
-    taken = every[-1] if budget is None else budget
-    others = ", ".join(f"{each:g}" for each in every if each != taken)
-    return chosen, f" at budget {taken:g}" + (f" (others: --budget {others})" if others else "")
 
 
 def results_table(rows: pl.DataFrame) -> Table:

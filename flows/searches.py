@@ -64,8 +64,13 @@ def _newest_first(run: str, manifests: list[str]) -> list[str]:
     return sorted(folders, key=lambda folder: str(made[folder].get("created", "")), reverse=True)
 
 
-def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFrame:
+def at_budget(
+    frame: pl.LazyFrame, uri: str, budget: float | None
+) -> tuple[pl.LazyFrame, float, list[float]]:
     """The searches of a comparison at one of its budgets; None takes the largest.
+
+    Returns:
+        The searches, their budget, and the other budgets that there are.
 
     Raises:
         UserError: the data set has no such budget, or none at all.
@@ -77,4 +82,5 @@ def at_budget(frame: pl.LazyFrame, uri: str, budget: float | None) -> pl.LazyFra
     if chosen not in budgets:
         there = ", ".join(f"{each:g}" for each in budgets)
         raise UserError(f"no budget {chosen:g} in {uri}", next_step=f"one of: {there}")
-    return frame.filter(pl.col("budget") == chosen)
+    others = [each for each in budgets if each != chosen]
+    return frame.filter(pl.col("budget") == chosen), chosen, others

@@ -60,7 +60,7 @@ def legend(algorithm: str, nodes: Sequence[Row] = ()) -> str:
         nodes: of the tree; what only some trees have is explained where it is there.
     """
     said = LEGENDS[algorithm]
-    if algorithm in BY_F and nodes:
+    if algorithm in BY_F:
         orders = {node["order"] for node in nodes if node["order"] >= 0}
         if len(orders) <= max(orders, default=-1):
             said += ", and with --all a number that is missing is a state that was taken up again"
@@ -208,8 +208,7 @@ def _by_beams(algorithm: str, node: Row, extended: set[int]) -> str:
 
 def _apart(a: float, b: float) -> tuple[str, str]:
     """Two numbers with three decimals, or as many as show that they differ."""
-    most = DECIMALS if a != b else 3
-    pairs = ((f"{a:.{digits}f}", f"{b:.{digits}f}") for digits in range(3, most + 1))
+    pairs = ((f"{a:.{digits}f}", f"{b:.{digits}f}") for digits in range(3, DECIMALS + 1))
     return next((pair for pair in pairs if pair[0] != pair[1]), (f"{a:.3f}", f"{b:.3f}"))
 
 

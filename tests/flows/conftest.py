@@ -10,10 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from filelock import FileLock
 
+from qstar_core.store import dataset, open_store
 from tests.warm import Warm, warm
 
 ROOT = Path(__file__).parents[2]
@@ -154,3 +157,11 @@ def finished() -> Finished:
             (folder / "result.json").write_text(json.dumps(told), encoding="utf-8")
     told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return Finished(path, out, home, subprocess.CompletedProcess(returncode=0, **told))
+
+
+def published(uri: str, table: pa.Table, /, **head: Any) -> str:
+    """A data set of one shard with these rows and this of a manifest; its place."""
+    file = open_store(uri).scratch() / "part.parquet"
+    dataset.write_table(file, table)
+    dataset.publish(uri, head, [dataset.finish_shard(uri, "s", [file], {})])
+    return uri

@@ -13,9 +13,9 @@ from qstar_core.config import EvaluationConfig, RunConfig, SearchConfig
 from qstar_core.domains import countdown
 from qstar_core.errors import UserError
 from qstar_core.evaluation.run import evaluate
-from qstar_core.store import dataset, open_store
+from qstar_core.store import dataset
 from tests.evaluation.examples import NoisyPlayer, NoisyValue
-from tests.flows.conftest import Finished, Qstar
+from tests.flows.conftest import Finished, Qstar, published
 
 
 def node(number: int, parent: int, text: str, **fields: object) -> dict[str, object]:
@@ -66,11 +66,7 @@ def searches(tmp_path: Path) -> str:
         for letter, prompt in (("a", "3 2 > 6"), ("b", "3 3 > 6"))
         for method in ("greedy", "A*")
     ]
-    file = open_store(uri).scratch() / "part.parquet"
-    dataset.write_table(file, pa.Table.from_pylist(rows))
-    receipt = dataset.finish_shard(uri, "s", [file], {})
-    dataset.publish(uri, {"kind": "evaluation", "uri": uri, "figures": {}}, [receipt])
-    return uri
+    return published(uri, pa.Table.from_pylist(rows), kind="evaluation", uri=uri, figures={})
 
 
 @pytest.fixture
@@ -78,13 +74,10 @@ def comparison(searches: str, tmp_path: Path) -> str:
     """The same at two budgets."""
     rows = explain.scan(searches).collect().to_dicts()
     uri = str(tmp_path / "comparison" / "k")
-    file = open_store(uri).scratch() / "part.parquet"
     swept = [{**row, "budget": b, "policy_tokens": int(b)} for b in (100.0, 200.0) for row in rows]
-    dataset.write_table(file, pa.Table.from_pylist(swept))
-    receipt = dataset.finish_shard(uri, "s", [file], {})
     head = {"kind": "comparison", "uri": uri, "figures": {}}
-    dataset.publish(uri, {**head, "config": {"comparison": {"tokens": [100, 200]}}}, [receipt])
-    return uri
+    config = {"comparison": {"tokens": [100, 200]}}
+    return published(uri, pa.Table.from_pylist(swept), **head, config=config)
 
 
 def shown(row: dict[str, object], everything: bool = False) -> str:
@@ -166,12 +159,8 @@ def test_a_budget_of_seconds_is_one_of_the_sweep_over_seconds(
 ) -> None:
     rows = explain.scan(comparison).collect().with_columns(budget=0.05).unique("problem_id")
     uri = str(tmp_path / "timing" / "k")
-    file = open_store(uri).scratch() / "part.parquet"
-    dataset.write_table(file, rows.to_arrow())
-    receipt = dataset.finish_shard(uri, "s", [file], {})
     config = {"comparison": {"tokens": [100, 200], "seconds": [0.05]}}
-    head = {"kind": "timing", "uri": uri, "figures": {}, "config": config}
-    dataset.publish(uri, head, [receipt])
+    published(uri, rows.to_arrow(), kind="timing", uri=uri, figures={}, config=config)
     assert explain.searches(str(tmp_path), 0.05) == uri
     assert explain.searches(str(tmp_path), 100.0) == comparison
     assert explain.searches(str(tmp_path), 7.0) == comparison  # which says what there is
@@ -187,13 +176,11 @@ def test_the_newest_comparison_that_has_the_budget_is_taken(
 ) -> None:
     """Two configurations share a folder."""
     uri = str(tmp_path / "comparison" / "newer")
-    file = open_store(uri).scratch() / "part.parquet"
     rows = explain.scan(comparison).collect()
     rows = rows.with_columns(rows["budget"] * 8)
-    dataset.write_table(file, rows.to_arrow())
-    receipt = dataset.finish_shard(uri, "s", [file], {})
     head = {"kind": "comparison", "uri": uri, "figures": {}, "created": "9999"}
-    dataset.publish(uri, {**head, "config": {"comparison": {"tokens": [800, 1600]}}}, [receipt])
+    config = {"comparison": {"tokens": [800, 1600]}}
+    published(uri, rows.to_arrow(), **head, config=config)
     assert explain.searches(str(tmp_path), 100.0) == comparison
     assert explain.searches(str(tmp_path), 800.0) == explain.searches(str(tmp_path), 7.0) == uri
 
@@ -226,9 +213,7 @@ def test_without_a_method_astar_is_taken_else_the_first_with_a_tree(
     for row in rows:
         kept = row["method"] in drawn or row["prompt"] != "3 2 > 6\n"
         row["nodes"] = trees[row["problem_id"], row["method"]] if kept else []
-    file = open_store(uri).scratch() / "part.parquet"
-    dataset.write_table(file, pa.Table.from_pylist(rows))
-    dataset.publish(uri, {"kind": "evaluation"}, [dataset.finish_shard(uri, "s", [file], {})])
+    published(uri, pa.Table.from_pylist(rows), kind="evaluation")
     assert explain.find(uri, "1", None)["method"] == taken
     names = [row["method"] for row in explain.found(uri, "1", None)]
     assert names[1:] == [name for name in ("greedy", "A*", "beam") if name != taken]
@@ -332,12 +317,8 @@ def evaluated(tmp_path: Path) -> str:
     config = RunConfig(evaluation=EvaluationConfig(methods=[METHOD], baseline="A*"))
     problems = [countdown.make_problem([13, 10, 9, 4], 24)]
     table, _ = evaluate(problems, METHOD, NoisyPlayer(), NoisyValue(), config, lambda *_: None)
-    file = open_store(uri).scratch() / "part.parquet"
-    dataset.write_table(file, table)
-    receipt = dataset.finish_shard(uri, "s", [file], {})
-    head = {"kind": "evaluation", "config": config.model_dump(mode="json"), "figures": {}}
-    dataset.publish(uri, head, [receipt])
-    return uri
+    asked = config.model_dump(mode="json")
+    return published(uri, table, kind="evaluation", config=asked, figures={})
 
 
 def explained(run: str, again: bool) -> str:

@@ -17,7 +17,7 @@ from qstar_core.errors import UserError
 from qstar_core.evaluation.results import COLUMNS, Wanted
 from qstar_core.store import dataset, open_store, scan
 
-from .conftest import ROOT, Finished, Qstar
+from .conftest import ROOT, Finished, Qstar, published
 
 DOCUMENT = ROOT / "docs" / "results.md"
 EXAMPLE = re.compile(r"<!-- (polars|duckdb) -->\n\n((?:    .*\n|\n)+)")
@@ -93,10 +93,7 @@ def test_a_comparison_has_its_results_at_each_budget(
     rows = scan(evaluation(finished.out)).collect()
     uri = str(tmp_path / "comparison" / "k")
     budgets = [rows.with_columns(budget=pl.lit(b), policy_tokens=int(b)) for b in (100.0, 200.0)]
-    file = open_store(uri).scratch() / "part.parquet"
-    dataset.write_table(file, pl.concat(budgets).to_arrow())
-    receipt = dataset.finish_shard(uri, "s", [file], {})
-    dataset.publish(uri, {"kind": "comparison", "uri": uri, "figures": {}}, [receipt])
+    published(uri, pl.concat(budgets).to_arrow(), kind="comparison", uri=uri, figures={})
     for budget, taken, other in ((None, 200, 100), (100.0, 100, 200)):
         show_results(commands.console(), uri, Wanted(), "json", None, budget)
         told = json.loads(capsys.readouterr().out)
